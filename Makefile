@@ -1,0 +1,73 @@
+# Every verb sets up what it needs in .venv and does so again only when pyproject.toml changes; `make` lists the verbs.
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+HOW_TO_GET_VENV := import sys; \
+  print("make: on Debian and Ubuntu: apt-get install python%d.%d-venv" % sys.version_info[:2])
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+.PHONY: help demo test check gen bench conformance clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready-demo ## five promises, kept over real sockets in front of you
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(VENV)/.ready-test ## all tests; ARGS="-k name" goes to pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python scripts/gen --check
+	@$(BIN)/python -m pytest -q --no-header tests/test_architecture.py
+
+gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/
+	@$(BIN)/python scripts/gen
+
+bench: $(VENV)/.ready-demo ## measure the daemon on this machine; ARGS goes to benchmarks/run.py
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+conformance: $(VENV)/.ready-test ## the lines of docs/compatibility.md over every wire
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance $(ARGS)
+
+clean: ## remove .venv, caches and build products
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What each verb needs beside the daemon itself.
+$(VENV)/.ready-demo: EXTRAS :=
+$(VENV)/.ready-test: EXTRAS := [test,sdk-test]
+$(VENV)/.ready-check: EXTRAS := [check,gen,test]
+
+$(VENV)/.ready-%: pyproject.toml $(BIN)/python
+	@echo "installing what 'make $*' needs into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)' || { \
+	  echo "make: could not install from the package index; pip's message above says why." >&2; \
+	  echo "make: behind a mirror, set PIP_INDEX_URL; without network, PIP_NO_INDEX and PIP_FIND_LINKS." >&2; \
+	  exit 1; }
+	@touch $@
+
+# A link to a Python that is no longer there counts as missing, hence --clear.
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { \
+	  echo "make: Python 3.11 or newer is needed and none was found. Install it, or name it:" >&2; \
+	  echo "make:   make PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; }
+	@'$(PYTHON)' -c '$(NEW_ENOUGH)' || { \
+	  echo "make: Python 3.11 or newer is needed; '$(PYTHON)' is not that." >&2; \
+	  exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: '$(PYTHON)' comes without the modules ensurepip and venv, which make a virtual environment." >&2; \
+	  '$(PYTHON)' -c '$(HOW_TO_GET_VENV)' >&2; \
+	  echo "make: or name another Python: make PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; }
+	@'$(PYTHON)' -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }

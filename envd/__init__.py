@@ -1,0 +1,3 @@
+"""The daemon inside a sandbox. Import-light on purpose: the keeper imports it too."""
+
+__version__ = "0.7.0"

@@ -1,0 +1,136 @@
+"""The command: arguments to configuration, sockets bound, then the process becomes the keeper."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from envd import __version__
+from envd.config import Config
+from envd.logs import LEVELS
+
+DEFAULT_PORT = 49983
+_PR_SET_CHILD_SUBREAPER = 36
+_BACKLOG = 4096
+_BIND_ATTEMPTS = 40
+
+
+def main() -> None:
+    """Run the daemon; exits with 2 on a wrong command line, 1 if an address cannot be bound."""
+    options = _parser().parse_args()
+    try:
+        listener = _bind(options.listen, options.port)
+    except (OSError, ValueError) as exc:
+        print(f"envd: cannot listen on {options.listen}: {exc}", file=sys.stderr)
+        sys.exit(1)
+    os.set_inheritable(listener.fileno(), True)
+    config = Config(
+        listeners=(listener.detach(),),
+        log_level="debug" if options.verbose else options.log_level,
+        in_sandbox=not options.isnotfc,
+    )
+    _become_keeper(config)
+
+
+def _become_keeper(config: Config) -> None:
+    # The keeper must not import ctypes; the attribute survives exec. prctl(2), PR_SET_CHILD_SUBREAPER.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for fd in (0, 1, 2):
+        _keep_open(fd)
+    boot = str(Path(__file__).parent / "keeper" / "boot.py")
+    # The server finds the package where this process did, installed or in a source tree; appended, so that nothing
+    # beside it shadows the standard library.
+    source = str(Path(__file__).parent.parent)
+    run = f"import sys; sys.path.append({source!r}); from envd.server import main; main()"
+    server = [sys.executable, "-I", "-c", run, config.to_json()]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-I", "-S", boot, *server])
+
+
+def _keep_open(fd: int) -> None:
+    """Fill a closed standard descriptor, so that no later one takes its number."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+
+
+def _bind(listen: str, port: int) -> socket.socket:
+    """Bind and listen, so that a bad address fails at once and connections queue while the server restarts."""
+    if listen.startswith("unix:"):
+        return _bind_unix(listen.removeprefix("unix:"))
+    host, port = _host_and_port(listen, port)
+    family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for attempt in range(_BIND_ATTEMPTS):
+        try:
+            sock.bind(address)
+            break
+        except OSError:
+            # The default port lies in the ephemeral range: an outgoing connection may hold it for a moment.
+            if attempt == _BIND_ATTEMPTS - 1 or port == 0:
+                raise
+            time.sleep(0.05)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def _host_and_port(listen: str, port: int) -> tuple[str, int]:
+    if listen.startswith("["):
+        host, _, rest = listen[1:].partition("]")
+        return host, int(rest.removeprefix(":") or port)
+    if listen.count(":") == 1:
+        host, _, given = listen.partition(":")
+        return host, int(given)
+    return listen, port
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """Bind a unix socket, replacing one that nobody listens on any more."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if Path(path).is_socket():
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with probe:
+            if probe.connect_ex(path) == 0:
+                raise OSError("address already in use")
+        os.unlink(path)
+    sock.bind(path)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="envd",
+        description="Serve this sandbox's processes over Connect and REST on one port.",
+        allow_abbrev=False,
+    )
+    version = {"action": "version", "version": __version__, "help": "print the version and exit"}
+    parser.add_argument("--version", "-version", **version)
+    parser.add_argument("--commit", "-commit", action="version", version=__version__, help="print the build and exit")
+    parser.add_argument("--port", "-port", type=_port, default=DEFAULT_PORT, help="TCP port; 0 takes a free one (%(default)s)")
+    parser.add_argument("--listen", "-listen", default="0.0.0.0", help="HOST, HOST:PORT or unix:PATH (%(default)s)")  # noqa: S104
+    parser.add_argument("--log-level", "-log-level", choices=LEVELS, default="info", help="(%(default)s)")
+    reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
+    reference.add_argument("--isnotfc", "-isnotfc", action="store_true", help="E2B_SANDBOX is false for programs")
+    reference.add_argument("--verbose", "-verbose", action="store_true", help="as --log-level debug")
+    reference.add_argument("--no-cgroups", "-no-cgroups", action="store_true", help="no effect: none are used yet")
+    reference.add_argument("--cgroup-root", "-cgroup-root", metavar="PATH", help="no effect: none are used yet")
+    reference.add_argument("--resume-handover", "-resume-handover", action="store_true", help="no effect")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 0xFFFF:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

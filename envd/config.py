@@ -1,0 +1,64 @@
+"""Every number and address the daemon can be told, and its defaults. Values are read once, before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client, request or message may use. Sizes in bytes, times in seconds."""
+
+    connections: int = 4096
+    header_bytes: int = 64 * KIB
+    body_bytes: int = 64 * MIB
+    message_bytes: int = 64 * MIB
+    idle_s: float = 640.0
+    header_s: float = 30.0
+    body_idle_s: float = 300.0
+    unary_s: float = 3600.0
+    peer_dead_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is kept of programs and their output. Sizes in bytes, times in seconds."""
+
+    live_bytes: int = 4 * MIB
+    finished_bytes: int = 1 * MIB
+    trimmed_bytes: int = 64 * KIB
+    total_bytes: int = 256 * MIB
+    total_share_of_memory: int = 16
+    stall_s: float = 30.0
+    drain_s: float = 0.2
+    drain_at_most_s: float = 2.0
+    finished_s: float = 600.0
+    finished_programs: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The daemon's configuration as the command line gives it."""
+
+    listeners: tuple[int, ...] = ()
+    log_level: str = "info"
+    in_sandbox: bool = True
+    stop_grace_s: float = 5.0
+    limits: Limits = Limits()
+    output: Output = Output()
+
+    def to_json(self) -> str:
+        """Serialise for the server's command line."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """Read back what to_json wrote."""
+        fields = json.loads(text)
+        fields["listeners"] = tuple(fields["listeners"])
+        return cls(**{**fields, "limits": Limits(**fields["limits"]), "output": Output(**fields["output"])})

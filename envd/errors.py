@@ -1,0 +1,72 @@
+"""Expected failures: a code the client can act on and a message that says what was attempted and what to change."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+
+
+class Code(enum.Enum):
+    """Outcomes of a call other than success, by their names in the Connect and gRPC protocols."""
+
+    CANCELED = "canceled"
+    UNKNOWN = "unknown"
+    INVALID_ARGUMENT = "invalid_argument"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
+    PERMISSION_DENIED = "permission_denied"
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    FAILED_PRECONDITION = "failed_precondition"
+    ABORTED = "aborted"
+    OUT_OF_RANGE = "out_of_range"
+    UNIMPLEMENTED = "unimplemented"
+    INTERNAL = "internal"
+    UNAVAILABLE = "unavailable"
+    DATA_LOSS = "data_loss"
+    UNAUTHENTICATED = "unauthenticated"
+
+
+class EnvdError(Exception):
+    """An expected failure. The message goes to the client: it never holds secrets."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+_CODES = {
+    errno.ENOENT: Code.NOT_FOUND,
+    errno.ESRCH: Code.NOT_FOUND,
+    errno.EEXIST: Code.ALREADY_EXISTS,
+    errno.EACCES: Code.PERMISSION_DENIED,
+    errno.EPERM: Code.PERMISSION_DENIED,
+    errno.EROFS: Code.PERMISSION_DENIED,
+    errno.EINVAL: Code.INVALID_ARGUMENT,
+    errno.ENOTDIR: Code.INVALID_ARGUMENT,
+    errno.EISDIR: Code.INVALID_ARGUMENT,
+    errno.ENAMETOOLONG: Code.INVALID_ARGUMENT,
+    errno.E2BIG: Code.INVALID_ARGUMENT,
+    errno.ELOOP: Code.FAILED_PRECONDITION,
+    errno.ENOTEMPTY: Code.FAILED_PRECONDITION,
+    errno.ENOSPC: Code.RESOURCE_EXHAUSTED,
+    errno.EDQUOT: Code.RESOURCE_EXHAUSTED,
+    errno.EMFILE: Code.RESOURCE_EXHAUSTED,
+    errno.ENFILE: Code.RESOURCE_EXHAUSTED,
+    errno.ENOMEM: Code.RESOURCE_EXHAUSTED,
+    errno.EAGAIN: Code.RESOURCE_EXHAUSTED,
+    errno.ETIMEDOUT: Code.DEADLINE_EXCEEDED,
+}
+
+
+def code_from_errno(number: int) -> Code:
+    """Return the code for an errno value; INTERNAL for one that names no client mistake and no known shortage."""
+    return _CODES.get(number, Code.INTERNAL)
+
+
+def from_os_error(exc: OSError, *, doing: str) -> EnvdError:
+    """Translate at the domain's edge; `doing` says what was attempted, as in "stat /etc/hosts"."""
+    number = exc.errno or 0
+    return EnvdError(code_from_errno(number), f"{doing}: {os.strerror(number).lower()}")

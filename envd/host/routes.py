@@ -1,0 +1,16 @@
+"""REST routes about the machine and the daemon itself."""
+
+from __future__ import annotations
+
+from envd.web import Request, Response, Route
+
+_HEALTHY = Response(204, (("Cache-Control", "no-store"), ("Content-Type", "")))
+
+
+def routes() -> list[Route]:
+    """Return the routes."""
+    return [Route("GET", "/health", _health)]
+
+
+async def _health(_: Request) -> Response:
+    return _HEALTHY

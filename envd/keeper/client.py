@@ -1,0 +1,204 @@
+"""The server's end of the keeper: ask for programs, adopt those that are there, hear how they end."""
+
+from __future__ import annotations
+
+import _socket
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from envd.errors import Code, EnvdError
+
+from . import wire
+
+_SPAWNS_AT_ONCE = 1024
+_READS_PER_TURN = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    """How a program ended, as the keeper saw it: wait(2) status, processor time, peak memory, time of day."""
+
+    status: int
+    user_s: float
+    system_s: float
+    max_rss_kib: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The outcome of a spawn: `errno` 0 and a pid, or what failed and at which stage."""
+
+    pid: int
+    errno: int
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A program that an earlier server had started; its descriptors by slot are now the receiver's."""
+
+    ident: int
+    pid: int
+    descriptors: dict[int, int]
+    spawned: Spawned | None
+    exited: ExitRecord | None
+
+
+class KeeperClient:
+    """Talks to the keeper over its socket; never blocks, never stops reading.
+
+    Bounded: at most 1024 spawns are under way, one more is RESOURCE_EXHAUSTED; everything else queued for the keeper is
+    one small message per program.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._sock = _socket.socket(fileno=fd)
+        self._sock.setblocking(False)
+        self._outbox: deque[tuple[tuple[object, ...], list[int]]] = deque()
+        self._spawning: dict[int, asyncio.Future[Spawned]] = {}
+        self._inherited: list[Inherited] = []
+        self._adopted: asyncio.Future[list[Inherited]] | None = None
+        self._next_ident = 1
+        self.on_exit: Callable[[int, ExitRecord], None] = _ignore
+        self.on_drain: Callable[[], None] = _ignore
+        self.on_lost: Callable[[], None] = _ignore
+
+    async def adopt(self) -> list[Inherited]:
+        """Start listening; return what is there, in the order it was started."""
+        loop = asyncio.get_running_loop()
+        self._adopted = loop.create_future()
+        loop.add_reader(self._sock.fileno(), self._read)
+        return await self._adopted
+
+    def reserve(self) -> int:
+        """Return an ident that no program of this keeper has had."""
+        ident, self._next_ident = self._next_ident, self._next_ident + 1
+        return ident
+
+    async def spawn(
+        self, ident: int, recipe: dict[str, object], stdio: list[int], held: dict[int, int]
+    ) -> Spawned:
+        """Start a program; return the outcome.
+
+        Args:
+            ident: from `reserve`.
+            recipe: see envd.keeper.recipe.
+            stdio: the program's three standard descriptors.
+            held: descriptors, by slot, that the keeper keeps duplicates of. The caller keeps its own of both.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if too many are being started, INVALID_ARGUMENT if the recipe is too large.
+        """
+        if len(self._spawning) >= _SPAWNS_AT_ONCE:
+            raise EnvdError(Code.RESOURCE_EXHAUSTED, f"{_SPAWNS_AT_ONCE} programs are being started already")
+        outcome: asyncio.Future[Spawned] = asyncio.get_running_loop().create_future()
+        self._spawning[ident] = outcome
+        try:
+            self._send((wire.SPAWN, ident, recipe, list(held)), [*stdio, *held.values()])
+            return await outcome
+        except ValueError as exc:
+            raise EnvdError(
+                Code.INVALID_ARGUMENT, f"arguments and environment are larger than {wire.MESSAGE_BYTES} bytes"
+            ) from exc
+        finally:
+            self._spawning.pop(ident, None)
+
+    async def outcome(self, ident: int) -> Spawned:
+        """Wait for a spawn that an earlier server had asked for."""
+        self._spawning[ident] = asyncio.get_running_loop().create_future()
+        return await self._spawning[ident]
+
+    def kill(self, ident: int, number: int, *, group: bool) -> None:
+        """Signal a program or its process group; nothing happens once it has ended."""
+        self._send((wire.KILL, ident, number, group), [])
+
+    def close(self, ident: int, slots: list[int]) -> None:
+        """Have the keeper close descriptors it holds for a program."""
+        self._send((wire.CLOSE, ident, slots), [])
+
+    def forget(self, idents: list[int]) -> None:
+        """Tell the keeper that programs are finished with."""
+        self._send((wire.FORGET, idents), [])
+
+    def _send(self, message: tuple[object, ...], fds: list[int]) -> None:
+        # Duplicates travel: the caller may close its own as soon as this returns.
+        self._outbox.append((message, [os.dup(fd) for fd in fds] if self._outbox else fds))
+        if len(self._outbox) == 1:
+            self._flush(duplicate=True)
+
+    def _flush(self, *, duplicate: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._outbox:
+                message, fds = self._outbox[0]
+                wire.send(self._sock, message, fds)
+                self._outbox.popleft()
+                if not duplicate:
+                    _close(fds)
+        except BlockingIOError:
+            if duplicate:
+                message, fds = self._outbox[0]
+                self._outbox[0] = (message, [os.dup(fd) for fd in fds])
+            loop.add_writer(self._sock.fileno(), self._flush)
+            return
+        except ValueError:
+            self._outbox.popleft()
+            raise
+        except OSError:
+            return  # the keeper is gone; the reader will see it
+        loop.remove_writer(self._sock.fileno())
+
+    def _read(self) -> None:
+        for _ in range(_READS_PER_TURN):
+            try:
+                message, fds = wire.receive(self._sock)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, fds = None, []
+            if message is None:
+                asyncio.get_running_loop().remove_reader(self._sock.fileno())
+                self.on_lost()
+                return
+            self._received(message, fds)
+
+    def _received(self, message: tuple[Any, ...], fds: list[int]) -> None:
+        kind, *rest = message
+        if kind == wire.SPAWNED:
+            ident, *outcome = rest
+            waiting = self._spawning.get(ident)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(Spawned(*outcome))
+        elif kind == wire.EXITED:
+            self.on_exit(rest[0], ExitRecord(*rest[1]))
+        elif kind == wire.PROGRAM:
+            ident, pid, slots, spawned, exited = rest
+            self._inherited.append(
+                Inherited(
+                    ident,
+                    pid,
+                    dict(zip(slots, fds, strict=True)),
+                    Spawned(pid, *spawned) if spawned else None,
+                    ExitRecord(*exited) if exited else None,
+                )
+            )
+        elif kind == wire.ADOPTED and self._adopted is not None:
+            self._next_ident = rest[0] + 1
+            self._adopted.set_result(self._inherited)
+            self._inherited = []
+        elif kind == wire.DRAIN:
+            self.on_drain()
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _ignore(*_: object) -> None:
+    """Stand in until somebody listens."""

@@ -1,0 +1,128 @@
+"""The keeper's main function: signals in, children reaped, the server kept alive, programs kept."""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import errno
+import gc
+import os
+import resource
+import select
+import time
+
+from . import wire
+from .loop import Loop
+from .notes import note
+from .programs import Programs
+from .recipe import ChildSetup
+from .server_child import Packet, ServerChild
+
+# How long the server may take to drain before the rest is killed.
+DRAIN_DEADLINE_S = 30.0
+
+
+class Keeper:
+    """Ties the server and the programs together; see docs/decisions/0002 for why it exists."""
+
+    def __init__(self, server_argv: list[str]) -> None:
+        self.loop = Loop()
+        setup = ChildSetup(_raise_descriptor_limit())
+        self.server = ServerChild(self.loop, server_argv, self._received)
+        self.programs = Programs(self.loop, setup, self.server.send)
+        self.server.adopting = self._adoption
+        self._signals = _catch_signals()
+        self._stopping = 0
+        self.exit_status: int | None = None
+
+    def run(self) -> int:
+        """Serve until told to stop; return the exit status."""
+        self.loop.watch(self._signals, select.EPOLLIN, self._signalled)
+        self.server.start()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self.loop.run(lambda: self.exit_status is not None)
+        self.programs.kill_all()
+        return self.exit_status or 0
+
+    def _adoption(self) -> list[Packet]:
+        describe = self.programs.describe
+        sends = [lambda ident=ident: describe(ident) for ident in self.programs.by_ident]
+        return [*sends, lambda: ((wire.ADOPTED, self.programs.last_ident), [])]
+
+    def _received(self, message: tuple[object, ...], fds: list[int]) -> None:
+        kind, *rest = message
+        if kind == wire.SPAWN:
+            ident, recipe, slots = rest
+            self.programs.spawn(ident, recipe, slots, fds)
+        elif kind == wire.KILL:
+            ident, number, group = rest
+            self.programs.kill(ident, number, group=group)
+        elif kind == wire.CLOSE:
+            self.programs.close(*rest)
+        elif kind == wire.FORGET:
+            self.programs.forget(*rest)
+
+    def _signalled(self, _: int) -> None:
+        numbers = os.read(self._signals, 4096)
+        if _signal.SIGCHLD in numbers:
+            self._reap()
+        for number in numbers:
+            if number != _signal.SIGCHLD:
+                self._stop()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.server.pid:
+                self._server_ended(status)
+            else:
+                self.programs.reaped(pid, status, usage)
+
+    def _server_ended(self, status: int) -> None:
+        self.server.reaped()
+        code = os.waitstatus_to_exitcode(status)
+        if self._stopping:
+            self.exit_status = max(code, 0)
+        elif code == os.EX_CONFIG:
+            self.exit_status = code  # it cannot start, and said why
+        else:
+            delay = self.server.restart()
+            note("warning", "server ended, restarting", exit_code=code, delay_ms=int(delay * 1000))
+
+    def _stop(self) -> None:
+        self._stopping += 1
+        if self._stopping == 1 and self.server.pid:
+            self.server.send(wire.DRAIN)
+            self.loop.at(time.monotonic() + DRAIN_DEADLINE_S, self._force)
+        else:
+            self._force()
+
+    def _force(self) -> None:
+        self.server.kill(9)
+        self.exit_status = 1 if self.exit_status is None else self.exit_status
+
+
+def _raise_descriptor_limit() -> tuple[int, int]:
+    """Raise the soft limit of open files to the hard one; return what it was, for the children."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before
+
+
+def _catch_signals() -> int:
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+        _signal.signal(number, _nothing)
+    return reader
+
+
+def _nothing(*_: object) -> None:
+    """Exists so that the signal interrupts the wait; its number arrives through the wake-up descriptor."""

@@ -1,0 +1,163 @@
+"""What the forked child does between fork and exec.
+
+Order matters. Foreign descriptors are closed before anything that can hang, or a child stuck on a dead mount would
+hold other programs' pipes open. Privileged steps come before the credentials change; the working directory comes after
+it, so that it is entered with the user's own rights.
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import os
+import resource
+
+from _collections_abc import Callable
+
+# What CPython ignores at start and a program must not inherit ignored.
+_IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)
+_BEST_EFFORT = (errno.EACCES, errno.EPERM)
+
+
+class Recipe:
+    """How to run one program; built from the plain dict the server sends.
+
+    Keys: argv and env (bytes), cwd, credentials ((uid, gid, groups) or None), rlimits ((resource, soft, hard) triples),
+    nice, oom_score_adj, mark (what RLIMIT_LOCKS is set to, 0 for none).
+    """
+
+    __slots__ = ("argv", "credentials", "cwd", "env", "mark", "nice", "oom_score_adj", "rlimits")
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        for name in self.__slots__:
+            setattr(self, name, fields[name])
+
+    argv: list[bytes]
+    env: dict[bytes, bytes]
+    cwd: bytes
+    credentials: tuple[int, int, list[int]] | None
+    rlimits: list[tuple[int, int, int]]
+    nice: int
+    oom_score_adj: int
+    mark: int
+
+
+class ChildSetup:
+    """Facts of the keeper that every child must undo."""
+
+    def __init__(self, nofile: tuple[int, int]) -> None:
+        self.nofile = nofile
+        self.ignored = [*_IGNORED_BY_PYTHON, *_signals_ignored_at_start()]
+        self.privileged = os.geteuid() == 0
+
+
+def _signals_ignored_at_start() -> list[int]:
+    skip = {_signal.SIGKILL, _signal.SIGSTOP, *_IGNORED_BY_PYTHON}
+    return [n for n in range(1, _signal.NSIG) if n not in skip and _signal.getsignal(n) == _signal.SIG_IGN]
+
+
+def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) -> None:
+    """Become the program; on failure write `errno stage` to the descriptor `report` and exit with 127. Never returns."""
+    stage = "descriptors"
+    try:
+        _take_descriptors(stdio, report)
+        stage = "session"
+        os.setsid()
+        for number in setup.ignored:
+            _signal.signal(number, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+        stage = "limits"
+        _set_limits(recipe, setup)
+        stage = "credentials"
+        if recipe.credentials is not None:
+            uid, gid, groups = recipe.credentials
+            os.setgroups(groups)
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        stage = "cwd"
+        os.chdir(recipe.cwd)
+        stage = "exec"
+        _exec(recipe.argv, recipe.env)
+    except OSError as exc:
+        os.write(report, b"%d %s" % (exc.errno or errno.EINVAL, stage.encode()))
+    except ValueError:
+        os.write(report, b"%d %s" % (errno.EINVAL, stage.encode()))
+    finally:
+        os._exit(127)
+
+
+def _take_descriptors(stdio: list[int], report: int) -> None:
+    # stdio are all above 2, for the keeper never lets 0, 1 or 2 be closed.
+    for target, fd in enumerate(stdio):
+        os.dup2(fd, target)
+    os.closerange(3, report)
+    os.closerange(report + 1, 0x7FFFFFFF)
+
+
+def _set_limits(recipe: Recipe, setup: ChildSetup) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, setup.nofile)
+    if recipe.mark:
+        # The kernel no longer enforces this limit, but hands it down to every descendant: it marks the tree, also what
+        # left its session and its parent. getrlimit(2), RLIMIT_LOCKS.
+        _try_setrlimit(10, recipe.mark, resource.RLIM_INFINITY)
+    for which, soft, hard in recipe.rlimits:
+        resource.setrlimit(which, (soft, hard))
+    if not setup.privileged:
+        return
+    _best_effort(_write_oom_score_adj, recipe.oom_score_adj)
+    _best_effort(_set_nice, recipe.nice)
+
+
+def _try_setrlimit(which: int, soft: int, hard: int) -> None:
+    try:
+        resource.setrlimit(which, (soft, hard))
+    except (OSError, ValueError):
+        pass
+
+
+def _best_effort(step: Callable[[int], None], value: int) -> None:
+    try:
+        step(value)
+    except OSError as exc:
+        if exc.errno not in _BEST_EFFORT:
+            raise
+
+
+def _write_oom_score_adj(value: int) -> None:
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"%d" % value)
+    finally:
+        os.close(fd)
+
+
+def _set_nice(value: int) -> None:
+    if os.getpriority(os.PRIO_PROCESS, 0) != value:
+        os.setpriority(os.PRIO_PROCESS, 0, value)
+
+
+def _exec(argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    """Exec as execvp(3) does: PATH of the program's own environment, /bin/sh for a script without an interpreter line."""
+    denied = None
+    command = argv[0]
+    if not command:
+        raise FileNotFoundError(errno.ENOENT, "empty command")
+    if b"/" in command:
+        _exec_file(command, argv, env)
+    for folder in env.get(b"PATH", b"/usr/local/bin:/usr/bin:/bin").split(b":"):
+        try:
+            _exec_file((folder or b".") + b"/" + command, argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as exc:
+            denied = exc
+    raise denied or FileNotFoundError(errno.ENOENT, "not found on PATH")
+
+
+def _exec_file(path: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    try:
+        os.execve(path, argv, env)
+    except OSError as exc:
+        if exc.errno != errno.ENOEXEC:
+            raise
+    os.execve(b"/bin/sh", [b"sh", path, *argv[1:]], env)

@@ -1,0 +1,138 @@
+"""The server process as the keeper sees it: start, talk to, restart with backoff, end."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import time
+
+from _collections_abc import Callable
+
+from . import wire
+from .loop import Loop
+
+_BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+_HEALTHY_AFTER_S = 10.0
+# A server that does not read this many messages is stuck: it is killed, and its successor finds all of it in the records.
+_OUTBOX_LIMIT = 65536
+
+Packet = Callable[[], tuple[tuple[object, ...], list[int]]]
+"""Makes a message and its descriptors at the moment it is sent."""
+
+
+class ServerChild:
+    """One server at a time; `receive(message, descriptors)` gets what it sends, also what it sent before it died."""
+
+    def __init__(self, loop: Loop, argv: list[str], receive: Callable[[tuple[object, ...], list[int]], None]) -> None:
+        self._loop = loop
+        self._argv = argv
+        self._receive = receive
+        self._sock: _socket.socket | None = None
+        self._outbox: list[Packet] = []
+        self._failures = 0
+        self._started = 0.0
+        self.pid = 0
+        self.generation = 0
+        self.adopting: Callable[[], list[Packet]] = list
+
+    def start(self) -> None:
+        """Fork and exec a server; what it must adopt is sent first."""
+        ours, theirs = _socket_pair()
+        self._started = time.monotonic()
+        self.generation += 1
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become_server(theirs)
+        os.close(theirs)
+        ours.setblocking(False)
+        self._sock = ours
+        self._outbox = self.adopting()
+        self._loop.watch(ours.fileno(), select.EPOLLIN, self._ready)
+        self._flush()
+
+    def _become_server(self, theirs: int) -> None:
+        try:
+            os.set_inheritable(theirs, True)
+            env = {**os.environ, "ENVD_KEEPER_FD": str(theirs), "ENVD_GENERATION": str(self.generation)}
+            # Larger thresholds keep the buffers of bulk output off mmap: see docs/decisions/0003.
+            env.setdefault("MALLOC_MMAP_THRESHOLD_", "4194304")
+            env.setdefault("MALLOC_TRIM_THRESHOLD_", "16777216")
+            os.execve(self._argv[0], self._argv, env)
+        finally:
+            os._exit(127)
+
+    def send(self, *message: object) -> None:
+        """Queue a message for the server; without one it is dropped, for the next server reads the records."""
+        if self._sock is not None:
+            self._outbox.append(lambda: (message, []))
+            self._flush()
+
+    def _ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._flush()
+        if events & ~select.EPOLLOUT:
+            self._read()
+
+    def _read(self) -> None:
+        while self._sock is not None:
+            try:
+                message, fds = wire.receive(self._sock)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, fds = None, []
+            if message is None:
+                self._disconnect()
+            else:
+                self._receive(message, fds)
+
+    def _flush(self) -> None:
+        sent = 0
+        try:
+            while self._sock is not None and sent < len(self._outbox):
+                wire.send(self._sock, *self._outbox[sent]())
+                sent += 1
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._outbox.clear()  # it is gone; the end of file follows
+        del self._outbox[:sent]
+        if self._sock is not None:
+            wanted = select.EPOLLIN | (select.EPOLLOUT if self._outbox else 0)
+            self._loop.change(self._sock.fileno(), wanted)
+        if len(self._outbox) > _OUTBOX_LIMIT:
+            self.kill(9)
+
+    def _disconnect(self) -> None:
+        if self._sock is not None:
+            self._loop.forget(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+            self.kill(9)
+
+    def kill(self, number: int) -> None:
+        """Signal the server, if there is one."""
+        if self.pid:
+            os.kill(self.pid, number)
+
+    def reaped(self) -> None:
+        """Take what the dead server had still sent, then let go of it."""
+        self.pid = 0
+        self._read()
+        self._disconnect()
+
+    def restart(self) -> float:
+        """Plan the next start; return the delay in seconds."""
+        lived = time.monotonic() - self._started
+        self._failures = 0 if lived >= _HEALTHY_AFTER_S else min(self._failures + 1, len(_BACKOFF_S) - 1)
+        delay = _BACKOFF_S[max(self._failures - 1, 0)]
+        self._loop.at(time.monotonic() + delay, self.start)
+        return delay
+
+
+def _socket_pair() -> tuple[_socket.socket, int]:
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
+    return ours, theirs.detach()

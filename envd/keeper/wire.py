@@ -1,0 +1,89 @@
+"""Messages between keeper and server, and the descriptors that travel with them.
+
+One message is one packet on a SOCK_SEQPACKET pair: a marshalled tuple whose first item is its kind. marshal is a C
+built-in and both ends run the same interpreter; the peer is the daemon's own other half, so nothing here parses what a
+client sent. A message that would not fit a packet travels in a memfd, passed as the last descriptor.
+"""
+
+from __future__ import annotations
+
+import _socket
+import marshal
+import os
+
+# Server to keeper.
+SPAWN = 1  # ident, recipe, slots; descriptors: stdin, stdout, stderr of the program, then one per slot
+KILL = 2  # ident, signal number, whole group?
+CLOSE = 3  # ident, slots
+FORGET = 4  # idents
+# Keeper to server.
+PROGRAM = 5  # ident, pid, slots, spawn result or None, exit record or None; descriptors: one per slot
+ADOPTED = 6  # every PROGRAM has been sent
+SPAWNED = 7  # ident, pid, errno (0: running), stage
+EXITED = 8  # ident, exit record
+DRAIN = 9  # stop serving, end the programs, exit
+
+LARGE = 0  # the message is in the memfd that is the last descriptor
+
+PACKET_BYTES = 64 * 1024
+MESSAGE_BYTES = 8 * 1024 * 1024
+PACKET_DESCRIPTORS = 64
+
+_ANCILLARY_BYTES = _socket.CMSG_SPACE(4 * PACKET_DESCRIPTORS)
+
+
+def send(sock: _socket.socket, message: tuple[object, ...], fds: list[int]) -> None:
+    """Send one message; the descriptors stay open here.
+
+    Raises:
+        BlockingIOError: the socket is full; nothing was sent.
+        OSError: the peer is gone.
+        ValueError: the message is larger than MESSAGE_BYTES.
+    """
+    packet = marshal.dumps(message)
+    if len(packet) <= PACKET_BYTES:
+        _send_packet(sock, packet, fds)
+        return
+    if len(packet) > MESSAGE_BYTES:
+        raise ValueError("message too large")
+    memfd = os.memfd_create("message", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(packet)
+        while view:
+            view = view[os.write(memfd, view) :]
+        _send_packet(sock, marshal.dumps((LARGE,)), [*fds, memfd])
+    finally:
+        os.close(memfd)
+
+
+def _send_packet(sock: _socket.socket, packet: bytes, fds: list[int]) -> None:
+    if not fds:
+        sock.send(packet)
+        return
+    packed = b"".join([fd.to_bytes(4, "little") for fd in fds])
+    sock.sendmsg([packet], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
+
+
+def receive(sock: _socket.socket) -> tuple[tuple[object, ...] | None, list[int]]:
+    """Receive one message and its descriptors, which the caller now owns (close-on-exec); None at end of file.
+
+    Raises:
+        BlockingIOError: nothing is there.
+    """
+    packet, ancillary, _, _ = sock.recvmsg(PACKET_BYTES, _ANCILLARY_BYTES, _socket.MSG_CMSG_CLOEXEC)
+    fds = [
+        int.from_bytes(data[at : at + 4], "little")
+        for level, kind, data in ancillary
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS
+        for at in range(0, len(data) - 3, 4)
+    ]
+    if not packet:
+        return None, fds
+    message = marshal.loads(packet)
+    if message[0] == LARGE:
+        memfd = fds.pop()
+        try:
+            message = marshal.loads(os.pread(memfd, MESSAGE_BYTES, 0))
+        finally:
+            os.close(memfd)
+    return message, fds

@@ -1,0 +1,1 @@
+"""Programs: started as a user, their output kept in journals, their ends remembered."""

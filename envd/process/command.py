@@ -1,0 +1,85 @@
+"""What a caller wants run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError
+
+_KEY_BYTES = 255
+_NICE = range(-20, 20)
+_OOM_SCORE_ADJ = range(-1000, 1001)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Milliseconds after which the daemon ends the program; 0 for never. `grace_ms` lies between SIGTERM and SIGKILL."""
+
+    wall_ms: int = 0
+    idle_ms: int = 0
+    grace_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One program to run.
+
+    Attributes:
+        limits: resource (a RLIMIT_* number) to its soft and hard limit.
+        deadline_ms: kill the tree this long after the start; 0 for never.
+    """
+
+    cmd: str
+    args: tuple[str, ...] = ()
+    envs: dict[str, str] = dataclasses.field(default_factory=dict)
+    cwd: str | None = None
+    tag: str | None = None
+    stdin: bool = True
+    key: str | None = None
+    timeouts: Timeouts = Timeouts()
+    limits: tuple[tuple[int, int], ...] = ()
+    nice: int = 0
+    oom_score_adj: int = 100
+    deadline_ms: int = 0
+
+    def check(self) -> None:
+        """Refuse what no program can be started with.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT, saying what to change.
+        """
+        for text in (self.cmd, *self.args, *self.envs, *self.envs.values()):
+            if "\0" in text:
+                raise _invalid("a command, argument or environment variable cannot contain a NUL byte")
+        for name in self.envs:
+            if not name or "=" in name:
+                raise _invalid(f"'{name}' cannot name an environment variable: it is empty or contains '='")
+        if self.key is not None and not 1 <= len(self.key.encode()) <= _KEY_BYTES:
+            raise _invalid(f"idempotency_key must have 1 to {_KEY_BYTES} bytes")
+        if self.nice not in _NICE:
+            raise _invalid(f"limits.nice must be from -20 to 19, not {self.nice}")
+        if self.oom_score_adj not in _OOM_SCORE_ADJ:
+            raise _invalid(f"limits.oom_score_adj must be from -1000 to 1000, not {self.oom_score_adj}")
+
+    def to_json(self) -> bytes:
+        """Serialise for the ledger."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Command:
+        """Read back what to_json wrote."""
+        fields = json.loads(data)
+        return cls(
+            **{
+                **fields,
+                "args": tuple(fields["args"]),
+                "timeouts": Timeouts(**fields["timeouts"]),
+                "limits": tuple((which, value) for which, value in fields["limits"]),
+            }
+        )
+
+
+def _invalid(message: str) -> EnvdError:
+    return EnvdError(Code.INVALID_ARGUMENT, message)

@@ -1,0 +1,92 @@
+"""What a follower of a program sees, in this order: Started, then Run, Gap and KeepAlive, then one Ended."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+STDOUT, STDERR, PTY = 0, 1, 2
+STREAMS = 3
+
+Position = tuple[int, int, int]
+"""How many bytes of stdout, stderr and terminal output lie before a place."""
+
+BEGINNING: Position = (0, 0, 0)
+
+
+class Cause(enum.IntEnum):
+    """Why a program ended; the contract's numbers."""
+
+    UNSPECIFIED = 0
+    ITSELF = 1
+    SIGNAL_REQUEST = 2
+    DEADLINE = 3
+    WALL_TIMEOUT = 4
+    IDLE_TIMEOUT = 5
+    EXEC_FAILED = 6
+    SHUTDOWN = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The program runs, or ran; this follower begins at `position`."""
+
+    pid: int
+    existing: bool
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive bytes of one stream, from `offset` on; `position` is the follower's place behind them."""
+
+    stream: int
+    offset: int
+    data: bytes
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Bytes [begin, end) of a stream that are no longer kept."""
+
+    stream: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Nothing happened for the interval the follower asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended.
+
+    Attributes:
+        exit_code: 0 to 255, -1 if a signal ended it.
+        signal: number of that signal, 0 without.
+        user_s, system_s: processor time.
+        max_rss_bytes: an upper bound.
+        exec_errno, exec_stage: why it could not be executed; 0 and "" otherwise.
+        held_by: pids that still hold its output open.
+        started_at, ended_at: seconds since the epoch.
+    """
+
+    exit_code: int
+    signal: int
+    core_dumped: bool
+    cause: Cause
+    user_s: float
+    system_s: float
+    max_rss_bytes: int
+    exec_errno: int
+    exec_stage: str
+    held_by: tuple[int, ...]
+    output: Position
+    started_at: float
+    ended_at: float
+
+
+Event = Started | Run | Gap | KeepAlive | Ended

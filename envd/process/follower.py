@@ -1,0 +1,113 @@
+"""One reader of a program's output: an offset per stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from envd.errors import Code, EnvdError
+
+from .events import STREAMS, Gap, Position, Run
+
+if TYPE_CHECKING:
+    from .output import Output
+
+_RUN_BYTES = 256 * 1024
+_NAMES = ("stdout", "stderr", "pty")
+
+
+class Follower:
+    """A cursor over a program's output. Holds nothing but offsets: the bytes stay in the journals.
+
+    Attributes:
+        offsets: bytes of each stream already handed out.
+        progress_at: when it last took something, or last had nothing to take (monotonic seconds).
+        waiting: True while it has taken everything there is.
+    """
+
+    def __init__(self, output: Output, position: Position, *, gaps: bool) -> None:
+        for name, offset, end in zip(_NAMES, position, output.ends, strict=True):
+            if offset > end:
+                raise EnvdError(Code.OUT_OF_RANGE, f"cannot resume at byte {offset} of {name}: it has {end} bytes so far")
+        self._output = output
+        self._gaps = gaps
+        self._segment = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.offsets = list(position)
+        self.progress_at = time.monotonic()
+
+    @property
+    def waiting(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
+    @property
+    def position(self) -> Position:
+        """The place behind everything handed out."""
+        return self.offsets[0], self.offsets[1], self.offsets[2]
+
+    def skip_lost(self) -> None:
+        """Move over what is no longer kept, without a word."""
+        self.offsets = [max(pair) for pair in zip(self.offsets, self._output.heads, strict=True)]
+
+    def take(self) -> Run | Gap | None:
+        """Return what comes next, None if everything was taken.
+
+        Raises:
+            EnvdError: DATA_LOSS if bytes it had not read are gone and its client knows no gap event.
+        """
+        gap = self._gap()
+        if gap is not None:
+            return gap
+        output = self._output
+        piece = output.ledger.next_piece(self._segment, self.offsets, output.ends)
+        if piece is None:
+            return None
+        self._segment, stream, end = piece
+        offset = self.offsets[stream]
+        data = output.streams[stream].journal.read(offset, min(end - offset, _RUN_BYTES))
+        self.offsets[stream] = offset + len(data)
+        self.progress_at = time.monotonic()
+        output.resume()
+        return Run(stream, offset, data, self.position)
+
+    def _gap(self) -> Gap | None:
+        heads = self._output.heads
+        for stream in range(STREAMS):
+            begin, end = self.offsets[stream], heads[stream]
+            if begin >= end:
+                continue
+            if not self._gaps:
+                raise EnvdError(
+                    Code.DATA_LOSS,
+                    f"bytes {begin} to {end} of {_NAMES[stream]} are gone: this reader had stopped while others went "
+                    f"on. Connect again with resume.{_NAMES[stream]} = {end}",
+                )
+            self.offsets[stream] = end
+            return Gap(stream, begin, end)
+        return None
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for something to take; False if `timeout_s` passed first."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(timeout_s, self._time_out, self._waiter)
+        try:
+            await self._waiter
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    @staticmethod
+    def _time_out(waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_exception(TimeoutError())
+
+    def wake(self) -> None:
+        """Look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self.progress_at = time.monotonic()
+            self._waiter.set_result(None)

@@ -1,0 +1,104 @@
+"""Standard input of one program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from envd.errors import Code, EnvdError
+
+_WAITING_WRITERS = 256
+
+
+class Input:
+    """Writes to a program's stdin pipe, one writer after the other, each in the order it came.
+
+    A write returns when every byte is in the pipe, which outlives the server: nothing acknowledged is lost. Whoever
+    writes more than the program reads waits, alone. Bounded: 256 writers wait; one more is RESOURCE_EXHAUSTED.
+
+    Args:
+        pid: for messages.
+        pipe: non-blocking write end, -1 if the program has no standard input. Owned.
+        closed: called when the pipe has been closed.
+    """
+
+    def __init__(self, pid: int, pipe: int, closed: Callable[[], None]) -> None:
+        self._pid = pid
+        self._pipe = pipe
+        self._closed = closed
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._writable: asyncio.Future[None] | None = None
+        self.last_byte_at = 0.0
+
+    async def write(self, data: bytes) -> None:
+        """Write all bytes, after those of earlier writers.
+
+        Raises:
+            EnvdError: INTERNAL if stdin is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait.
+        """
+        async with self._place():
+            view = memoryview(data)
+            while view:
+                if self._pipe < 0:
+                    raise EnvdError(Code.INTERNAL, "error writing to stdin: stdin not enabled or closed")
+                try:
+                    view = view[os.write(self._pipe, view) :]
+                    self.last_byte_at = asyncio.get_running_loop().time()
+                except BlockingIOError:
+                    await self._until_writable()
+                except BrokenPipeError as exc:
+                    raise self._broken() from exc
+
+    def _broken(self) -> EnvdError:
+        message = f"error writing to stdin: error writing to stdin of process '{self._pid}': write: broken pipe"
+        return EnvdError(Code.INTERNAL, message)
+
+    async def _until_writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._writable = writable = loop.create_future()
+        loop.add_writer(self._pipe, _settle, writable)
+        try:
+            await writable
+        finally:
+            self._writable = None
+            if self._pipe >= 0:
+                loop.remove_writer(self._pipe)
+
+    async def end(self) -> None:
+        """Close stdin once everything written before is in the pipe; does nothing if it is closed."""
+        async with self._place():
+            self.close()
+
+    def close(self) -> None:
+        """Close stdin now; a writer that waits fails."""
+        if self._pipe < 0:
+            return
+        if self._writable is not None:
+            asyncio.get_running_loop().remove_writer(self._pipe)
+            _settle(self._writable)
+        os.close(self._pipe)
+        self._pipe = -1
+        self._closed()
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Wait for this writer's turn."""
+        if self._waiting >= _WAITING_WRITERS:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED,
+                f"{_WAITING_WRITERS} writers already wait for process {self._pid} to read its input",
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                yield
+        finally:
+            self._waiting -= 1
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

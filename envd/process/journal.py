@@ -1,0 +1,97 @@
+"""An output stream's journal: an append-only memfd whose file position is the stream's length.
+
+The position is shared with the keeper's duplicate, and `splice` moves it together with the bytes. A server that is
+killed at any instant therefore leaves both as they were before or after a whole step, and its successor goes on there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_PAGE = 4096
+_FALLOC_FL_KEEP_SIZE = 1
+_FALLOC_FL_PUNCH_HOLE = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def punch(fd: int, begin: int, end: int) -> None:
+    """Free the memory of a part of a memfd; its size stays. Whole pages only. Source: fallocate(2)."""
+    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+    if _libc.fallocate(fd, mode, begin, end - begin) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+class Journal:
+    """Bytes [head, end) of one stream. Owns the descriptor.
+
+    Attributes:
+        fd: the memfd.
+        head: offset of the first byte kept.
+        end: offset behind the last byte.
+    """
+
+    __slots__ = ("end", "fd", "head")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.end = os.lseek(fd, 0, os.SEEK_CUR)
+        self.head = _first_kept(fd, self.end)
+
+    @classmethod
+    def create(cls, name: str) -> Journal:
+        """Make an empty one."""
+        return cls(os.memfd_create(name, os.MFD_CLOEXEC))
+
+    @property
+    def kept(self) -> int:
+        """Bytes kept."""
+        return self.end - self.head
+
+    def splice_from(self, pipe: int, limit: int) -> int:
+        """Move what a pipe holds, at most `limit` bytes, into the journal; 0 at the pipe's end.
+
+        Raises:
+            BlockingIOError: the pipe is empty.
+        """
+        moved = os.splice(pipe, self.fd, limit)
+        self.end += moved
+        return moved
+
+    def append(self, data: bytes) -> None:
+        """Add bytes of our own."""
+        self.end += os.write(self.fd, data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes from `offset` on, at most `size`."""
+        return os.pread(self.fd, min(size, self.end - offset), offset)
+
+    def trim(self, to: int) -> int:
+        """Drop what lies before `to`, rounded down to a page; return how many bytes that freed."""
+        to -= to % _PAGE
+        freed = to - self.head
+        if freed <= 0:
+            return 0
+        punch(self.fd, self.head - self.head % _PAGE, to)
+        self.head = to
+        return freed
+
+    def close(self) -> None:
+        """Let go of the memory, unless the keeper still holds it."""
+        os.close(self.fd)
+
+
+def _first_kept(fd: int, end: int) -> int:
+    """Find where the holes end. On a description of its own: seeking would move the shared position."""
+    if end == 0:
+        return 0
+    own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return min(os.lseek(own, 0, os.SEEK_DATA), end)
+    except OSError:
+        return end  # nothing but holes
+    finally:
+        os.close(own)

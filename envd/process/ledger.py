@@ -1,0 +1,130 @@
+"""A program's ledger: a small memfd beside its journals that a new server reads to know what the old one knew.
+
+It holds the command, how far some reader has taken the output, and in which order pieces of the streams arrived.
+
+Layout, little-endian: magic and version (8 bytes), taken offsets (3 x u64), length of the metadata (u64), index of the
+first order record (u64); at 64 the metadata; from the next page on order records of 8 bytes, the stream in the two top
+bits and the offset at which the piece ends in the others.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import deque
+
+from .events import BEGINNING, Position
+from .journal import punch
+
+_MAGIC = b"envdldg1"
+_HEADER = struct.Struct("<8s3QQQ")
+_TAKEN_AT = 8
+_FIRST_AT = 40
+_METADATA_AT = 64
+_PAGE = 4096
+_RECORD = struct.Struct("<Q")
+_OFFSET_BITS = 62
+_SEGMENTS = 65536
+
+
+class Ledger:
+    """Order of arrival, and how far it was taken. Owns the descriptor.
+
+    At most 65536 pieces are remembered; the order of older ones is forgotten, not their bytes.
+    """
+
+    def __init__(self, fd: int, metadata: bytes) -> None:
+        self.fd = fd
+        self.metadata = metadata
+        self.taken: Position = BEGINNING
+        self._records_at = -(-(_METADATA_AT + len(metadata)) // _PAGE) * _PAGE
+        self._segments: deque[tuple[int, int]] = deque()
+        self._first = 0
+        self._freed = 0
+        self._current = -1
+
+    @classmethod
+    def create(cls, name: str, metadata: bytes) -> Ledger:
+        """Make one for a program about to start."""
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        header = _HEADER.pack(_MAGIC, 0, 0, 0, len(metadata), 0)
+        os.pwrite(fd, header.ljust(_METADATA_AT, b"\0") + metadata, 0)
+        return cls(fd, metadata)
+
+    @classmethod
+    def adopt(cls, fd: int) -> Ledger:
+        """Read what an earlier server wrote.
+
+        Raises:
+            ValueError: it is not a ledger of this version.
+        """
+        magic, *taken, size, first = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
+        if magic != _MAGIC:
+            raise ValueError("not a ledger of this version")
+        ledger = cls(fd, os.pread(fd, size, _METADATA_AT))
+        ledger.taken = (taken[0], taken[1], taken[2])
+        ledger._first = ledger._freed = first
+        ledger._load()
+        return ledger
+
+    def _load(self) -> None:
+        at = self._records_at + self._first * _RECORD.size
+        data = os.pread(self.fd, max(os.fstat(self.fd).st_size - at, 0), at)
+        for (value,) in _RECORD.iter_unpack(data[: len(data) // _RECORD.size * _RECORD.size]):
+            self._segments.append((value >> _OFFSET_BITS, value & ((1 << _OFFSET_BITS) - 1)))
+
+    def take(self, position: Position) -> None:
+        """Note that a reader surely has everything before `position`."""
+        self.taken = (
+            max(self.taken[0], position[0]),
+            max(self.taken[1], position[1]),
+            max(self.taken[2], position[2]),
+        )
+        os.pwrite(self.fd, struct.pack("<3Q", *self.taken), _TAKEN_AT)
+
+    def arrived(self, stream: int, ends: list[int]) -> None:
+        """Note that bytes of a stream arrive now; `ends` are the streams' lengths without them."""
+        if stream == self._current:
+            return
+        previous, self._current = self._current, stream
+        if previous < 0:
+            return
+        index = self._first + len(self._segments)
+        self._segments.append((previous, ends[previous]))
+        record = _RECORD.pack(previous << _OFFSET_BITS | ends[previous])
+        os.pwrite(self.fd, record, self._records_at + index * _RECORD.size)
+        if len(self._segments) > _SEGMENTS:
+            self._drop()
+
+    def next_piece(self, segment: int, offsets: list[int], ends: list[int]) -> tuple[int, int, int] | None:
+        """Find what a reader at `offsets` reads next: (segment to ask from next time, stream, offset of its end)."""
+        at = max(segment - self._first, 0)
+        while at < len(self._segments):
+            stream, end = self._segments[at]
+            if offsets[stream] < end:
+                return self._first + at, stream, end
+            at += 1
+        for stream in (self._current, *range(len(ends))):
+            if stream >= 0 and offsets[stream] < ends[stream]:
+                return self._first + at, stream, ends[stream]
+        return None
+
+    def forget_before(self, heads: list[int]) -> None:
+        """Drop records of bytes that are no longer kept."""
+        while self._segments and self._segments[0][1] <= heads[self._segments[0][0]]:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._segments.popleft()
+        self._first += 1
+        if (self._first - self._freed) * _RECORD.size >= _PAGE:
+            os.pwrite(self.fd, _RECORD.pack(self._first), _FIRST_AT)
+            begin = self._records_at + self._freed * _RECORD.size
+            end = self._records_at + self._first * _RECORD.size
+            if end // _PAGE > begin // _PAGE:
+                punch(self.fd, begin - begin % _PAGE, end - end % _PAGE)
+            self._freed = self._first
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.fd)

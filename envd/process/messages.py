@@ -1,0 +1,180 @@
+"""Conversions between the contract's messages and the domain's terms."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Mapping
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from envd.errors import Code, EnvdError
+from envd.rpc import Reply
+from envd_proto.process import process_pb2 as pb
+
+from .command import Command, Timeouts
+from .encoding import EncodedRun
+from .events import Ended, Event, Gap, KeepAlive, Position, Run, Started
+from .running import Running
+
+_KEEPALIVE_S = 90.0
+_KEEPALIVE_HEADER = "keepalive-ping-interval"
+_KEEPALIVE_DIGITS = 9
+
+_RLIMITS = {
+    "open_files": resource.RLIMIT_NOFILE,
+    "processes": resource.RLIMIT_NPROC,
+    "address_space_bytes": resource.RLIMIT_AS,
+    "file_size_bytes": resource.RLIMIT_FSIZE,
+    "core_bytes": resource.RLIMIT_CORE,
+    "cpu_seconds": resource.RLIMIT_CPU,
+}
+
+# The words clients of the reference see for the common signals.
+_SIGNAL_TEXTS = {
+    signal.SIGHUP: "hangup",
+    signal.SIGINT: "interrupt",
+    signal.SIGQUIT: "quit",
+    signal.SIGILL: "illegal instruction",
+    signal.SIGTRAP: "trace/breakpoint trap",
+    signal.SIGABRT: "aborted",
+    signal.SIGBUS: "bus error",
+    signal.SIGFPE: "floating point exception",
+    signal.SIGKILL: "killed",
+    signal.SIGUSR1: "user defined signal 1",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGUSR2: "user defined signal 2",
+    signal.SIGPIPE: "broken pipe",
+    signal.SIGALRM: "alarm clock",
+    signal.SIGTERM: "terminated",
+}
+
+
+def command_from(request: pb.StartRequest, timeout_s: float | None) -> Command:
+    """Return what a Start request wants run; the call's deadline becomes the program's."""
+    process, timeouts, limits = request.process, request.timeouts, request.limits
+    return Command(
+        cmd=process.cmd,
+        args=tuple(process.args),
+        envs=dict(process.envs),
+        cwd=process.cwd if process.HasField("cwd") else None,
+        tag=request.tag if request.HasField("tag") else None,
+        stdin=request.stdin if request.HasField("stdin") else True,
+        key=request.idempotency_key if request.HasField("idempotency_key") else None,
+        timeouts=Timeouts(timeouts.wall_ms, timeouts.idle_ms, timeouts.grace_ms),
+        limits=tuple((which, getattr(limits, name)) for name, which in _RLIMITS.items() if limits.HasField(name)),
+        nice=limits.nice,
+        oom_score_adj=limits.oom_score_adj if limits.HasField("oom_score_adj") else 100,
+        deadline_ms=round(timeout_s * 1000) if timeout_s else 0,
+    )
+
+
+def position_from(message: pb.OutputPosition) -> Position:
+    """Return a place in the output."""
+    return message.stdout, message.stderr, message.pty
+
+
+def _position_message(position: Position) -> pb.OutputPosition:
+    return pb.OutputPosition(stdout=position[0], stderr=position[1], pty=position[2])
+
+
+def stdin_from(message: pb.ProcessInput) -> bytes:
+    """Return the bytes for a program with pipes.
+
+    Raises:
+        EnvdError: INTERNAL if they are for a terminal, UNIMPLEMENTED if there are none.
+    """
+    kind = message.WhichOneof("input")
+    if kind == "stdin":
+        return message.stdin
+    if kind == "pty":
+        raise EnvdError(
+            Code.INTERNAL,
+            "error writing to tty: tty not assigned to process — input should be written to the stdin, not the tty",
+        )
+    raise EnvdError(Code.UNIMPLEMENTED, "invalid input type: set stdin or pty")
+
+
+def keepalive_from(headers: Mapping[str, str]) -> float:
+    """Return the seconds between keep-alive messages; 90 where the client gives no positive whole number."""
+    text = headers.get(_KEEPALIVE_HEADER, "").strip()
+    if text.isascii() and text.isdigit() and len(text) <= _KEEPALIVE_DIGITS and int(text) > 0:
+        return float(int(text))
+    return _KEEPALIVE_S
+
+
+def reply_from(event: Event, kind: type[pb.StartResponse | pb.ConnectResponse]) -> Reply:
+    """Return an event as a response message."""
+    if isinstance(event, Run):
+        return EncodedRun(event)
+    return kind(event=_event_message(event))
+
+
+def _event_message(event: Started | Gap | KeepAlive | Ended) -> pb.ProcessEvent:
+    match event:
+        case Started(pid, existing, position):
+            start = pb.ProcessEvent.StartEvent(pid=pid, existing=existing)
+            if any(position):
+                start.position.CopyFrom(_position_message(position))
+            return pb.ProcessEvent(start=start)
+        case Gap(stream, begin, end):
+            return pb.ProcessEvent(gap=pb.ProcessEvent.GapEvent(stream=stream + 1, begin=begin, end=end))
+        case KeepAlive():
+            return pb.ProcessEvent(keepalive=pb.ProcessEvent.KeepAlive())
+        case Ended():
+            return pb.ProcessEvent(end=end_message(event))
+
+
+def end_message(ended: Ended) -> pb.ProcessEvent.EndEvent:
+    """Return how a program ended."""
+    message = pb.ProcessEvent.EndEvent(
+        exit_code=ended.exit_code,
+        exited=ended.signal == 0,
+        status=status_text(ended),
+        signal=ended.signal,
+        core_dumped=ended.core_dumped,
+        cause=int(ended.cause),
+        usage=pb.ProcessEvent.Usage(
+            user_us=round(ended.user_s * 1e6),
+            system_us=round(ended.system_s * 1e6),
+            max_rss_bytes=ended.max_rss_bytes,
+        ),
+        held_by=ended.held_by,
+        output=_position_message(ended.output),
+        started_at=_timestamp(ended.started_at),
+        ended_at=_timestamp(ended.ended_at),
+    )
+    if ended.exit_code != 0:
+        message.error = message.status
+    if ended.exec_errno:
+        message.exec_failure.errno = ended.exec_errno
+        message.exec_failure.stage = ended.exec_stage
+    return message
+
+
+def status_text(ended: Ended) -> str:
+    """Return the end in the words clients of the reference know."""
+    if not ended.signal:
+        return f"exit status {ended.exit_code}"
+    words = _SIGNAL_TEXTS.get(ended.signal) or f"signal {ended.signal}"
+    return f"signal: {words}" + (" (core dumped)" if ended.core_dumped else "")
+
+
+def info_from(running: Running) -> pb.ProcessInfo:
+    """Return a program as List shows it."""
+    command, identity = running.command, running.identity
+    info = pb.ProcessInfo(
+        config=pb.ProcessConfig(cmd=command.cmd, args=command.args, envs=command.envs, cwd=command.cwd),
+        pid=identity.pid,
+        tag=command.tag,
+        user=identity.user,
+        started_at=_timestamp(identity.started_at),
+    )
+    if running.ended is not None:
+        info.end.CopyFrom(end_message(running.ended))
+    return info
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    micros = round(seconds * 1e6)
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)

@@ -1,0 +1,44 @@
+"""How much all journals together may keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes kept per live stream, per finished one, per live one when memory is short, and of all together."""
+
+    live: int
+    finished: int
+    trimmed: int
+    total: int
+
+
+class Pool:
+    """Counts the bytes all journals keep and asks for some back when they are too many.
+
+    Bounded: above `total` finished programs go first, oldest first, then live journals are trimmed, and programs whose
+    sole reader lags wait sooner.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.kept = 0
+        self.reclaim: Callable[[int], None] = _nothing_to_reclaim
+
+    @property
+    def keep_live(self) -> int:
+        """Bytes a live stream may keep now."""
+        return self.sizes.live if self.kept <= self.sizes.total else self.sizes.trimmed
+
+    def count(self, change: int) -> None:
+        """Note that journals keep more (or, negative, fewer) bytes."""
+        self.kept += change
+        if change > 0 and self.kept > self.sizes.total:
+            self.reclaim(self.kept - self.sizes.total * 7 // 8)
+
+
+def _nothing_to_reclaim(_: int) -> None:
+    """Stand in until the table, which knows what is finished, is there."""

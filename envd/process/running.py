@@ -1,0 +1,209 @@
+"""One program from its start to the moment it is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from envd.keeper.client import ExitRecord
+
+from .command import Command
+from .ending import ended_from
+from .events import BEGINNING, Cause, Ended, Event, KeepAlive, Position, Started
+from .follower import Follower
+from .input import Input
+from .output import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """How long output is awaited after the program itself has ended, in seconds.
+
+    The end is announced when the pipes were quiet for `idle_s`, or `at_most_s` after the exit; in both cases everything
+    the program itself had printed is in the journal.
+    """
+
+    idle_s: float
+    at_most_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What does not change.
+
+    Attributes:
+        ident: the keeper's number for it.
+        mark: see envd.host.tree.
+        started_at: seconds since the epoch.
+        started_clock: the same on the monotonic clock, which all processes of the machine share.
+    """
+
+    ident: int
+    pid: int
+    mark: int
+    user: str
+    started_at: float
+    started_clock: float
+
+
+class Running:
+    """A program: its identity, its input, its output, and how it ended.
+
+    Args:
+        left_behind: called when the program has ended but something still holds its output; must call `end`.
+        finished: called once, when the end is known.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        command: Command,
+        output: Output,
+        stdin: Input,
+        drain: Drain,
+    ) -> None:
+        self.identity = identity
+        self.command = command
+        self.output = output
+        self.input = stdin
+        self.exec_failure: tuple[int, str] | None = None
+        self.cause: Cause | None = None
+        self.ended: Ended | None = None
+        self.exit_record: ExitRecord | None = None
+        self.left_behind: Callable[[Running], None] = Running.end
+        self.finished: Callable[[Running], None] = _nothing
+        self.gone = asyncio.Event()  # set when the program itself has ended
+        self._drain = drain
+        self._last_words = BEGINNING
+        self._exited_clock = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked = False
+        self._requested: set[int] = set()
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @property
+    def alive(self) -> bool:
+        """True until the program itself has ended, whatever it left behind."""
+        return self.exit_record is None
+
+    @property
+    def active_at(self) -> float:
+        """When it last read or printed something (monotonic seconds); now, while it waits for a reader."""
+        if self.output.waiting:
+            return time.monotonic()
+        return max(self.identity.started_clock, self.output.last_byte_at, self.input.last_byte_at)
+
+    def blame(self, cause: Cause) -> None:
+        """Note why the daemon ends it; the first reason counts."""
+        if self.cause is None:
+            self.cause = cause
+
+    def signalled(self, number: int) -> None:
+        """Note that a client asked for a signal; if it ends by that one, the client did it."""
+        self._requested.add(number)
+
+    # Its end.
+
+    def exited(self, record: ExitRecord) -> None:
+        """Take note that the program itself has ended; the end is announced when its output is in."""
+        if self.exit_record is not None:
+            return
+        self.exit_record = record
+        self.gone.set()
+        self.input.close()
+        self._last_words = self.output.pending()
+        self._exited_clock = time.monotonic()
+        self.output.pump_now()
+        self.check_drained()
+
+    def check_drained(self) -> None:
+        """Announce the end if all output is in, or what still holds the pipes has been quiet long enough."""
+        if self.exit_record is None or self._asked:
+            return
+        if not self.output.open:
+            self._asked = True
+            self.end()
+        elif self._drained():
+            self._asked = True
+            self.left_behind(self)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._drain.idle_s / 4, self._check_again)
+
+    def _drained(self) -> bool:
+        if any(have < said for have, said in zip(self.output.position, self._last_words, strict=True)):
+            return False
+        now = time.monotonic()
+        quiet_s = now - max(self.output.last_byte_at, self._exited_clock)
+        return quiet_s >= self._drain.idle_s or now - self._exited_clock >= self._drain.at_most_s
+
+    def _check_again(self) -> None:
+        self._timer = None
+        self.check_drained()
+
+    def end(self, held_by: tuple[int, ...] = ()) -> None:
+        """Announce the end."""
+        assert self.exit_record is not None
+        self.ended = ended_from(
+            self.exit_record,
+            cause=self.cause or self._cause_of(self.exit_record),
+            exec_failure=self.exec_failure,
+            held_by=held_by,
+            output=self.output.position,
+            started_at=self.identity.started_at,
+        )
+        if self._timer is not None:
+            self._timer.cancel()
+        self.finished(self)
+        self.output.wake_followers()
+
+    def _cause_of(self, record: ExitRecord) -> Cause:
+        signalled = os.WIFSIGNALED(record.status) and os.WTERMSIG(record.status) in self._requested
+        return Cause.SIGNAL_REQUEST if signalled else Cause.ITSELF
+
+    # Following it.
+
+    async def follow(
+        self,
+        follower: Follower,
+        *,
+        existing: bool,
+        keepalive_s: float,
+        acknowledged: Callable[[], object],
+    ) -> AsyncIterator[Event]:
+        """Yield what a follower sees, from Started to Ended.
+
+        Args:
+            keepalive_s: a KeepAlive comes after this long without another event.
+            acknowledged: tells how far the peer surely has what was yielded (a Position or None); also called later.
+        """
+        try:
+            yield Started(self.pid, existing, follower.position)
+            async with aclosing(self._events(follower, keepalive_s)) as events:
+                async for event in events:
+                    yield event
+                    self.output.note_taken(acknowledged())
+        finally:
+            self.output.left(follower, acknowledged)
+
+    async def _events(self, follower: Follower, keepalive_s: float) -> AsyncIterator[Event]:
+        while True:
+            event = follower.take()
+            if event is not None:
+                yield event
+                await asyncio.sleep(0)  # others have a turn between two pieces
+            elif self.ended is not None:
+                yield self.ended
+                return
+            elif not await follower.wait(keepalive_s):
+                yield KeepAlive()
+
+
+def _nothing(_: Running) -> None:
+    """Stand in until the table is told."""

@@ -1,0 +1,142 @@
+"""The Process service: the contract's messages to the domain's terms and back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from envd.errors import Code, EnvdError
+from envd.host.session import Session
+from envd.rpc import Call, Reply
+from envd_proto.process import process_pb2 as pb
+
+from . import messages
+from .events import BEGINNING, Event, Position
+from .running import Running
+from .table import Table
+
+_SIGNALS = range(1, signal.NSIG)
+
+
+class ProcessService:
+    """Serves process.Process."""
+
+    def __init__(self, table: Table, session: Session) -> None:
+        self._table = table
+        self._session = session
+
+    async def list(self, request: pb.ListRequest, _: Call) -> pb.ListResponse:
+        """Return the programs that run, on request also those that have finished."""
+        shown = [running for running in self._table if running.ended is None or request.include_finished]
+        return pb.ListResponse(processes=[messages.info_from(running) for running in shown])
+
+    async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
+        """Start a program and follow it."""
+        user = self._session.user(call.username)
+        if request.HasField("pty"):
+            raise EnvdError(Code.UNIMPLEMENTED, "terminals are not served yet: start the process without pty")
+        command = messages.command_from(request, call.timeout_s)
+        position = messages.position_from(request.resume) if request.HasField("resume") else None
+        running, existing = await self._table.start(command, user)
+        if not existing:
+            position = None if position is None else BEGINNING
+        async for event in _follow(running, call, position, existing=existing, gaps=request.HasField("resume")):
+            yield messages.reply_from(event, pb.StartResponse)
+
+    async def connect(self, request: pb.ConnectRequest, call: Call) -> AsyncIterator[Reply]:
+        """Follow a program that is there."""
+        running = self._select(request.process)
+        resume = request.HasField("resume")
+        position = messages.position_from(request.resume) if resume else None
+        async for event in _follow(running, call, position, existing=False, gaps=resume):
+            yield messages.reply_from(event, pb.ConnectResponse)
+
+    async def update(self, request: pb.UpdateRequest, _: Call) -> pb.UpdateResponse:
+        """Resize a terminal."""
+        self._select_live(request.process)
+        if request.HasField("pty"):
+            raise EnvdError(Code.INTERNAL, "error resizing tty: tty not assigned to process")
+        return pb.UpdateResponse()
+
+    async def send_input(self, request: pb.SendInputRequest, _: Call) -> pb.SendInputResponse:
+        """Write to a program's input."""
+        running = self._select_live(request.process)
+        await running.input.write(messages.stdin_from(request.input))
+        return pb.SendInputResponse()
+
+    async def stream_input(self, requests: AsyncIterator[pb.StreamInputRequest], _: Call) -> pb.StreamInputResponse:
+        """Write to a program's input piece by piece."""
+        running: Running | None = None
+        async for request in requests:
+            kind = request.WhichOneof("event")
+            if kind == "start":
+                running = self._select_live(request.start.process)
+            elif kind == "data":
+                if running is None:
+                    raise EnvdError(
+                        Code.INVALID_ARGUMENT, "data before start: the first message must name the process to write to"
+                    )
+                await running.input.write(messages.stdin_from(request.data.input))
+            elif kind is None:
+                raise EnvdError(Code.UNIMPLEMENTED, "invalid event type: set start, data or keepalive")
+        return pb.StreamInputResponse()
+
+    async def send_signal(self, request: pb.SendSignalRequest, _: Call) -> pb.SendSignalResponse:
+        """Signal a program."""
+        running = self._select_live(request.process)
+        number = request.signal
+        if request.HasField("signal_number"):
+            number = request.signal_number
+            if number not in _SIGNALS:
+                raise EnvdError(Code.INVALID_ARGUMENT, f"signal_number must be from 1 to {_SIGNALS[-1]}, not {number}")
+        elif number not in (signal.SIGTERM, signal.SIGKILL):
+            raise EnvdError(
+                Code.UNIMPLEMENTED, f"invalid signal: {number}; set signal_number for one other than SIGTERM and SIGKILL"
+            )
+        await self._send(running, number, request.target)
+        return pb.SendSignalResponse()
+
+    async def _send(self, running: Running, number: int, target: int) -> None:
+        if target == pb.SIGNAL_TARGET_UNSPECIFIED:
+            target = pb.SIGNAL_TARGET_TREE if number == signal.SIGKILL else pb.SIGNAL_TARGET_LEADER
+        running.signalled(number)
+        if target == pb.SIGNAL_TARGET_TREE:
+            await self._table.signal_tree(running, number)
+        else:
+            self._table.signal(running, number, group=target == pb.SIGNAL_TARGET_GROUP)
+
+    async def close_stdin(self, request: pb.CloseStdinRequest, _: Call) -> pb.CloseStdinResponse:
+        """Close a program's standard input behind what was written."""
+        await self._select_live(request.process).input.end()
+        return pb.CloseStdinResponse()
+
+    def _select(self, selector: pb.ProcessSelector) -> Running:
+        kind = selector.WhichOneof("selector")
+        if kind == "pid":
+            return self._table.by_pid(selector.pid)
+        if kind == "tag":
+            return self._table.by_tag(selector.tag)
+        raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
+
+    def _select_live(self, selector: pb.ProcessSelector) -> Running:
+        running = self._select(selector)
+        if not running.alive:
+            name = f"pid {selector.pid}" if selector.WhichOneof("selector") == "pid" else f"tag {selector.tag}"
+            raise EnvdError(Code.NOT_FOUND, f"process with {name} not found: it has ended")
+        return running
+
+
+async def _follow(
+    running: Running, call: Call, position: Position | None, *, existing: bool, gaps: bool
+) -> AsyncIterator[Event]:
+    follower = running.output.follow(position, gaps=gaps)
+    events = running.follow(
+        follower,
+        existing=existing,
+        keepalive_s=messages.keepalive_from(call.headers),
+        acknowledged=call.acknowledged,
+    )
+    async with aclosing(events):
+        async for event in events:
+            yield event

@@ -1,0 +1,203 @@
+"""Making a program: its descriptors, its recipe, its outcome; and taking over one that an earlier server made."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError, code_from_errno
+from envd.host import paths
+from envd.host.session import Session
+from envd.host.users import User
+from envd.keeper.client import Inherited, KeeperClient, Spawned
+
+from .command import Command
+from .ending import is_missing
+from .events import STDERR, STDOUT
+from .input import Input
+from .journal import Journal
+from .ledger import Ledger
+from .output import Output, Stream
+from .pool import Pool
+from .running import Drain, Identity, Running
+
+# The keeper holds duplicates under these numbers.
+SLOT_STDIN = 0
+SLOT_PIPE = {STDOUT: 1, STDERR: 2}
+SLOT_JOURNAL = {STDOUT: 3, STDERR: 4}
+SLOT_LEDGER = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Descriptors:
+    """What a program is started with: its own three, and what is held for it by slot."""
+
+    stdio: list[int]
+    held: dict[int, int]
+
+
+class Spawner:
+    """Makes and adopts programs.
+
+    Args:
+        stall_s: see envd.process.output.
+        mark_base: added to an ident to mark a program's tree; 0 if this kernel keeps no marks.
+    """
+
+    def __init__(
+        self, keeper: KeeperClient, session: Session, pool: Pool, drain: Drain, *, stall_s: float, mark_base: int
+    ) -> None:
+        self._keeper = keeper
+        self._session = session
+        self._pool = pool
+        self._drain = drain
+        self._stall_s = stall_s
+        self._mark_base = mark_base
+
+    async def start(self, ident: int, command: Command, user: User) -> Running:
+        """Start a program as a user; returns when it runs, or cannot be executed (then its `exec_failure` is set).
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT for a command line, working directory or limit it cannot have,
+                RESOURCE_EXHAUSTED if the machine has no process, memory or descriptor left.
+        """
+        cwd = paths.resolve(command.cwd or "", user, self._session.default_workdir)
+        facts = {"user": user.name, "started_at": time.time(), "started_clock": time.monotonic()}
+        metadata = json.dumps(facts).encode() + b"\n" + command.to_json()
+        with ExitStack() as unwind:
+            descriptors = _make_descriptors(ident, metadata, stdin=command.stdin, unwind=unwind)
+            spawned = await self._spawn(ident, self._recipe(ident, command, user, cwd), descriptors)
+            if spawned.errno and not _is_exec_failure(spawned):
+                self._keeper.forget([ident])
+                raise _refusal(spawned, command, user, cwd)
+            unwind.pop_all()
+        return self._running(ident, spawned, Ledger(descriptors.held[SLOT_LEDGER], metadata), descriptors.held)
+
+    async def _spawn(self, ident: int, recipe: dict[str, object], descriptors: _Descriptors) -> Spawned:
+        spawning = self._keeper.spawn(ident, recipe, descriptors.stdio, descriptors.held)
+        try:
+            return await spawning
+        finally:
+            # The program has its own; ours would keep its pipes from ever ending.
+            for fd in descriptors.stdio:
+                os.close(fd)
+
+    def adopt(self, inherited: Inherited, spawned: Spawned) -> Running | None:
+        """Take over a program that an earlier server started; None if it never ran and nobody needs to know.
+
+        Raises:
+            ValueError: what it left cannot be read.
+        """
+        if spawned.errno and not _is_exec_failure(spawned):
+            return None
+        ledger = Ledger.adopt(inherited.descriptors[SLOT_LEDGER])
+        return self._running(inherited.ident, spawned, ledger, inherited.descriptors)
+
+    def _recipe(self, ident: int, command: Command, user: User, cwd: str) -> dict[str, object]:
+        env = self._session.environment_of(user, command.envs)
+        return {
+            "argv": [os.fsencode(text) for text in (command.cmd, *command.args)],
+            "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+            "cwd": os.fsencode(cwd),
+            "credentials": (user.uid, user.gid, list(user.groups)) if os.geteuid() == 0 else None,
+            "rlimits": [(which, value, value) for which, value in command.limits],
+            "nice": command.nice,
+            "oom_score_adj": command.oom_score_adj,
+            "mark": self._mark(ident),
+        }
+
+    def _mark(self, ident: int) -> int:
+        return self._mark_base + ident if self._mark_base else 0
+
+    def _running(self, ident: int, spawned: Spawned, ledger: Ledger, held: Mapping[int, int]) -> Running:
+        facts_json, _, command_json = ledger.metadata.partition(b"\n")
+        facts = json.loads(facts_json)
+        streams = {
+            number: Stream(Journal(held[SLOT_JOURNAL[number]]), held.get(SLOT_PIPE[number], -1))
+            for number in (STDOUT, STDERR)
+        }
+
+        def pipe_closed(number: int) -> None:
+            self._keeper.close(ident, [SLOT_PIPE[number]])
+            running.check_drained()
+
+        running = Running(
+            Identity(ident, spawned.pid, self._mark(ident), **facts),
+            Command.from_json(command_json),
+            Output(streams, ledger, self._pool, self._stall_s, pipe_closed),
+            Input(spawned.pid, held.get(SLOT_STDIN, -1), lambda: self._keeper.close(ident, [SLOT_STDIN])),
+            self._drain,
+        )
+        if spawned.errno:
+            running.exec_failure = (spawned.errno, spawned.stage)
+            _explain(running, spawned)
+        return running
+
+
+def _make_descriptors(ident: int, metadata: bytes, *, stdin: bool, unwind: ExitStack) -> _Descriptors:
+    """Make pipes, journals and ledger; `unwind` closes what is held. Our ends do not block, the program's do."""
+
+    def keep(fd: int) -> int:
+        unwind.callback(os.close, fd)
+        return fd
+
+    try:
+        with ExitStack() as unwind_stdio:
+            held = {SLOT_LEDGER: keep(Ledger.create(f"envd-{ident}-ledger", metadata).fd)}
+            if stdin:
+                ours_is_write = os.pipe2(os.O_CLOEXEC)
+                stdio = [ours_is_write[0]]
+                held[SLOT_STDIN] = keep(ours_is_write[1])
+                os.set_blocking(ours_is_write[1], False)
+            else:
+                stdio = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
+            unwind_stdio.callback(os.close, stdio[0])
+            for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
+                held[SLOT_JOURNAL[number]] = keep(Journal.create(f"envd-{ident}-{name}").fd)
+                ours, theirs = os.pipe2(os.O_CLOEXEC)
+                stdio.append(theirs)
+                unwind_stdio.callback(os.close, theirs)
+                held[SLOT_PIPE[number]] = keep(ours)
+                os.set_blocking(ours, False)
+            unwind_stdio.pop_all()
+    except OSError as exc:
+        raise EnvdError(code_from_errno(exc.errno or 0), f"cannot make pipes for a program: {exc.strerror}") from exc
+    return _Descriptors(stdio, held)
+
+
+def _is_exec_failure(spawned: Spawned) -> bool:
+    return spawned.stage == "exec" and spawned.errno not in (errno.E2BIG, errno.EINVAL, errno.ENOMEM)
+
+
+def _refusal(spawned: Spawned, command: Command, user: User, cwd: str) -> EnvdError:
+    """Say why a program could not be started, in the terms of what the client asked for."""
+    reason = os.strerror(spawned.errno).lower()
+    if spawned.stage == "cwd":
+        if spawned.errno == errno.ENOENT:
+            return EnvdError(Code.INVALID_ARGUMENT, f"cwd '{cwd}' does not exist")
+        return EnvdError(Code.INVALID_ARGUMENT, f"cannot start '{command.cmd}' in '{cwd}' as '{user.name}': {reason}")
+    if spawned.stage == "timeout":
+        return EnvdError(
+            Code.DEADLINE_EXCEEDED,
+            f"cannot start '{command.cmd}': entering '{cwd}' or executing it took too long and was given up",
+        )
+    if spawned.stage == "limits":
+        return EnvdError(Code.INVALID_ARGUMENT, f"cannot start '{command.cmd}' with these limits: {reason}")
+    return EnvdError(
+        code_from_errno(spawned.errno), f"cannot start '{command.cmd}' as '{user.name}': {spawned.stage}: {reason}"
+    )
+
+
+def _explain(running: Running, spawned: Spawned) -> None:
+    """Tell a reader of stderr what a shell would: clients of the reference look for it there."""
+    journal = running.output.streams[STDERR].journal
+    if journal.end == 0:
+        reason = "No such file or directory" if is_missing(spawned.errno) else os.strerror(spawned.errno)
+        line = f"envd: '{running.command.cmd}': {reason}\n"
+        running.output.ledger.arrived(STDERR, running.output.ends)
+        journal.append(line.encode(errors="replace"))

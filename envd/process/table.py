@@ -1,0 +1,274 @@
+"""All programs: started, found, ended, and forgotten when their time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from envd.errors import Code, EnvdError
+from envd.host import tree
+from envd.host.users import User
+from envd.keeper.client import ExitRecord, Inherited, KeeperClient
+
+from .command import Command
+from .events import Cause
+from .pool import Pool
+from .running import Running
+from .spawn import Spawner
+from .timers import end_tree, enforce
+
+log = logging.getLogger("envd.process")
+
+_HOLDERS_NAMED = 16
+_DESCRIPTORS_EACH = 6
+_RETENTION_INTERVAL_S = 1.0
+
+
+class Jobs(Protocol):
+    """Runs what outlives a request; see envd.supervise."""
+
+    def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long and how many finished programs stay connectable."""
+
+    seconds: float
+    programs: int
+
+
+class Table:
+    """The programs of this daemon.
+
+    Bounded: the machine's processes and descriptors bound the running ones; finished ones are kept for the retention,
+    and the oldest go when they are too many, hold too much output, or descriptors run out. One whose output something
+    still holds is never dropped: closing the pipe would kill the holder.
+    """
+
+    def __init__(self, keeper: KeeperClient, spawner: Spawner, pool: Pool, jobs: Jobs, retention: Retention) -> None:
+        self._keeper = keeper
+        self._spawner = spawner
+        self._pool = pool
+        self._jobs = jobs
+        self._retention = retention
+        self._programs: dict[int, Running] = {}
+        self._finished: dict[int, float] = {}  # ident to when it finished (monotonic), oldest first
+        self._by_key: dict[str, asyncio.Future[Running]] = {}
+        self._starting: set[int] = set()
+        self._early_exits: dict[int, ExitRecord] = {}
+        self._stopping = False
+        keeper.on_exit = self._exited
+        pool.reclaim = self._reclaim
+
+    # Finding.
+
+    def __iter__(self) -> Iterator[Running]:
+        return iter(list(self._programs.values()))
+
+    def by_pid(self, pid: int) -> Running:
+        """Return the program with a pid, a running one rather than a finished one.
+
+        Raises:
+            EnvdError: NOT_FOUND.
+        """
+        return self._newest(lambda running: running.pid == pid, f"process with pid {pid} not found")
+
+    def by_tag(self, tag: str) -> Running:
+        """Return the program with a tag: the newest running one, else the newest finished one.
+
+        Raises:
+            EnvdError: NOT_FOUND.
+        """
+        return self._newest(lambda running: running.command.tag == tag, f"process with tag {tag} not found")
+
+    def _newest(self, wanted: Callable[[Running], bool], message: str) -> Running:
+        found = [running for running in self._programs.values() if wanted(running)]
+        if not found:
+            raise EnvdError(Code.NOT_FOUND, message)
+        return max(found, key=lambda running: (running.ended is None, running.identity.ident))
+
+    # Starting.
+
+    async def start(self, command: Command, user: User) -> tuple[Running, bool]:
+        """Start a program; return it, and whether its idempotency key had named it before.
+
+        The program starts also if the caller does not wait for it.
+
+        Raises:
+            EnvdError: see Spawner.start; UNAVAILABLE while the daemon stops.
+        """
+        command.check()
+        if self._stopping:
+            raise EnvdError(Code.UNAVAILABLE, "the daemon is stopping: no program is started any more")
+        known = self._by_key.get(command.key) if command.key is not None else None
+        if known is not None:
+            return await asyncio.shield(known), True
+        born: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+        if command.key is not None:
+            self._by_key[command.key] = born
+        self._jobs.spawn(self._start(command, user, born), name="start")
+        return await asyncio.shield(born), False
+
+    async def _start(self, command: Command, user: User, born: asyncio.Future[Running]) -> None:
+        ident = self._keeper.reserve()
+        self._starting.add(ident)
+        try:
+            self._make_room()
+            running = await self._spawner.start(ident, command, user)
+        except EnvdError as exc:
+            if command.key is not None:
+                self._by_key.pop(command.key, None)  # nothing ran, so the key is free again
+            born.set_exception(exc)
+            born.exception()  # the caller may have gone: then nobody else looks at it
+            return
+        finally:
+            self._starting.discard(ident)
+            early = self._early_exits.pop(ident, None)
+        self._register(running)
+        born.set_result(running)
+        log.info("process started", extra={"pid": running.pid, "cmd": command.cmd, "user": user.name})
+        if early is not None:
+            running.exited(early)
+
+    def _make_room(self) -> None:
+        """Forget finished programs while descriptors are short."""
+        if not self._finished:
+            return
+        limit = os.sysconf("SC_OPEN_MAX")
+        while self._finished and (len(self._programs) + len(self._starting) + 1) * _DESCRIPTORS_EACH > limit * 3 // 4:
+            if not self._forget_oldest():
+                return
+
+    def _register(self, running: Running) -> None:
+        self._programs[running.identity.ident] = running
+        running.finished = self._finish
+        running.left_behind = self._left_behind
+        running.output.start()
+        self._jobs.spawn(enforce(running, self.signal_tree), name="limits")
+
+    async def adopt(self, inherited: list[Inherited]) -> None:
+        """Take over what an earlier server had started."""
+        for one in inherited:
+            if one.spawned is None:
+                self._starting.add(one.ident)
+                self._jobs.spawn(self._adopt_later(one), name="adopt")
+            else:
+                self._adopt(one)
+
+    async def _adopt_later(self, one: Inherited) -> None:
+        spawned = await self._keeper.outcome(one.ident)
+        exited = self._early_exits.pop(one.ident, one.exited)
+        self._starting.discard(one.ident)
+        self._adopt(Inherited(one.ident, spawned.pid, one.descriptors, spawned, exited))
+
+    def _adopt(self, one: Inherited) -> None:
+        assert one.spawned is not None
+        try:
+            running = self._spawner.adopt(one, one.spawned)
+        except (ValueError, KeyError, OSError):
+            log.exception("cannot take over a program: it is left alone", extra={"pid": one.pid})
+            return
+        if running is None:
+            for fd in one.descriptors.values():
+                os.close(fd)
+            self._keeper.forget([one.ident])
+            return
+        self._register(running)
+        if running.command.key is not None:
+            self._by_key[running.command.key] = asyncio.get_running_loop().create_future()
+            self._by_key[running.command.key].set_result(running)
+        if one.exited is not None:
+            running.exited(one.exited)
+
+    # Ending.
+
+    def _exited(self, ident: int, record: ExitRecord) -> None:
+        running = self._programs.get(ident)
+        if running is not None:
+            running.exited(record)
+        elif ident in self._starting:
+            self._early_exits[ident] = record
+
+    def _left_behind(self, running: Running) -> None:
+        self._jobs.spawn(self._name_holders(running), name="holders")
+
+    async def _name_holders(self, running: Running) -> None:
+        inodes = running.output.pipe_inodes()
+        identity = running.identity
+        held_by = await asyncio.to_thread(tree.holders, identity.pid, identity.mark, inodes, _HOLDERS_NAMED)
+        running.end(tuple(held_by))
+
+    def _finish(self, running: Running) -> None:
+        self._finished[running.identity.ident] = time.monotonic()
+        running.output.keep = self._pool.sizes.finished
+        running.output.trim(self._pool.sizes.finished)
+        ended = running.ended
+        if ended is not None:
+            extra = {"pid": running.pid, "exit_code": ended.exit_code, "signal": ended.signal, "cause": ended.cause.name}
+            log.info("process ended", extra=extra)
+
+    async def signal_tree(self, running: Running, number: int) -> int:
+        """Send a signal to a program and everything it started; return how many got it."""
+        identity = running.identity
+        if running.alive:
+            self._keeper.kill(identity.ident, number, group=True)
+        return await asyncio.to_thread(tree.signal_tree, identity.pid, identity.mark, number)
+
+    def signal(self, running: Running, number: int, *, group: bool) -> None:
+        """Send a signal to a program itself or its process group."""
+        self._keeper.kill(running.identity.ident, number, group=group)
+
+    async def stop(self, grace_s: float) -> None:
+        """End all programs, and wait until they are gone; nothing is started any more."""
+        self._stopping = True
+        alive = [running for running in self if running.alive]
+        await asyncio.gather(*(end_tree(running, Cause.SHUTDOWN, grace_s, self.signal_tree) for running in alive))
+        for running in alive:
+            await running.gone.wait()
+
+    # Forgetting.
+
+    async def retain(self) -> None:
+        """Forget finished programs when their time is over, for as long as the daemon runs."""
+        while True:
+            await asyncio.sleep(_RETENTION_INTERVAL_S)
+            late = time.monotonic() - self._retention.seconds
+            while self._finished and (
+                len(self._finished) > self._retention.programs or next(iter(self._finished.values())) < late
+            ):
+                if not self._forget_oldest():
+                    break
+
+    def _forget_oldest(self) -> bool:
+        """Forget the oldest finished program that nobody follows and nothing holds; False if there is none."""
+        for ident in self._finished:
+            output = self._programs[ident].output
+            if not output.open and not output.followed:
+                self._forget(ident)
+                return True
+        return False
+
+    def _forget(self, ident: int) -> None:
+        running = self._programs.pop(ident)
+        del self._finished[ident]
+        running.output.close()
+        self._keeper.forget([ident])
+        if running.command.key is not None:
+            self._by_key.pop(running.command.key, None)
+
+    def _reclaim(self, wanted: int) -> None:
+        """Free journal memory: finished programs first, then the largest live ones down to their minimum."""
+        goal = self._pool.kept - wanted
+        while self._pool.kept > goal and self._forget_oldest():
+            pass
+        for running in sorted(self._programs.values(), key=lambda running: running.output.kept, reverse=True):
+            if self._pool.kept <= goal or running.output.kept <= self._pool.sizes.trimmed:
+                break
+            running.output.trim(self._pool.sizes.trimmed)

@@ -1,0 +1,104 @@
+"""What a service and a transport agree on: calls, methods and the table of methods.
+
+A service is a plain object with one function per RPC of the contract. `bind` checks it against the contract at
+start-up; every transport serves the resulting table and knows no service by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+
+def _nothing_acknowledged() -> object:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as its handler sees it.
+
+    Attributes:
+        username: the name the client gave, already known to exist; None if it gave none.
+        headers: request headers by lower-case name; several of one name are joined with ", ".
+        timeout_s: the client's deadline in seconds from now, None without one. The transport ends the call itself.
+        acknowledged: the position of the last `Encoded` that the peer's kernel has acknowledged as a whole, None if
+            none was. Stays callable after the call and after its connection.
+    """
+
+    username: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    acknowledged: Callable[[], object] = _nothing_acknowledged
+
+
+@runtime_checkable
+class Encoded(Protocol):
+    """A run of messages that a service encodes itself, because the general codec is too slow for bulk data."""
+
+    position: object
+    """Opaque to the transport; handed back by Call.acknowledged."""
+
+    def proto(self) -> Sequence[bytes]:
+        """Return each message in protobuf's binary encoding."""
+
+    def json(self) -> Sequence[bytes]:
+        """Return each message in protobuf's JSON encoding, UTF-8."""
+
+
+Reply = Message | Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC: where it is served, what it takes and gives, and the function that does it.
+
+    The function takes the request message, or an async iterator of them if `client_streaming`, and the Call. It
+    returns an awaitable of the response message, or an async iterator of replies if `server_streaming`.
+    """
+
+    path: str
+    function: Callable[..., Any]
+    client_streaming: bool
+    server_streaming: bool
+    request: type[Message]
+    response: type[Message]
+
+
+MethodTable = Mapping[str, Method]
+"""Methods by their path, "/package.Service/Method"."""
+
+Unary = Callable[[Any, Call], Awaitable[Message]]
+ServerStream = Callable[[Any, Call], AsyncIterator[Reply]]
+ClientStream = Callable[[AsyncIterator[Any], Call], Awaitable[Message]]
+
+
+def bind(service: ServiceDescriptor, implementation: object) -> MethodTable:
+    """Match an object's functions (snake_case) to the RPCs of a service.
+
+    Raises:
+        TypeError: the object lacks an RPC.
+    """
+    methods = [_bind_method(service, method, implementation) for method in service.methods]
+    return {method.path: method for method in methods}
+
+
+def _bind_method(service: ServiceDescriptor, method: MethodDescriptor, implementation: object) -> Method:
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
+    function = getattr(implementation, name, None)
+    if function is None:
+        raise TypeError(f"{type(implementation).__name__} lacks {name}, which {service.full_name} declares")
+    return Method(
+        path=f"/{service.full_name}/{method.name}",
+        function=function,
+        client_streaming=method.client_streaming,
+        server_streaming=method.server_streaming,
+        request=GetMessageClass(method.input_type),
+        response=GetMessageClass(method.output_type),
+    )

@@ -1,0 +1,156 @@
+"""The server process: builds everything, wires it, serves, unwinds."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import resource
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack
+
+from envd import __version__, logs, rpc, web
+from envd.config import Config
+from envd.host import priority, routes, tree
+from envd.host.session import Session
+from envd.host.users import Users
+from envd.keeper.client import KeeperClient
+from envd.process.pool import Pool, Sizes
+from envd.process.running import Drain
+from envd.process.service import ProcessService
+from envd.process.spawn import Spawner
+from envd.process.table import Retention, Table
+from envd.supervise import Supervisor
+from envd.transport import codec
+from envd.transport.http1 import Patience
+from envd.transport.listen import Listener
+from envd.transport.router import Router
+from envd_proto.process import process_pb2
+
+log = logging.getLogger("envd.server")
+
+
+def main() -> None:
+    """Run the server; started by the keeper, which hands it its socket and the listening ones."""
+    config = Config.from_json(sys.argv[1])
+    logs.configure(config.log_level)
+    _raise_descriptor_limit()
+    asyncio.run(_serve(config))
+
+
+def _raise_descriptor_limit() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(config: Config) -> None:
+    first = os.environ["ENVD_GENERATION"] == "1"
+    async with AsyncExitStack() as stack:
+        keeper = KeeperClient(int(os.environ["ENVD_KEEPER_FD"]))
+        stopping = _stop_signal(keeper)
+        jobs = Supervisor()
+        stack.push_async_callback(jobs.stop)
+        session = Session(Users(), in_sandbox=config.in_sandbox)
+        table = _table(config, keeper, session, jobs)
+        listener = _listener(config, session, table, jobs)
+        _prepare_machine()
+
+        began = time.monotonic()
+        inherited = await keeper.adopt()
+        await table.adopt(inherited)
+        adoption_ms = round((time.monotonic() - began) * 1000, 1)
+        jobs.spawn(table.retain(), name="retention")
+        jobs.spawn(listener.watch(), name="connections")
+
+        sockets = [socket.socket(fileno=fd) for fd in config.listeners]
+        await listener.start(sockets)
+        _announce(sockets, first=first)
+        log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
+        jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
+        gc.freeze()
+        await stopping.wait()
+        await _drain(config, listener, table)
+
+
+def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:
+    output = config.output
+    total = min(output.total_bytes, _memory_bytes() // output.total_share_of_memory)
+    pool = Pool(Sizes(output.live_bytes, output.finished_bytes, output.trimmed_bytes, total))
+    spawner = Spawner(
+        keeper,
+        session,
+        pool,
+        Drain(output.drain_s, output.drain_at_most_s),
+        stall_s=output.stall_s,
+        mark_base=os.getppid() << 32 if tree.marks_work() else 0,
+    )
+    return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
+
+
+def _listener(config: Config, session: Session, table: Table, jobs: Supervisor) -> Listener:
+    limits = config.limits
+    methods = rpc.bind(process_pb2.DESCRIPTOR.services_by_name["Process"], ProcessService(table, session))
+    router = Router(
+        methods,
+        web.table(routes.routes()),
+        session.check_user,
+        message_bytes=limits.message_bytes,
+        unary_s=limits.unary_s,
+    )
+    patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    connections = min(limits.connections, max(descriptors // 4, 16))
+    return Listener(router.handle, patience, jobs.spawn, connections=connections)
+
+
+def _prepare_machine() -> None:
+    if os.geteuid() == 0:
+        priority.normalise_io(os.getppid())
+    else:
+        log.warning("not root: programs run as the daemon's own user, other users are refused")
+
+
+def _stop_signal(keeper: KeeperClient) -> asyncio.Event:
+    stopping = asyncio.Event()
+    keeper.on_drain = stopping.set
+    # Without a keeper nothing can be started, waited for or kept: programs have lost their owner.
+    keeper.on_lost = lambda: os._exit(os.EX_UNAVAILABLE)
+    return stopping
+
+
+def _announce(sockets: list[socket.socket], *, first: bool) -> None:
+    addresses = [_address(sock) for sock in sockets]
+    if not first:
+        return
+    print(json.dumps({"version": __version__, "addresses": addresses, "pid": os.getppid()}), flush=True)
+    if not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
+        log.warning("no access token and not only on loopback: whoever reaches this port controls the sandbox")
+
+
+def _address(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
+    return f"{host}:{name[1]}"
+
+
+async def _drain(config: Config, listener: Listener, table: Table) -> None:
+    """Take nothing new, end the programs, let followers see it, then leave."""
+    log.info("stopping")
+    await listener.stop_accepting()
+    await table.stop(config.stop_grace_s)
+    await listener.quiet(config.stop_grace_s)
+    listener.close()
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    main()

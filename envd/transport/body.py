@@ -1,0 +1,111 @@
+"""A request body on its way from the socket to its reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from envd.errors import Code, EnvdError
+
+_HIGH_BYTES = 256 * 1024
+
+
+class Body:
+    """Bytes of one request body. Bounded: above 256 KiB unread the socket is not read until the reader catches up.
+
+    One reader at a time. `flow(paused)` is called when the socket should stop or go on; `wanted()` before the first
+    wait, so that a client that expects it gets its 100 Continue.
+    """
+
+    def __init__(self, flow: Callable[[bool], None], wanted: Callable[[], None]) -> None:
+        self._flow = flow
+        self._wanted = wanted
+        self._buffer = bytearray()
+        self._complete = False
+        self._broken: EnvdError | None = None
+        self._paused = False
+        self._need = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """True once the last byte has arrived."""
+        return self._complete
+
+    @property
+    def waiting(self) -> bool:
+        """True while a reader waits for the client."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes from the socket."""
+        self._buffer += data
+        if not self._paused and len(self._buffer) > max(_HIGH_BYTES, self._need):
+            self._paused = True
+            self._flow(True)
+        if self._need and len(self._buffer) >= self._need:
+            self._wake()
+
+    def finish(self) -> None:
+        """Note that the body has arrived whole."""
+        self._complete = True
+        self._wake()
+
+    def fail(self, error: EnvdError) -> None:
+        """Make every further read raise: the body will never be whole."""
+        self._broken = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait_for(self, size: int) -> None:
+        """Wait until `size` bytes are here or no more will come."""
+        self._need = size
+        while len(self._buffer) < size and not self._complete:
+            if self._broken is not None:
+                raise self._broken
+            self._resume()
+            self._wanted()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._need = 0
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        if len(self._buffer) <= _HIGH_BYTES // 2:
+            self._resume()
+        return taken
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._flow(False)
+
+    async def read_exactly(self, size: int) -> bytes:
+        """Return `size` bytes, fewer only where the body ends."""
+        await self._wait_for(size)
+        return self._take(size)
+
+    async def read_all(self, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED as soon as it is known to be larger than `limit` bytes.
+        """
+        await self._wait_for(limit + 1)
+        if len(self._buffer) > limit:
+            raise EnvdError(Code.RESOURCE_EXHAUSTED, f"request body is larger than {limit} bytes")
+        return self._take(len(self._buffer))
+
+    async def discard(self, limit: int) -> bool:
+        """Skip what nobody read, so that the connection can be used again; False if there is more than `limit`."""
+        while not self._complete:
+            limit -= len(self._take(len(self._buffer)))
+            if limit < 0:
+                return False
+            await self._wait_for(1)
+        self._buffer.clear()
+        return True

@@ -1,0 +1,102 @@
+"""Messages to bytes and back, in protobuf's two encodings."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from google.protobuf.message import DecodeError, Message
+
+from envd.errors import Code, EnvdError
+from envd.rpc import Encoded, Reply
+
+
+class Codec(Protocol):
+    """One encoding."""
+
+    name: str
+
+    def decode(self, data: bytes, kind: type[Message]) -> Message:
+        """Parse one message; unknown fields are ignored.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT if the bytes are no such message.
+        """
+
+    def encode(self, message: Message) -> bytes:
+        """Serialise one message."""
+
+    def encode_run(self, run: Encoded) -> Sequence[bytes]:
+        """Return the messages of a run."""
+
+
+class ProtoCodec:
+    """Protobuf's binary encoding."""
+
+    name = "proto"
+
+    def decode(self, data: bytes, kind: type[Message]) -> Message:
+        try:
+            return kind.FromString(data)
+        except DecodeError as exc:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"unmarshal message: not a valid {kind.DESCRIPTOR.full_name}") from exc
+
+    def encode(self, message: Message) -> bytes:
+        return message.SerializeToString()
+
+    def encode_run(self, run: Encoded) -> Sequence[bytes]:
+        return run.proto()
+
+
+class JsonCodec:
+    """Protobuf's JSON encoding: lowerCamelCase names, 64-bit integers as strings, bytes as base64."""
+
+    name = "json"
+
+    def decode(self, data: bytes, kind: type[Message]) -> Message:
+        message = kind()
+        try:
+            fields = json.loads(data.decode())
+            if not isinstance(fields, dict):
+                raise ValueError("not a JSON object")
+            _json_format().ParseDict(fields, message, ignore_unknown_fields=True)
+        except RecursionError as exc:
+            raise EnvdError(Code.INVALID_ARGUMENT, "unmarshal message: nested too deeply") from exc
+        except (ValueError, _json_format().ParseError, TypeError, AttributeError) as exc:
+            reason = str(exc)[:200] if data else "zero-length payload is not a valid JSON object"
+            text = f"unmarshal message: {reason}".encode(errors="replace").decode()
+            raise EnvdError(Code.INVALID_ARGUMENT, text) from exc
+        return message
+
+    def encode(self, message: Message) -> bytes:
+        fields = _json_format().MessageToDict(message)
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def encode_run(self, run: Encoded) -> Sequence[bytes]:
+        return run.json()
+
+
+@functools.cache
+def _json_format() -> Any:
+    # Late: it takes a third of the daemon's start time, and a binary client never needs it.
+    from google.protobuf import json_format  # noqa: PLC0415
+
+    return json_format
+
+
+def warm_up() -> None:
+    """Load the JSON codec's library; to be called in a thread soon after start."""
+    _json_format()
+
+
+PROTO = ProtoCodec()
+JSON = JsonCodec()
+
+
+def encode_reply(codec: Codec, reply: Reply) -> Sequence[bytes]:
+    """Encode what a handler yielded: one message, or a run of them."""
+    if isinstance(reply, Message):
+        return (codec.encode(reply),)
+    return codec.encode_run(reply)

@@ -1,0 +1,86 @@
+"""How much of what was written has reached the peer's kernel."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+from collections import deque
+
+# ioctl SIOCOUTQ has the number of TIOCOUTQ: bytes not yet acknowledged. Source: tcp(7), unix(7).
+_SIOCOUTQ = termios.TIOCOUTQ
+_MARKS = 1024
+
+
+class Delivery:
+    """Byte counts of one connection, in one direction; usable after the connection is gone.
+
+    Errs on the side of less: bytes that may still be in our buffer or the kernel's do not count.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock: socket.socket | None = sock
+        self._written = 0
+        self._sent = 0
+        self._final = 0
+
+    @property
+    def written(self) -> int:
+        """Bytes handed to the event loop's transport so far."""
+        return self._written
+
+    def writing(self, size: int, *, blocked: bool) -> None:
+        """Note a write about to happen; `blocked` if the transport still holds earlier bytes."""
+        if not blocked:
+            self._sent = self._written
+        self._written += size
+
+    def flushed(self) -> None:
+        """Note that the transport has handed everything to the kernel."""
+        self._sent = self._written
+
+    def acknowledged(self) -> int:
+        """Return the bytes the peer's kernel has acknowledged."""
+        if self._sock is None:
+            return self._final
+        return max(self._sent - _unacknowledged(self._sock), 0)
+
+    def close(self) -> None:
+        """Fix the count; call it while the socket is still open."""
+        self._final = self.acknowledged()
+        self._sock = None
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, b"\0\0\0\0"))[0])
+    except OSError:
+        return 1 << 30  # unknown: nothing counts
+
+
+class Marks:
+    """Which positions of one stream lie before which byte of the connection.
+
+    At most 1024 marks: when full, every second one is dropped, which only makes the answer more cautious.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._marks: deque[tuple[int, object]] = deque()
+        self._last: object = None
+
+    def add(self, position: object) -> None:
+        """Note that everything up to `position` has been written."""
+        if len(self._marks) >= _MARKS:
+            self.acknowledged()
+        if len(self._marks) >= _MARKS:
+            self._marks = deque(list(self._marks)[1::2])
+        self._marks.append((self._delivery.written, position))
+
+    def acknowledged(self) -> object:
+        """Return the last position whose bytes the peer's kernel has, None if there is none."""
+        reached = self._delivery.acknowledged() if self._marks else 0
+        while self._marks and self._marks[0][0] <= reached:
+            self._last = self._marks.popleft()[1]
+        return self._last

@@ -1,0 +1,115 @@
+"""One HTTP request and the response to it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .body import Body
+from .cors import response_headers
+from .delivery import Delivery, Marks
+from .status import REASONS
+
+Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What came before the body: method, decoded path, raw query, headers by lower-case name."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    http11: bool
+
+
+class Wire(Protocol):
+    """What an exchange needs of its connection."""
+
+    delivery: Delivery
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    async def drain(self) -> None:
+        """Wait until the kernel has taken everything written."""
+
+
+class Exchange:
+    """Request, and a response that is either whole or streamed. At most one response is sent."""
+
+    def __init__(self, wire: Wire, head: Head, body: Body, *, keep_alive: bool) -> None:
+        self.head = head
+        self.body = body
+        self.keep_alive = keep_alive
+        self.started = False
+        self.finished = False
+        self.body_may_idle = False
+        self.username: str | None = None
+        self._wire = wire
+        self._chunked = False
+        self._pending = b""
+
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """Send a whole response."""
+        self.started = self.finished = True
+        length = () if status == 204 else (("Content-Length", str(len(body))),)  # noqa: PLR2004 - it has no body
+        self._wire.write(self._head(status, (*headers, *length)) + body)
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Start a streamed response; its head travels with the first part."""
+        self.started = True
+        self._chunked = self.head.http11
+        if self._chunked:
+            headers = (*headers, ("Transfer-Encoding", "chunked"))
+        else:
+            self.keep_alive = False
+        self._pending = self._head(status, headers)
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Send a part of a streamed response; follow it with `drain`."""
+        self._wire.write(self._chunk(pieces))
+
+    async def drain(self) -> None:
+        """Wait until the kernel has taken all that was written."""
+        await self._wire.drain()
+
+    def finish(self, pieces: Sequence[bytes]) -> None:
+        """Send the last part of a streamed response and end it."""
+        self.finished = True
+        self._wire.write(self._chunk(pieces) + (b"0\r\n\r\n" if self._chunked else b""))
+
+    def marks(self) -> Marks:
+        """Return a fresh record of which positions have been written and acknowledged."""
+        return Marks(self._wire.delivery)
+
+    def _chunk(self, pieces: Sequence[bytes]) -> bytes:
+        head, self._pending = self._pending, b""
+        if not self._chunked:
+            return b"".join([head, *pieces])
+        size = sum(map(len, pieces))
+        return b"".join([head, b"%x\r\n" % size, *pieces, b"\r\n"])
+
+    def _head(self, status: int, headers: Headers) -> bytes:
+        lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
+        lines += [f"{name}: {value}" for name, value in (*headers, *response_headers(self.head.headers))]
+        lines.append(f"Date: {_http_date(int(time.time()))}")
+        if not self.keep_alive:
+            lines.append("Connection: close")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@functools.lru_cache(maxsize=1)
+def _http_date(second: int) -> str:
+    """Format a time as RFC 9110 section 5.6.7 asks, whatever the locale."""
+    t = time.gmtime(second)
+    day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
+    return f"{day}, {t.tm_mday:02} {month} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT"

@@ -1,0 +1,289 @@
+"""HTTP/1.1 on one connection: bytes to exchanges, one after the other. Source: RFC 9112."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from envd.errors import Code, EnvdError
+
+from . import peer
+from .body import Body
+from .delivery import Delivery
+from .exchange import Exchange
+from .parsing import BadRequest, Parser
+from .status import REASONS
+
+log = logging.getLogger("envd.transport")
+
+_PIPELINED = 64  # requests waiting behind the one being served; above that the socket is not read
+_SLICE_BYTES = 16 * 1024  # of pipelined requests parsed before the queue is looked at again
+_UNREAD_BYTES = 256 * 1024  # of a body nobody read that are skipped to keep a connection
+_LINGER_S = 2.0
+_CUT_SHORT = "protocol error: incomplete envelope: unexpected EOF"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Bounds of one connection. Sizes in bytes, times in seconds."""
+
+    header_bytes: int
+    idle_s: float
+    header_s: float
+    body_idle_s: float
+    peer_dead_s: float
+
+
+class Owner(Protocol):
+    """What connections need of their listener."""
+
+    patience: Patience
+    handle: Callable[[Exchange], Awaitable[None]]
+
+    def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a connection's serving task."""
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection."""
+
+
+class Connection(asyncio.Protocol):
+    """Serves requests in order. A peer that goes away cancels the call it was waiting for, never more."""
+
+    transport: asyncio.Transport
+    delivery: Delivery
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._parser = Parser(self._request, owner.patience.header_bytes)
+        self._queue: deque[Exchange] = deque()
+        self._current: Exchange | None = None
+        self._arrived: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._unparsed = b""
+        self._pauses: set[str] = set()
+        self._blocked = False
+        self._refusing = False
+        self._refusal: tuple[int, str] | None = None
+        self._active_at = time.monotonic()
+
+    # The loop calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over a new connection, or one whose first bytes somebody else has seen."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=0)  # so that "not blocked" means "all of it is in the kernel"
+        self._sock = transport.get_extra_info("socket")
+        self.delivery = Delivery(self._sock)
+
+    def data_received(self, data: bytes) -> None:
+        self._active_at = time.monotonic()
+        if not self._refusing:
+            self._parse(data)
+
+    def eof_received(self) -> bool:
+        """Take the peer's end: a request it did not finish fails, one it waits for is cancelled."""
+        if self._refusing or (self._current is None and not self._queue):
+            return False
+        exchange = self._queue[-1] if self._queue else self._current
+        if exchange is None or exchange.body.complete:
+            self.transport.abort()
+            return False
+        exchange.keep_alive = False
+        exchange.body.fail(EnvdError(Code.INVALID_ARGUMENT, _CUT_SHORT))
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.delivery.close()
+        self._owner.lost(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def busy(self) -> bool:
+        """True while a request is being served."""
+        return self._current is not None or bool(self._queue)
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self.delivery.flushed()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # Reading.
+
+    def _parse(self, data: bytes) -> None:
+        """Parse what arrived; what would overfill the queue waits, and with it the socket."""
+        while data and not self._refusing:
+            if len(self._queue) >= _PIPELINED:
+                self._unparsed = data
+                self._flow("queue", paused=True)
+                return
+            piece = data if self._parser.in_body else data[:_SLICE_BYTES]
+            data = data[len(piece) :]
+            try:
+                self._parser.feed(piece)
+            except BadRequest as exc:
+                self._refuse(exc.status, str(exc))
+
+    def _request(self, parsed: Parser) -> Body:
+        """Queue a request whose head is complete; called by the parser."""
+        body = Body(lambda paused: self._flow("body", paused=paused), self._continue)
+        exchange = Exchange(self, parsed.head(), body, keep_alive=parsed.keep_alive)
+        self._queue.append(exchange)
+        if self._task is None:
+            self._task = self._owner.spawn(self._serve(), name="connection")
+        elif self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+        return body
+
+    def _flow(self, reason: str, *, paused: bool) -> None:
+        before = bool(self._pauses)
+        (self._pauses.add if paused else self._pauses.discard)(reason)
+        if self.transport.is_closing() or bool(self._pauses) == before:
+            return
+        if self._pauses:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def _continue(self) -> None:
+        """Ask for a body whose sender waits to be asked. RFC 9110, section 10.1.1."""
+        exchange = self._current
+        if exchange is None or exchange.started:
+            return
+        if exchange.head.http11 and exchange.head.headers.get("expect", "").lower() == "100-continue":
+            exchange.head.headers.pop("expect")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # Serving.
+
+    async def _serve(self) -> None:
+        while True:
+            exchange = self._current = await self._next()
+            await self._answer(exchange)
+            if not await self._reusable(exchange):
+                return
+            self._current = None
+            self._active_at = time.monotonic()
+            if self._refusal is not None and not self._queue:
+                self._refuse(*self._refusal)
+                return
+
+    async def _next(self) -> Exchange:
+        while not self._queue:
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        exchange = self._queue.popleft()
+        if self._unparsed:
+            data, self._unparsed = self._unparsed, b""
+            self._parse(data)
+            if not self._unparsed:
+                self._flow("queue", paused=False)
+        return exchange
+
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            await self._owner.handle(exchange)
+        except Exception:
+            log.exception("handler failed", extra={"path": exchange.head.path})
+        if not exchange.finished:
+            self._give_up(exchange)
+
+    def _give_up(self, exchange: Exchange) -> None:
+        exchange.keep_alive = False
+        if exchange.started:
+            self.transport.abort()  # what was sent must not look whole
+        else:
+            exchange.respond(500, (("Content-Type", "text/plain; charset=utf-8"),), b"internal error\n")
+
+    async def _reusable(self, exchange: Exchange) -> bool:
+        """Make the connection ready for the next request, or close it."""
+        try:
+            skipped = exchange.body.complete or (exchange.keep_alive and await exchange.body.discard(_UNREAD_BYTES))
+        except EnvdError:
+            skipped = False
+        if exchange.keep_alive and skipped:
+            return True
+        self._finish(linger=not exchange.body.complete)
+        return False
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; see `drain`."""
+        self.delivery.writing(len(data), blocked=self._blocked)
+        self.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the kernel has taken everything written."""
+        while self._blocked:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+
+    # Ending.
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer a connection that is not served at all."""
+        self._refuse(status, message)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what is no request, once those before it are answered, and close."""
+        last = self._queue[-1] if self._queue else self._current
+        if last is not None:
+            self._refusing = True
+            if last.body.complete:
+                self._refusal = (status, message)
+            else:
+                last.keep_alive = False
+                last.body.fail(EnvdError(Code.INVALID_ARGUMENT, message))
+            return
+        body = (message + "\n").encode()
+        head = (
+            f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.write(head.encode() + body)
+        self._finish(linger=True)
+
+    def _finish(self, *, linger: bool) -> None:
+        """Close; with `linger` read on for a moment, or the reset would overtake our answer."""
+        self._refusing = True
+        if not linger or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._flow("queue", paused=False)
+        self._flow("body", paused=False)
+        self.transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
+
+    def check(self, now: float) -> None:
+        """Look after time limits; the listener calls this every few seconds."""
+        patience = self._owner.patience
+        quiet = now - self._active_at
+        if self.transport.is_closing():
+            if quiet > patience.idle_s:
+                self.transport.abort()
+        elif self._current is None and not self._queue:
+            if self._parser.in_head and quiet > patience.header_s:
+                self._refuse(408, f"request not complete after {patience.header_s:g} s")
+            elif quiet > patience.idle_s:
+                self.transport.close()
+        elif peer.is_dead(self._sock, patience.peer_dead_s):
+            log.info("peer is gone", extra={"silence_s": patience.peer_dead_s})
+            self.transport.abort()
+        elif self._current is not None and self._current.body.waiting and not self._current.body_may_idle:
+            if quiet > patience.body_idle_s:
+                self._current.body.fail(
+                    EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the request body for {patience.body_idle_s:g} s")
+                )

@@ -1,0 +1,143 @@
+"""The one port: accept, look at the first bytes, hand the connection over, and look after all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+from . import peer
+from .exchange import Exchange
+from .http1 import Connection, Patience
+
+log = logging.getLogger("envd.transport")
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0"
+_CHECK_INTERVAL_S = 5.0
+_REFUSED_AT_MOST = 256
+_QUIET_INTERVAL_S = 0.02
+
+
+class Spawn(Protocol):
+    """Runs a task that outlives whoever asked for it."""
+
+    def __call__(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a job."""
+
+
+class Listener:
+    """Serves connections on sockets that are already listening.
+
+    At most `connections` at once. One more gets a 503 and is closed; when 256 of those linger, further ones are closed
+    without an answer.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Exchange], Awaitable[None]],
+        patience: Patience,
+        spawn: Spawn,
+        *,
+        connections: int,
+    ) -> None:
+        self.handle = handle
+        self.patience = patience
+        self._spawn = spawn
+        self._limit = connections
+        self._open: set[Connection] = set()
+        self._refused: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self, sockets: list[socket.socket]) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            self._servers.append(await loop.create_server(lambda: _FirstBytes(self), sock=sock, backlog=4096))
+
+    def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a connection's serving task."""
+        return self._spawn(job, name=name)
+
+    def admit(self, connection: Connection) -> None:
+        """Count a new connection, or refuse it."""
+        if len(self._open) < self._limit:
+            self._open.add(connection)
+        elif len(self._refused) < _REFUSED_AT_MOST:
+            self._refused.add(connection)
+            connection.refuse(503, f"too many connections: the limit is {self._limit}, try again later")
+        else:
+            connection.transport.abort()
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+        self._refused.discard(connection)
+
+    async def watch(self) -> None:
+        """Apply time limits to all connections, for as long as the daemon runs."""
+        while True:
+            await asyncio.sleep(_CHECK_INTERVAL_S)
+            now = time.monotonic()
+            for connection in list(self._open):
+                connection.check(now)
+
+    async def stop_accepting(self) -> None:
+        """Close the sockets; connections go on."""
+        for server in self._servers:
+            server.close()
+
+    async def quiet(self, timeout_s: float) -> None:
+        """Wait until no request is being served, at most `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        while any(connection.busy for connection in self._open) and time.monotonic() < deadline:
+            await asyncio.sleep(_QUIET_INTERVAL_S)
+
+    def close(self) -> None:
+        """Close every connection, flushing what has been written."""
+        for connection in list(self._open):
+            connection.transport.close()
+
+
+class _FirstBytes(asyncio.Protocol):
+    """Looks at how a client begins, then makes way for the protocol it speaks."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._connection: Connection | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer.prepare(transport.get_extra_info("socket"))
+        self._connection = Connection(self._listener)
+        self._connection.connection_made(transport)
+        self._listener.admit(self._connection)
+
+    def data_received(self, data: bytes) -> None:
+        connection = self._connection
+        assert connection is not None
+        if data.startswith(_HTTP2_PREFACE):
+            connection.refuse(405, "HTTP/2 is not served on this port yet: use HTTP/1.1")
+            return
+        self._transport.set_protocol(connection)
+        connection.data_received(data)
+
+    def eof_received(self) -> bool:
+        return self._connection.eof_received() if self._connection else False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._connection is not None:
+            self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._connection is not None:
+            self._connection.resume_writing()

@@ -1,0 +1,52 @@
+"""Peers that are gone without a word.
+
+TCP_USER_TIMEOUT is not used: since Linux 5.11 it also ends the connection of a living peer that keeps its window
+closed, and a program may wait for such a reader for hours. Instead the kernel's own counters tell a silent peer from
+one that answers window probes.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_KEEPALIVE_IDLE_S = 30
+_KEEPALIVE_INTERVAL_S = 10
+_KEEPALIVE_PROBES = 3
+# TCP_RTO_MAX_MS, Linux 6.15: caps the interval of retransmissions and window probes, two minutes without it.
+_TCP_RTO_MAX_MS = 44
+_PROBE_INTERVAL_MS = 15_000
+
+# struct tcp_info: eight bytes (the fourth is tcpi_probes), then 32-bit fields. Source: linux/tcp.h.
+_INFO = struct.Struct("=8B24I")
+_PROBES = 3
+_UNACKED = 8 + 4
+_LAST_ACK_RECEIVED_MS = 8 + 12
+_SILENT_PROBES = 2
+
+
+def prepare(sock: socket.socket) -> None:
+    """Have the kernel ask idle peers whether they are there: a dead one is noticed within a minute."""
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, _PROBE_INTERVAL_MS)
+    except OSError:
+        pass  # an older kernel: a peer that dies behind a closed window is noticed after minutes
+
+
+def is_dead(sock: socket.socket, silence_s: float) -> bool:
+    """Tell whether a peer that owes us an answer has been silent for `silence_s` seconds."""
+    if sock.family == socket.AF_UNIX:
+        return False
+    try:
+        info = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
+    except (OSError, struct.error):
+        return False
+    if info[_LAST_ACK_RECEIVED_MS] < silence_s * 1000:
+        return False
+    return info[_UNACKED] > 0 or info[_PROBES] >= _SILENT_PROBES

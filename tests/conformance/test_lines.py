@@ -1,0 +1,30 @@
+"""The checklist itself: every line of transport and processes is named by a test, or is known to be for later."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+# gRPC-Web; a terminal's environment; a terminal's exit status.
+LATER = {42, 181, 204}
+TRANSPORT = set(range(1, 43))
+PROCESSES = set(range(171, 207))
+
+
+def marked_lines(source: str) -> set[int]:
+    """The numbers in every `@pytest.mark.line(...)` of a module."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return {
+        argument.value
+        for call in calls
+        if ast.unparse(call.func) == "pytest.mark.line"
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    }
+
+
+def test_every_line_is_shown_by_a_test_or_is_for_later():
+    modules = Path(__file__).parent.glob("test_*.py")
+    shown = set().union(*(marked_lines(module.read_text(encoding="utf-8")) for module in modules))
+    assert shown & (TRANSPORT | PROCESSES) | LATER == TRANSPORT | PROCESSES
+    assert not shown & LATER

@@ -1,0 +1,409 @@
+"""Input, signals and resizing of running programs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from envd_proto.process.process_pb2 import (
+    SIGNAL_SIGKILL,
+    SIGNAL_SIGTERM,
+    SIGNAL_TARGET_GROUP,
+    SIGNAL_TARGET_LEADER,
+    SIGNAL_TARGET_TREE,
+    SIGNAL_UNSPECIFIED,
+    ProcessInput,
+    SendInputRequest,
+    SendInputResponse,
+    SendSignalRequest,
+    StreamInputRequest,
+    StreamInputResponse,
+    UpdateRequest,
+)
+from tests.support.connect import Client, Codec, ConnectError, error_of, frame
+from tests.support.kernel import Gate, exited, is_running, kill
+from tests.support.process import (
+    NO_PID,
+    SEND_INPUT,
+    SEND_SIGNAL,
+    STREAM_INPUT,
+    Processes,
+    input_data,
+    input_for,
+    input_keepalive,
+    pid,
+    shell,
+    start_request,
+)
+
+# Prints a line once it has read one byte, then waits to be let on, then counts the rest.
+SLOW_READER = """
+import os, sys
+got = len(os.read(0, 1))
+print("reading", flush=True)
+open(sys.argv[1]).readline()
+while piece := os.read(0, 65536):
+    got += len(piece)
+print(got, flush=True)
+"""
+
+
+def slow_reader(gate: Gate):
+    return start_request(sys.executable, "-S", "-c", SLOW_READER, gate.path)
+
+
+def program_input(number: int, **kind: bytes) -> SendInputRequest:
+    return SendInputRequest(process=pid(number), input=ProcessInput(**kind))
+
+
+@pytest.mark.line(194)
+async def test_input_reaches_the_program_and_closing_is_its_end(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        await processes.send_input(pid(program.pid), b"one ")
+        await processes.send_input(pid(program.pid), b"two")
+        await processes.close_stdin(pid(program.pid))
+        outcome = await program.rest()
+    assert (outcome.stdout, outcome.end.exit_code) == (b"one two", 0)
+
+
+@pytest.mark.line(194)
+async def test_input_is_any_bytes(processes: Processes):
+    text = bytes(range(256)) * 40
+    async with processes.start(start_request("cat")) as program:
+        await processes.send_input(pid(program.pid), text)
+        await processes.close_stdin(pid(program.pid))
+        assert (await program.rest()).stdout == text
+
+
+@pytest.mark.line(194)
+async def test_empty_input_changes_nothing(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        await processes.send_input(pid(program.pid), b"")
+        await processes.send_input(pid(program.pid), b"on\n")
+        await program.until(b"on\n")
+
+
+@pytest.mark.line(194)
+async def test_closing_comes_after_what_was_sent_before(processes: Processes, gate: Gate):
+    # Far more than a pipe holds: most of it waits in the daemon when the program is let on.
+    size = 2**20
+    async with processes.start(slow_reader(gate)) as program, asyncio.TaskGroup() as tasks:
+        tasks.create_task(processes.send_input(pid(program.pid), b"x" * size))
+        await program.until(b"reading\n")
+        tasks.create_task(processes.close_stdin(pid(program.pid)))
+        gate.open()
+        assert (await program.rest()).stdout.split() == [b"reading", str(size).encode()]
+
+
+async def test_input_to_a_program_that_does_not_read_ends_at_its_deadline(processes: Processes, gate: Gate):
+    async with processes.start(slow_reader(gate)) as program:
+        with pytest.raises(ConnectError) as error:
+            await processes.send_input(pid(program.pid), b"x" * 2**20, headers={"Connect-Timeout-Ms": "300"})
+    assert (error.value.code, error.value.status) == ("deadline_exceeded", 504)
+
+
+async def test_input_that_waits_blocks_no_other_call(processes: Processes, gate: Gate):
+    async with (
+        processes.start(slow_reader(gate)) as program,
+        processes.start(start_request("cat")) as other,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(processes.send_input(pid(program.pid), b"x" * 2**20))
+        await program.until(b"reading\n")
+        await processes.send_input(pid(other.pid), b"unhindered\n")
+        await other.until(b"unhindered\n")
+        assert program.pid in await processes.pids()
+        gate.open()
+
+
+@pytest.mark.line(195)
+async def test_terminal_input_to_a_program_with_pipes_is_an_error(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        with pytest.raises(ConnectError) as error:
+            await processes.client.unary(SEND_INPUT, program_input(program.pid, pty=b"x"), SendInputResponse)
+    assert (error.value.code, error.value.message) == (
+        "internal",
+        "error writing to tty: tty not assigned to process — input should be written to the stdin, not the tty",
+    )
+
+
+@pytest.mark.line(195)
+async def test_input_of_no_kind_is_unimplemented(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        for request in (SendInputRequest(process=pid(program.pid)), program_input(program.pid)):
+            with pytest.raises(ConnectError) as error:
+                await processes.client.unary(SEND_INPUT, request, SendInputResponse)
+            assert error.value.code == "unimplemented"
+
+
+@pytest.mark.line(196)
+async def test_input_to_a_program_without_any_is_an_error(processes: Processes):
+    async with processes.start(start_request("sleep", "1000", stdin=False)) as program:
+        with pytest.raises(ConnectError) as error:
+            await processes.send_input(pid(program.pid), b"x")
+    assert error.value.code == "internal"
+    assert "stdin not enabled or closed" in error.value.message
+
+
+@pytest.mark.line(196)
+async def test_input_after_closing_is_an_error(processes: Processes):
+    async with processes.start(shell("cat; exec sleep 1000")) as program:
+        await processes.close_stdin(pid(program.pid))
+        with pytest.raises(ConnectError) as error:
+            await processes.send_input(pid(program.pid), b"x")
+    assert error.value.code == "internal"
+    assert "stdin not enabled or closed" in error.value.message
+
+
+async def test_input_nobody_reads_any_more_is_an_error(processes: Processes):
+    async with processes.start(shell("exec 0<&-; echo closed; exec sleep 1000")) as program:
+        await program.until(b"closed\n")
+        with pytest.raises(ConnectError) as error:
+            # More than the pipe holds, as the keeper's copy of its reading end may still take the first bytes.
+            await processes.send_input(pid(program.pid), b"x" * 2**20, headers={"Connect-Timeout-Ms": "5000"})
+    assert error.value.code in {"internal", "deadline_exceeded"}
+
+
+@pytest.mark.line(197)
+async def test_closing_twice_or_what_was_never_open_is_no_error(processes: Processes):
+    async with (
+        processes.start(shell("cat; exec sleep 1000")) as program,
+        processes.start(start_request("sleep", "1000", stdin=False)) as without,
+    ):
+        for number in (program.pid, program.pid, without.pid):
+            await processes.close_stdin(pid(number))
+
+
+@pytest.mark.line(198)
+async def test_resizing_a_program_without_a_terminal_is_an_error(processes: Processes):
+    async with processes.start(start_request("sleep", "1000")) as program:
+        request = UpdateRequest(process=pid(program.pid))
+        request.pty.size.cols = 80
+        request.pty.size.rows = 24
+        with pytest.raises(ConnectError) as error:
+            await processes.update(request)
+    assert (error.value.code, error.value.message) == (
+        "internal",
+        "error resizing tty: tty not assigned to process",
+    )
+
+
+@pytest.mark.line(198)
+async def test_an_update_without_a_terminal_changes_nothing(processes: Processes):
+    async with processes.start(start_request("sleep", "1000")) as program:
+        await processes.update(UpdateRequest(process=pid(program.pid)))
+        assert is_running(program.pid)
+
+
+@pytest.mark.line(199)
+@pytest.mark.parametrize(("signal", "text"), [(SIGNAL_UNSPECIFIED, "SIGNAL_UNSPECIFIED"), (2, "2")])
+async def test_a_signal_e2b_does_not_know_is_unimplemented(processes: Processes, signal, text):
+    client = processes.client
+    async with processes.start(start_request("sleep", "1000")) as program:
+        # The generated setter takes unknown numbers of an open enum; so does the JSON form.
+        body = client.codec.encode(SendSignalRequest(process=pid(program.pid), signal=signal))
+        response = await client.unary_raw(SEND_SIGNAL, body)
+        assert is_running(program.pid)
+    error = error_of(response)
+    assert (error.status, error.code, error.message) == (501, "unimplemented", f"invalid signal: {text}")
+
+
+@pytest.mark.line(199)
+async def test_a_signal_to_a_finished_program_is_not_found(processes: Processes):
+    finished = await processes.run(start_request("true"))
+    with pytest.raises(ConnectError) as error:
+        await processes.signal(pid(finished.pid), SIGNAL_SIGTERM)
+    assert (error.value.code, error.value.status) == ("not_found", 404)
+
+
+@pytest.mark.line(199)
+@pytest.mark.parametrize(("number", "name"), [(1, "HUP"), (2, "INT"), (3, "QUIT"), (10, "USR1"), (28, "WINCH")])
+async def test_any_signal_goes_by_its_number(processes: Processes, number, name):
+    script = f"trap 'echo got {name}' {name}; echo ready; while :; do sleep 0.05; done"
+    async with processes.start(shell(script)) as program:
+        await program.until(b"ready\n")
+        await processes.signal(pid(program.pid), number=number)
+        await program.until(f"got {name}\n".encode())
+
+
+@pytest.mark.line(199)
+async def test_a_real_time_signal_goes_by_its_number(processes: Processes):
+    async with processes.start(start_request("sleep", "1000")) as program:
+        await processes.signal(pid(program.pid), number=64)
+        assert (await program.rest()).end.signal == 64
+
+
+@pytest.mark.line(199)
+@pytest.mark.parametrize("number", [0, 65, 4_000_000_000])
+async def test_a_number_that_is_no_signal_is_invalid(processes: Processes, number):
+    async with processes.start(start_request("sleep", "1000")) as program:
+        with pytest.raises(ConnectError) as error:
+            await processes.signal(pid(program.pid), number=number)
+        assert is_running(program.pid)
+    assert error.value.code == "invalid_argument"
+
+
+@pytest.mark.line(199)
+async def test_a_stopped_program_goes_on(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        await processes.signal(pid(program.pid), number=19)
+        await processes.signal(pid(program.pid), number=18)
+        await processes.send_input(pid(program.pid), b"on\n")
+        await program.until(b"on\n")
+
+
+@pytest.mark.line(199)
+@pytest.mark.parametrize("target", [0, SIGNAL_TARGET_TREE], ids=["by default", "by target"])
+async def test_a_kill_ends_the_whole_tree(processes: Processes, target):
+    async with processes.start(shell("sleep 1000 & echo $!; wait")) as program:
+        child = int(await program.line())
+        await processes.signal(pid(program.pid), SIGNAL_SIGKILL, target=target)
+        assert (await program.rest()).end.signal == 9
+        await exited(child)
+
+
+@pytest.mark.line(199)
+async def test_a_kill_finds_what_has_left_the_session(processes: Processes):
+    async with processes.start(shell("setsid sh -c 'echo $$; exec sleep 1000' & wait")) as program:
+        child = int(await program.line())
+        await processes.signal(pid(program.pid), SIGNAL_SIGKILL)
+        await exited(program.pid, child)
+
+
+@pytest.mark.line(199)
+@pytest.mark.parametrize(
+    ("signal", "target"),
+    [(SIGNAL_SIGTERM, 0), (SIGNAL_SIGKILL, SIGNAL_TARGET_LEADER)],
+    ids=["terminate by default", "kill by target"],
+)
+async def test_a_signal_to_the_leader_leaves_its_children_alone(processes: Processes, signal, target):
+    async with processes.start(start_request("sleep", "1000")) as bystander:
+        script = "sleep 1000 > /dev/null 2>&1 & echo $!; wait"
+        async with processes.start(shell(script)) as program:
+            child = int(await program.line())
+            await processes.signal(pid(program.pid), signal, target=target)
+            await program.rest()
+            assert is_running(child)
+            assert is_running(bystander.pid)
+        await _end(child)
+
+
+@pytest.mark.line(199)
+async def test_a_signal_to_the_group_reaches_the_children_in_it(processes: Processes):
+    async with processes.start(start_request("sleep", "1000")) as bystander:
+        async with processes.start(shell("sleep 1000 & echo $!; wait")) as program:
+            child = int(await program.line())
+            await processes.signal(pid(program.pid), SIGNAL_SIGTERM, target=SIGNAL_TARGET_GROUP)
+            await program.rest()
+            await exited(child)
+        assert is_running(bystander.pid)
+
+
+@pytest.mark.line(200)
+async def test_streamed_input_arrives_in_order_and_has_one_answer(processes: Processes):
+    lines = [f"{number}\n".encode() for number in range(200)]
+    async with processes.start(start_request("cat")) as program:
+        messages = [input_for(pid(program.pid)), *map(input_data, lines)]
+        assert await processes.stream_input(messages) == StreamInputResponse()
+        await processes.close_stdin(pid(program.pid))
+        assert (await program.rest()).stdout == b"".join(lines)
+
+
+@pytest.mark.line(200)
+async def test_the_end_of_streamed_input_is_not_that_of_the_programs_input(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        for text in (b"one\n", b"two\n"):
+            await processes.stream_input([input_for(pid(program.pid)), input_data(text)])
+            await program.until(text)
+
+
+@pytest.mark.line(200)
+async def test_streamed_input_may_turn_to_another_program(processes: Processes):
+    async with processes.start(start_request("cat")) as first, processes.start(start_request("cat")) as second:
+        await processes.stream_input(
+            [
+                input_for(pid(first.pid)),
+                input_data(b"to the first\n"),
+                input_keepalive(),
+                input_for(pid(second.pid)),
+                input_data(b"to the second\n"),
+            ]
+        )
+        await first.until(b"to the first\n")
+        await second.until(b"to the second\n")
+        assert first.seen.stdout == b"to the first\n"
+
+
+@pytest.mark.line(200)
+async def test_an_input_stream_of_nothing_is_no_error(processes: Processes):
+    assert await processes.stream_input([]) == StreamInputResponse()
+
+
+@pytest.mark.line(200)
+async def test_streamed_input_for_nobody_is_not_found(processes: Processes):
+    with pytest.raises(ConnectError) as error:
+        await processes.stream_input([input_for(pid(NO_PID)), input_data(b"x")])
+    assert (error.value.code, error.value.status) == ("not_found", 200)
+
+
+async def test_streamed_input_without_a_program_is_invalid(processes: Processes):
+    with pytest.raises(ConnectError) as error:
+        await processes.stream_input([input_data(b"x")])
+    assert error.value.code == "invalid_argument"
+
+
+async def test_an_input_event_of_no_kind_is_unimplemented(processes: Processes):
+    with pytest.raises(ConnectError) as error:
+        await processes.stream_input([StreamInputRequest()])
+    assert error.value.code == "unimplemented"
+
+
+async def test_streamed_terminal_input_to_a_program_with_pipes_is_an_error(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        data = StreamInputRequest(data=StreamInputRequest.DataEvent(input=ProcessInput(pty=b"x")))
+        with pytest.raises(ConnectError) as error:
+            await processes.stream_input([input_for(pid(program.pid)), data])
+    assert error.value.code == "internal"
+    assert "tty not assigned to process" in error.value.message
+
+
+@pytest.mark.line(200)
+async def test_much_streamed_input_arrives_whole(client: Client):
+    processes = Processes(client)
+    piece = frame(client.codec.encode(input_data(b"x" * 50_000)))
+    async with processes.start(start_request("wc", "-c")) as program:
+        begin = frame(client.codec.encode(input_for(pid(program.pid))))
+        _, frames = await client.stream_whole(STREAM_INPUT, begin + piece * 100)
+        assert [found.payload for found in frames] == [b"{}" if client.codec is Codec.JSON else b"", b"{}"]
+        await processes.close_stdin(pid(program.pid))
+        assert int((await program.rest()).stdout) == 5_000_000
+
+
+@pytest.mark.line(201)
+async def test_a_program_that_traps_the_signal_may_say_goodbye(processes: Processes):
+    script = "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+    async with processes.start(shell(script)) as program:
+        await program.until(b"ready\n")
+        await processes.signal(pid(program.pid), SIGNAL_SIGTERM)
+        outcome = await program.rest()
+    assert outcome.stdout == b"ready\nbye\n"
+    assert (outcome.end.exit_code, outcome.end.exited, outcome.end.signal) == (7, True, 0)
+
+
+@pytest.mark.line(201)
+async def test_nothing_printed_before_a_kill_is_lost(processes: Processes, gate: Gate):
+    script = f"head -c 60000 /dev/zero; echo x > {gate.path}; exec sleep 1000"
+    async with processes.start(shell(script)) as program:
+        await gate.reached()
+        await processes.signal(pid(program.pid), SIGNAL_SIGKILL)
+        outcome = await program.rest()
+    assert len(outcome.stdout) == 60_000
+    assert outcome.end.signal == 9
+
+
+async def _end(number: int) -> None:
+    """Kill a child the daemon was told to leave alone, and wait for it."""
+    kill(number)
+    await exited(number)

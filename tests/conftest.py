@@ -1,0 +1,67 @@
+"""What most tests share: one daemon per worker, a client in each codec, a user of their own."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.connect import Client, Codec
+from tests.support.daemon import Daemon
+from tests.support.kernel import Gate
+from tests.support.process import Processes
+from tests.support.users import temporary_user
+
+# Set in the daemon's own environment, so that a test can see that programs do not inherit it.
+INHERITED = "ENVD_TEST_INHERITED"
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[Daemon]:
+    """One daemon for every test of this worker. Tests that stop, kill or flood it start their own."""
+    started = Daemon.start(env={INHERITED: "secret", "TERM": "dumb", "LANG": "C.UTF-8"})
+    yield started
+    started.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the shared daemon logged last to the report of a failed test."""
+    report = yield
+    shared = getattr(item, "funcargs", {}).get("daemon")
+    if report.failed and isinstance(shared, Daemon):
+        report.sections.append(("log of the daemon", shared.log()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def other_user() -> Iterator[pwd.struct_passwd]:
+    """A user without privileges, with a home and a supplementary group."""
+    with temporary_user() as user:
+        yield user
+
+
+@pytest.fixture(params=list(Codec), ids=lambda codec: codec.value)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    found: Codec = request.param
+    return found
+
+
+@pytest.fixture
+def client(daemon: Daemon, codec: Codec) -> Client:
+    return Client(daemon.port, codec)
+
+
+@pytest.fixture
+def processes(client: Client) -> Processes:
+    return Processes(client)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A named pipe the test opens to let a program go on, or a program writes to report."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
