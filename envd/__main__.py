@@ -26,8 +26,7 @@ def main() -> None:
     try:
         listener = _bind(options.listen, options.port)
     except (OSError, ValueError) as exc:
-        print(f"envd: cannot listen on {options.listen}: {exc}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"envd: cannot listen on {options.listen}: {exc}")
     os.set_inheritable(listener.fileno(), True)
     config = Config(
         listeners=(listener.detach(),),
@@ -65,7 +64,8 @@ def _bind(listen: str, port: int) -> socket.socket:
     if listen.startswith("unix:"):
         return _bind_unix(listen.removeprefix("unix:"))
     host, port = _host_and_port(listen, port)
-    family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for attempt in range(_BIND_ATTEMPTS):
@@ -111,11 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve this sandbox's processes over Connect and REST on one port.",
         allow_abbrev=False,
     )
-    version = {"action": "version", "version": __version__, "help": "print the version and exit"}
-    parser.add_argument("--version", "-version", **version)
-    parser.add_argument("--commit", "-commit", action="version", version=__version__, help="print the build and exit")
-    parser.add_argument("--port", "-port", type=_port, default=DEFAULT_PORT, help="TCP port; 0 takes a free one (%(default)s)")
-    parser.add_argument("--listen", "-listen", default="0.0.0.0", help="HOST, HOST:PORT or unix:PATH (%(default)s)")  # noqa: S104
+    for name in ("version", "commit"):
+        parser.add_argument(f"--{name}", f"-{name}", action="version", version=__version__, help=f"print the {name}")
+    parser.add_argument(
+        "--port", "-port", type=_port, default=DEFAULT_PORT, help="TCP port; 0 takes a free one (%(default)s)"
+    )
+    parser.add_argument("--listen", "-listen", default="0.0.0.0", help="HOST, HOST:PORT or unix:PATH (%(default)s)")
     parser.add_argument("--log-level", "-log-level", choices=LEVELS, default="info", help="(%(default)s)")
     reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
     reference.add_argument("--isnotfc", "-isnotfc", action="store_true", help="E2B_SANDBOX is false for programs")

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 LEVELS = ("debug", "info", "warning", "error")
 
-request_context: ContextVar[dict[str, str]] = ContextVar("request_context", default={})
+request_context: ContextVar[dict[str, str] | None] = ContextVar("request_context", default=None)
 """Fields every line of one request carries; set by the transport."""
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -26,7 +26,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **request_context.get(),
+            **(request_context.get() or {}),
         }
         line.update((name, value) for name, value in vars(record).items() if name not in _OWN)
         if record.exc_info:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
@@ -38,12 +38,12 @@ class Call:
     acknowledged: Callable[[], object] = _nothing_acknowledged
 
 
-@runtime_checkable
 class Encoded(Protocol):
     """A run of messages that a service encodes itself, because the general codec is too slow for bulk data."""
 
-    position: object
-    """Opaque to the transport; handed back by Call.acknowledged."""
+    @property
+    def position(self) -> object:
+        """Opaque to the transport; handed back by Call.acknowledged."""
 
     def proto(self) -> Sequence[bytes]:
         """Return each message in protobuf's binary encoding."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -74,6 +75,7 @@ async def _serve(config: Config) -> None:
         gc.freeze()
         await stopping.wait()
         await _drain(config, listener, table)
+        _remove_paths(sockets)
 
 
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:
@@ -126,7 +128,8 @@ def _announce(sockets: list[socket.socket], *, first: bool) -> None:
     addresses = [_address(sock) for sock in sockets]
     if not first:
         return
-    print(json.dumps({"version": __version__, "addresses": addresses, "pid": os.getppid()}), flush=True)
+    sys.stdout.write(json.dumps({"version": __version__, "addresses": addresses, "pid": os.getppid()}) + "\n")
+    sys.stdout.flush()
     if not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
         log.warning("no access token and not only on loopback: whoever reaches this port controls the sandbox")
 
@@ -146,6 +149,13 @@ async def _drain(config: Config, listener: Listener, table: Table) -> None:
     await table.stop(config.stop_grace_s)
     await listener.quiet(config.stop_grace_s)
     listener.close()
+
+
+def _remove_paths(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        if sock.family == socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # somebody has removed it already
+                os.unlink(sock.getsockname())
 
 
 def _memory_bytes() -> int:

@@ -24,6 +24,8 @@ def daemon() -> Iterator[Daemon]:
     started = Daemon.start(env={INHERITED: "secret", "TERM": "dumb", "LANG": "C.UTF-8"})
     yield started
     started.stop()
+    errors = [line for line in started.stderr if '"level": "error"' in line]
+    assert not errors, "the daemon logged what it takes for bugs of its own:\n" + "\n".join(errors)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -32,7 +34,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     shared = getattr(item, "funcargs", {}).get("daemon")
     if report.failed and isinstance(shared, Daemon):
-        report.sections.append(("log of the daemon", shared.log()))
+        report.sections.append(("log of the daemon", shared.log(lines=8)))
     return report
 
 

@@ -36,7 +36,7 @@ def members(leader: int, mark: int) -> list[int]:
 
 def _members(leader: int, mark: int) -> list[_Seen]:
     processes = {seen.pid: seen for seen in map(_read, _pids()) if seen is not None}
-    tree = {pid for pid, seen in processes.items() if seen.session == leader or pid == leader}
+    tree = {pid for pid, seen in processes.items() if leader in (seen.session, pid)}
     if mark:
         # A number reused since the leader ended does not carry the mark.
         tree = {pid for pid in tree if _mark(pid) == mark}

@@ -8,7 +8,6 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from envd.errors import Code, EnvdError
 
@@ -59,7 +58,7 @@ class KeeperClient:
     def __init__(self, fd: int) -> None:
         self._sock = _socket.socket(fileno=fd)
         self._sock.setblocking(False)
-        self._outbox: deque[tuple[tuple[object, ...], list[int]]] = deque()
+        self._outbox: deque[tuple[wire.Message, list[int]]] = deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
         self._inherited: list[Inherited] = []
         self._adopted: asyncio.Future[list[Inherited]] | None = None
@@ -80,9 +79,7 @@ class KeeperClient:
         ident, self._next_ident = self._next_ident, self._next_ident + 1
         return ident
 
-    async def spawn(
-        self, ident: int, recipe: dict[str, object], stdio: list[int], held: dict[int, int]
-    ) -> Spawned:
+    async def spawn(self, ident: int, recipe: dict[str, object], stdio: list[int], held: dict[int, int]) -> Spawned:
         """Start a program; return the outcome.
 
         Args:
@@ -115,7 +112,7 @@ class KeeperClient:
 
     def kill(self, ident: int, number: int, *, group: bool) -> None:
         """Signal a program or its process group; nothing happens once it has ended."""
-        self._send((wire.KILL, ident, number, group), [])
+        self._send((wire.KILL, ident, int(number), group), [])
 
     def close(self, ident: int, slots: list[int]) -> None:
         """Have the keeper close descriptors it holds for a program."""
@@ -125,7 +122,7 @@ class KeeperClient:
         """Tell the keeper that programs are finished with."""
         self._send((wire.FORGET, idents), [])
 
-    def _send(self, message: tuple[object, ...], fds: list[int]) -> None:
+    def _send(self, message: wire.Message, fds: list[int]) -> None:
         # Duplicates travel: the caller may close its own as soon as this returns.
         self._outbox.append((message, [os.dup(fd) for fd in fds] if self._outbox else fds))
         if len(self._outbox) == 1:
@@ -167,7 +164,7 @@ class KeeperClient:
                 return
             self._received(message, fds)
 
-    def _received(self, message: tuple[Any, ...], fds: list[int]) -> None:
+    def _received(self, message: wire.Message, fds: list[int]) -> None:
         kind, *rest = message
         if kind == wire.SPAWNED:
             ident, *outcome = rest

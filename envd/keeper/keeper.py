@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import _signal
-import _socket
-import errno
+import _signal  # type: ignore[import-not-found] # what `signal` wraps, without its import of enum
 import gc
 import os
 import resource
@@ -51,7 +49,7 @@ class Keeper:
         sends = [lambda ident=ident: describe(ident) for ident in self.programs.by_ident]
         return [*sends, lambda: ((wire.ADOPTED, self.programs.last_ident), [])]
 
-    def _received(self, message: tuple[object, ...], fds: list[int]) -> None:
+    def _received(self, message: wire.Message, fds: list[int]) -> None:
         kind, *rest = message
         if kind == wire.SPAWN:
             ident, recipe, slots = rest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import time
-
 from _collections_abc import Callable
 
 

@@ -6,7 +6,6 @@ import os
 import resource
 import select
 import time
-
 from _collections_abc import Callable
 
 from . import wire
@@ -135,8 +134,9 @@ class Programs:
     def close(self, ident: int, slots: list[int]) -> None:
         """Let go of some descriptors, so that a pipe's other end sees its end."""
         program = self.by_ident.get(ident)
-        for slot in slots if program else ():
-            fd = program.held.pop(slot, -1)
+        held = program.held if program is not None else {}
+        for slot in slots:
+            fd = held.pop(slot, -1)
             if fd >= 0:
                 os.close(fd)
 
@@ -148,7 +148,7 @@ class Programs:
             self.close(ident, list(self.by_ident[ident].held) if ident in self.by_ident else [])
             self.by_ident.pop(ident, None)
 
-    def describe(self, ident: int) -> tuple[tuple[object, ...], list[int]]:
+    def describe(self, ident: int) -> tuple[wire.Message, list[int]]:
         """Return the PROGRAM message and descriptors that hand one program to a new server."""
         program = self.by_ident[ident]
         slots = list(program.held)

@@ -7,11 +7,10 @@ it, so that it is entered with the user's own rights.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found] # what `signal` wraps, without its import of enum
 import errno
 import os
 import resource
-
 from _collections_abc import Callable
 
 # What CPython ignores at start and a program must not inherit ignored.
@@ -57,7 +56,7 @@ def _signals_ignored_at_start() -> list[int]:
 
 
 def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) -> None:
-    """Become the program; on failure write `errno stage` to the descriptor `report` and exit with 127. Never returns."""
+    """Become the program; on failure write `errno stage` to the descriptor `report` and exit. Never returns."""
     stage = "descriptors"
     try:
         _take_descriptors(stdio, report)
@@ -109,10 +108,10 @@ def _set_limits(recipe: Recipe, setup: ChildSetup) -> None:
 
 
 def _try_setrlimit(which: int, soft: int, hard: int) -> None:
-    try:
+    try:  # noqa: SIM105 - contextlib is too large for the keeper
         resource.setrlimit(which, (soft, hard))
     except (OSError, ValueError):
-        pass
+        pass  # a sandboxing kernel may not know it
 
 
 def _best_effort(step: Callable[[int], None], value: int) -> None:
@@ -137,7 +136,7 @@ def _set_nice(value: int) -> None:
 
 
 def _exec(argv: list[bytes], env: dict[bytes, bytes]) -> None:
-    """Exec as execvp(3) does: PATH of the program's own environment, /bin/sh for a script without an interpreter line."""
+    """Exec as execvp(3) does, with PATH of the program's own environment; a script without `#!` goes to /bin/sh."""
     denied = None
     command = argv[0]
     if not command:

@@ -6,7 +6,6 @@ import _socket
 import os
 import select
 import time
-
 from _collections_abc import Callable
 
 from . import wire
@@ -14,17 +13,18 @@ from .loop import Loop
 
 _BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 _HEALTHY_AFTER_S = 10.0
-# A server that does not read this many messages is stuck: it is killed, and its successor finds all of it in the records.
+# A server that does not read this many messages is stuck: it is killed; its successor finds all in the records.
 _OUTBOX_LIMIT = 65536
 
-Packet = Callable[[], tuple[tuple[object, ...], list[int]]]
-"""Makes a message and its descriptors at the moment it is sent."""
+if wire.TYPE_CHECKING:
+    # Makes a message and its descriptors at the moment it is sent.
+    Packet = Callable[[], tuple[wire.Message, list[int]]]
 
 
 class ServerChild:
     """One server at a time; `receive(message, descriptors)` gets what it sends, also what it sent before it died."""
 
-    def __init__(self, loop: Loop, argv: list[str], receive: Callable[[tuple[object, ...], list[int]], None]) -> None:
+    def __init__(self, loop: Loop, argv: list[str], receive: Callable[[wire.Message, list[int]], None]) -> None:
         self._loop = loop
         self._argv = argv
         self._receive = receive

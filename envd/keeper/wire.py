@@ -11,6 +11,10 @@ import _socket
 import marshal
 import os
 
+TYPE_CHECKING = False  # the typing module is too large for the keeper
+if TYPE_CHECKING:
+    from typing import Any
+
 # Server to keeper.
 SPAWN = 1  # ident, recipe, slots; descriptors: stdin, stdout, stderr of the program, then one per slot
 KILL = 2  # ident, signal number, whole group?
@@ -23,6 +27,10 @@ SPAWNED = 7  # ident, pid, errno (0: running), stage
 EXITED = 8  # ident, exit record
 DRAIN = 9  # stop serving, end the programs, exit
 
+if TYPE_CHECKING:
+    # Its kind, then what the comments above list: integers, bytes, booleans, None; lists, tuples and dicts of them.
+    Message = tuple[Any, ...]
+
 LARGE = 0  # the message is in the memfd that is the last descriptor
 
 PACKET_BYTES = 64 * 1024
@@ -32,7 +40,7 @@ PACKET_DESCRIPTORS = 64
 _ANCILLARY_BYTES = _socket.CMSG_SPACE(4 * PACKET_DESCRIPTORS)
 
 
-def send(sock: _socket.socket, message: tuple[object, ...], fds: list[int]) -> None:
+def send(sock: _socket.socket, message: Message, fds: list[int]) -> None:
     """Send one message; the descriptors stay open here.
 
     Raises:
@@ -64,7 +72,7 @@ def _send_packet(sock: _socket.socket, packet: bytes, fds: list[int]) -> None:
     sock.sendmsg([packet], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
 
 
-def receive(sock: _socket.socket) -> tuple[tuple[object, ...] | None, list[int]]:
+def receive(sock: _socket.socket) -> tuple[Message | None, list[int]]:
     """Receive one message and its descriptors, which the caller now owns (close-on-exec); None at end of file.
 
     Raises:

@@ -15,7 +15,7 @@ _OOM_SCORE_ADJ = range(-1000, 1001)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Milliseconds after which the daemon ends the program; 0 for never. `grace_ms` lies between SIGTERM and SIGKILL."""
+    """Milliseconds after which the daemon ends the program, 0 for never; `grace_ms` from SIGTERM to SIGKILL."""
 
     wall_ms: int = 0
     idle_ms: int = 0
@@ -65,7 +65,9 @@ class Command:
 
     def to_json(self) -> bytes:
         """Serialise for the ledger."""
-        return json.dumps(dataclasses.asdict(self)).encode()
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields["timeouts"] = (self.timeouts.wall_ms, self.timeouts.idle_ms, self.timeouts.grace_ms)
+        return json.dumps(fields).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Command:
@@ -75,7 +77,7 @@ class Command:
             **{
                 **fields,
                 "args": tuple(fields["args"]),
-                "timeouts": Timeouts(**fields["timeouts"]),
+                "timeouts": Timeouts(*fields["timeouts"]),
                 "limits": tuple((which, value) for which, value in fields["limits"]),
             }
         )

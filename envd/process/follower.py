@@ -29,11 +29,13 @@ class Follower:
     def __init__(self, output: Output, position: Position, *, gaps: bool) -> None:
         for name, offset, end in zip(_NAMES, position, output.ends, strict=True):
             if offset > end:
-                raise EnvdError(Code.OUT_OF_RANGE, f"cannot resume at byte {offset} of {name}: it has {end} bytes so far")
+                raise EnvdError(
+                    Code.OUT_OF_RANGE, f"cannot resume at byte {offset} of {name}: it has {end} bytes so far"
+                )
         self._output = output
         self._gaps = gaps
         self._segment = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self.offsets = list(position)
         self.progress_at = time.monotonic()
 
@@ -93,21 +95,18 @@ class Follower:
         self._waiter = loop.create_future()
         timer = loop.call_later(timeout_s, self._time_out, self._waiter)
         try:
-            await self._waiter
-            return True
-        except TimeoutError:
-            return False
+            return await self._waiter
         finally:
             timer.cancel()
             self._waiter = None
 
     @staticmethod
-    def _time_out(waiter: asyncio.Future[None]) -> None:
+    def _time_out(waiter: asyncio.Future[bool]) -> None:
         if not waiter.done():
-            waiter.set_exception(TimeoutError())
+            waiter.set_result(False)
 
     def wake(self) -> None:
         """Look again."""
         if self._waiter is not None and not self._waiter.done():
             self.progress_at = time.monotonic()
-            self._waiter.set_result(None)
+            self._waiter.set_result(True)

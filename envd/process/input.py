@@ -21,7 +21,7 @@ class Input:
     Args:
         pid: for messages.
         pipe: non-blocking write end, -1 if the program has no standard input. Owned.
-        closed: called when the pipe has been closed.
+        closed: called when stdin is to end, so that other holders of the pipe let go of it.
     """
 
     def __init__(self, pid: int, pipe: int, closed: Callable[[], None]) -> None:
@@ -71,9 +71,10 @@ class Input:
         """Close stdin once everything written before is in the pipe; does nothing if it is closed."""
         async with self._place():
             self.close()
+            self._closed()
 
     def close(self) -> None:
-        """Close stdin now; a writer that waits fails."""
+        """Close our end now; a writer that waits fails."""
         if self._pipe < 0:
             return
         if self._writable is not None:
@@ -81,7 +82,6 @@ class Input:
             _settle(self._writable)
         os.close(self._pipe)
         self._pipe = -1
-        self._closed()
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

@@ -80,8 +80,10 @@ class Journal:
         return freed
 
     def close(self) -> None:
-        """Let go of the memory, unless the keeper still holds it."""
-        os.close(self.fd)
+        """Let go of the memory, unless the keeper still holds it. May be called again."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 def _first_kept(fd: int, end: int) -> int:

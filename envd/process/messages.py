@@ -21,6 +21,8 @@ _KEEPALIVE_S = 90.0
 _KEEPALIVE_HEADER = "keepalive-ping-interval"
 _KEEPALIVE_DIGITS = 9
 
+_STREAMS = (pb.ProcessEvent.STREAM_STDOUT, pb.ProcessEvent.STREAM_STDERR, pb.ProcessEvent.STREAM_PTY)
+
 _RLIMITS = {
     "open_files": resource.RLIMIT_NOFILE,
     "processes": resource.RLIMIT_NPROC,
@@ -31,7 +33,7 @@ _RLIMITS = {
 }
 
 # The words clients of the reference see for the common signals.
-_SIGNAL_TEXTS = {
+_SIGNAL_TEXTS: dict[int, str] = {
     signal.SIGHUP: "hangup",
     signal.SIGINT: "interrupt",
     signal.SIGQUIT: "quit",
@@ -118,7 +120,7 @@ def _event_message(event: Started | Gap | KeepAlive | Ended) -> pb.ProcessEvent:
                 start.position.CopyFrom(_position_message(position))
             return pb.ProcessEvent(start=start)
         case Gap(stream, begin, end):
-            return pb.ProcessEvent(gap=pb.ProcessEvent.GapEvent(stream=stream + 1, begin=begin, end=end))
+            return pb.ProcessEvent(gap=pb.ProcessEvent.GapEvent(stream=_STREAMS[stream], begin=begin, end=end))
         case KeepAlive():
             return pb.ProcessEvent(keepalive=pb.ProcessEvent.KeepAlive())
         case Ended():
@@ -133,7 +135,7 @@ def end_message(ended: Ended) -> pb.ProcessEvent.EndEvent:
         status=status_text(ended),
         signal=ended.signal,
         core_dumped=ended.core_dumped,
-        cause=int(ended.cause),
+        cause=f"CAUSE_{ended.cause.name}",
         usage=pb.ProcessEvent.Usage(
             user_us=round(ended.user_s * 1e6),
             system_us=round(ended.system_s * 1e6),

@@ -45,11 +45,11 @@ class Output:
     Args:
         streams: by number (STDOUT, STDERR, PTY).
         stall_s: how long followers that read wait for one that has stopped.
-        closed: called with a stream's number when its pipe has ended.
+        closed: called when a pipe has ended.
     """
 
     def __init__(
-        self, streams: dict[int, Stream], ledger: Ledger, pool: Pool, stall_s: float, closed: Callable[[int], None]
+        self, streams: dict[int, Stream], ledger: Ledger, pool: Pool, stall_s: float, closed: Callable[[], None]
     ) -> None:
         self.streams = streams
         self.ledger = ledger
@@ -143,7 +143,7 @@ class Output:
         except BlockingIOError:
             return 0
         if moved == 0:
-            self._end_of_pipe(number, stream)
+            self._end_of_pipe(stream)
             return 0
         self.ledger.arrived(number, ends)
         self._arrived(stream, moved)
@@ -160,11 +160,11 @@ class Output:
             with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
                 fcntl.fcntl(stream.pipe, fcntl.F_SETPIPE_SZ, _BUSY_PIPE_BYTES)
 
-    def _end_of_pipe(self, number: int, stream: Stream) -> None:
+    def _end_of_pipe(self, stream: Stream) -> None:
         asyncio.get_running_loop().remove_reader(stream.pipe)
         os.close(stream.pipe)
         stream.pipe = -1
-        self._closed(number)
+        self._closed()
 
     def _pause(self, stream: Stream) -> None:
         asyncio.get_running_loop().remove_reader(stream.pipe)
@@ -193,7 +193,7 @@ class Output:
         One that has not read for the stall deadline is not waited for while another one does. If none of them reads,
         all are: then nobody is held up but the program, as behind any pipe.
         """
-        if len(self._followers) < 2:  # noqa: PLR2004
+        if len(self._followers) < 2:
             return list(self._followers)
         late = time.monotonic() - self._stall_s
         reading = [follower for follower in self._followers if follower.waiting or follower.progress_at > late]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from envd.keeper.client import ExitRecord
 
 from .command import Command
 from .ending import ended_from
-from .events import BEGINNING, Cause, Ended, Event, KeepAlive, Position, Started
+from .events import BEGINNING, Cause, Ended, Event, KeepAlive, Started
 from .follower import Follower
 from .input import Input
 from .output import Output
@@ -54,8 +54,13 @@ class Running:
     """A program: its identity, its input, its output, and how it ended.
 
     Args:
+        release: called when the program and its end are settled, and again when a pipe closes after that.
+
+    Attributes:
         left_behind: called when the program has ended but something still holds its output; must call `end`.
         finished: called once, when the end is known.
+        gone: set when the program itself has ended.
+        cause: why the daemon ends it, None while it does not.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Running:
         output: Output,
         stdin: Input,
         drain: Drain,
+        release: Callable[[], None],
     ) -> None:
         self.identity = identity
         self.command = command
@@ -76,8 +82,9 @@ class Running:
         self.exit_record: ExitRecord | None = None
         self.left_behind: Callable[[Running], None] = Running.end
         self.finished: Callable[[Running], None] = _nothing
-        self.gone = asyncio.Event()  # set when the program itself has ended
+        self.gone = asyncio.Event()
         self._drain = drain
+        self._release = release
         self._last_words = BEGINNING
         self._exited_clock = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -123,6 +130,13 @@ class Running:
         self.output.pump_now()
         self.check_drained()
 
+    def pipe_closed(self) -> None:
+        """Take note that a stream has ended."""
+        if self.ended is None:
+            self.check_drained()
+        else:
+            self._release()
+
     def check_drained(self) -> None:
         """Announce the end if all output is in, or what still holds the pipes has been quiet long enough."""
         if self.exit_record is None or self._asked:
@@ -160,6 +174,7 @@ class Running:
         )
         if self._timer is not None:
             self._timer.cancel()
+        self._release()
         self.finished(self)
         self.output.wake_followers()
 
@@ -176,10 +191,12 @@ class Running:
         existing: bool,
         keepalive_s: float,
         acknowledged: Callable[[], object],
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Yield what a follower sees, from Started to Ended.
 
         Args:
+            follower: its place; it leaves when this ends.
+            existing: what Started says.
             keepalive_s: a KeepAlive comes after this long without another event.
             acknowledged: tells how far the peer surely has what was yielded (a Position or None); also called later.
         """
@@ -192,7 +209,7 @@ class Running:
         finally:
             self.output.left(follower, acknowledged)
 
-    async def _events(self, follower: Follower, keepalive_s: float) -> AsyncIterator[Event]:
+    async def _events(self, follower: Follower, keepalive_s: float) -> AsyncGenerator[Event, None]:
         while True:
             event = follower.take()
             if event is not None:

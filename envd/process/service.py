@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from envd.errors import Code, EnvdError
@@ -85,14 +85,15 @@ class ProcessService:
     async def send_signal(self, request: pb.SendSignalRequest, _: Call) -> pb.SendSignalResponse:
         """Signal a program."""
         running = self._select_live(request.process)
-        number = request.signal
+        number = int(request.signal)
         if request.HasField("signal_number"):
             number = request.signal_number
             if number not in _SIGNALS:
                 raise EnvdError(Code.INVALID_ARGUMENT, f"signal_number must be from 1 to {_SIGNALS[-1]}, not {number}")
-        elif number not in (signal.SIGTERM, signal.SIGKILL):
+        elif number not in (int(signal.SIGTERM), int(signal.SIGKILL)):
             raise EnvdError(
-                Code.UNIMPLEMENTED, f"invalid signal: {number}; set signal_number for one other than SIGTERM and SIGKILL"
+                Code.UNIMPLEMENTED,
+                f"invalid signal: {number}; set signal_number for other than SIGTERM and SIGKILL",
             )
         await self._send(running, number, request.target)
         return pb.SendSignalResponse()
@@ -129,7 +130,7 @@ class ProcessService:
 
 async def _follow(
     running: Running, call: Call, position: Position | None, *, existing: bool, gaps: bool
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     follower = running.output.follow(position, gaps=gaps)
     events = running.follow(
         follower,

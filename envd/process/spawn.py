@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, code_from_errno
 from envd.host import paths
@@ -67,8 +68,8 @@ class Spawner:
                 RESOURCE_EXHAUSTED if the machine has no process, memory or descriptor left.
         """
         cwd = paths.resolve(command.cwd or "", user, self._session.default_workdir)
-        facts = {"user": user.name, "started_at": time.time(), "started_clock": time.monotonic()}
-        metadata = json.dumps(facts).encode() + b"\n" + command.to_json()
+        facts = _Facts(user.name, time.time(), time.monotonic())
+        metadata = facts.to_json() + b"\n" + command.to_json()
         with ExitStack() as unwind:
             descriptors = _make_descriptors(ident, metadata, stdin=command.stdin, unwind=unwind)
             spawned = await self._spawn(ident, self._recipe(ident, command, user, cwd), descriptors)
@@ -76,7 +77,10 @@ class Spawner:
                 self._keeper.forget([ident])
                 raise _refusal(spawned, command, user, cwd)
             unwind.pop_all()
-        return self._running(ident, spawned, Ledger(descriptors.held[SLOT_LEDGER], metadata), descriptors.held)
+        ledger = Ledger(descriptors.held[SLOT_LEDGER], metadata)
+        return self._running(
+            Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, descriptors.held, spawned
+        )
 
     async def _spawn(self, ident: int, recipe: dict[str, object], descriptors: _Descriptors) -> Spawned:
         spawning = self._keeper.spawn(ident, recipe, descriptors.stdio, descriptors.held)
@@ -95,8 +99,11 @@ class Spawner:
         """
         if spawned.errno and not _is_exec_failure(spawned):
             return None
-        ledger = Ledger.adopt(inherited.descriptors[SLOT_LEDGER])
-        return self._running(inherited.ident, spawned, ledger, inherited.descriptors)
+        ident, held = inherited.ident, inherited.descriptors
+        ledger = Ledger.adopt(held[SLOT_LEDGER])
+        facts_json, _, command_json = ledger.metadata.partition(b"\n")
+        identity = Identity(ident, spawned.pid, self._mark(ident), *_Facts.from_json(facts_json))
+        return self._running(identity, Command.from_json(command_json), ledger, held, spawned)
 
     def _recipe(self, ident: int, command: Command, user: User, cwd: str) -> dict[str, object]:
         env = self._session.environment_of(user, command.envs)
@@ -114,29 +121,75 @@ class Spawner:
     def _mark(self, ident: int) -> int:
         return self._mark_base + ident if self._mark_base else 0
 
-    def _running(self, ident: int, spawned: Spawned, ledger: Ledger, held: Mapping[int, int]) -> Running:
-        facts_json, _, command_json = ledger.metadata.partition(b"\n")
-        facts = json.loads(facts_json)
+    def _running(
+        self, identity: Identity, command: Command, ledger: Ledger, held: Mapping[int, int], spawned: Spawned
+    ) -> Running:
         streams = {
-            number: Stream(Journal(held[SLOT_JOURNAL[number]]), held.get(SLOT_PIPE[number], -1))
-            for number in (STDOUT, STDERR)
+            number: Stream(_journal(held, number), held.get(SLOT_PIPE[number], -1)) for number in (STDOUT, STDERR)
         }
-
-        def pipe_closed(number: int) -> None:
-            self._keeper.close(ident, [SLOT_PIPE[number]])
-            running.check_drained()
-
-        running = Running(
-            Identity(ident, spawned.pid, self._mark(ident), **facts),
-            Command.from_json(command_json),
-            Output(streams, ledger, self._pool, self._stall_s, pipe_closed),
-            Input(spawned.pid, held.get(SLOT_STDIN, -1), lambda: self._keeper.close(ident, [SLOT_STDIN])),
-            self._drain,
-        )
+        releases = _Releases(self._keeper, identity.ident, set(held), streams)
+        output = Output(streams, ledger, self._pool, self._stall_s, lambda: running.pipe_closed())  # noqa: PLW0108 - it is made below
+        stdin = Input(spawned.pid, held.get(SLOT_STDIN, -1), releases.stdin)
+        running = Running(identity, command, output, stdin, self._drain, releases.ended)
         if spawned.errno:
             running.exec_failure = (spawned.errno, spawned.stage)
             _explain(running, spawned)
         return running
+
+
+class _Releases:
+    """Lets go, in the keeper, of what a program needs no more."""
+
+    def __init__(self, keeper: KeeperClient, ident: int, slots: set[int], streams: Mapping[int, Stream]) -> None:
+        self._keeper = keeper
+        self._ident = ident
+        self._slots = slots
+        self._streams = streams
+
+    def stdin(self) -> None:
+        """Let the program's input end: it does only when the keeper's duplicate is closed too."""
+        self._release({SLOT_STDIN})
+
+    def ended(self) -> None:
+        """Release all but journals that hold something and pipes that somebody still writes to."""
+        slots = {SLOT_STDIN}
+        for number, stream in self._streams.items():
+            if stream.pipe >= 0:
+                continue
+            slots.add(SLOT_PIPE[number])
+            if stream.journal.end == 0:
+                stream.journal.close()
+                slots.add(SLOT_JOURNAL[number])
+        self._release(slots)
+
+    def _release(self, slots: set[int]) -> None:
+        slots &= self._slots
+        self._slots -= slots
+        if slots:
+            self._keeper.close(self._ident, list(slots))
+
+
+class _Facts(NamedTuple):
+    """What the ledger keeps beside the command; see Identity."""
+
+    user: str
+    started_at: float
+    started_clock: float
+
+    def to_json(self) -> bytes:
+        """Serialise for the ledger."""
+        return json.dumps(self).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> _Facts:
+        """Read back what to_json wrote."""
+        return cls(*json.loads(data))
+
+
+def _journal(held: Mapping[int, int], number: int) -> Journal:
+    """Return a stream's journal; one that stayed empty is let go of when the program ends, and made anew here."""
+    slot = SLOT_JOURNAL[number]
+    return Journal(held[slot]) if slot in held else Journal.create("empty")
 
 
 def _make_descriptors(ident: int, metadata: bytes, *, stdin: bool, unwind: ExitStack) -> _Descriptors:

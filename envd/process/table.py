@@ -211,7 +211,12 @@ class Table:
         running.output.trim(self._pool.sizes.finished)
         ended = running.ended
         if ended is not None:
-            extra = {"pid": running.pid, "exit_code": ended.exit_code, "signal": ended.signal, "cause": ended.cause.name}
+            extra = {
+                "pid": running.pid,
+                "exit_code": ended.exit_code,
+                "signal": ended.signal,
+                "cause": ended.cause.name,
+            }
             log.info("process ended", extra=extra)
 
     async def signal_tree(self, running: Running, number: int) -> int:

@@ -41,7 +41,9 @@ class ProtoCodec:
         try:
             return kind.FromString(data)
         except DecodeError as exc:
-            raise EnvdError(Code.INVALID_ARGUMENT, f"unmarshal message: not a valid {kind.DESCRIPTOR.full_name}") from exc
+            raise EnvdError(
+                Code.INVALID_ARGUMENT, f"unmarshal message: not a valid {kind.DESCRIPTOR.full_name}"
+            ) from exc
 
     def encode(self, message: Message) -> bytes:
         return message.SerializeToString()
@@ -59,8 +61,6 @@ class JsonCodec:
         message = kind()
         try:
             fields = json.loads(data.decode())
-            if not isinstance(fields, dict):
-                raise ValueError("not a JSON object")
             _json_format().ParseDict(fields, message, ignore_unknown_fields=True)
         except RecursionError as exc:
             raise EnvdError(Code.INVALID_ARGUMENT, "unmarshal message: nested too deeply") from exc

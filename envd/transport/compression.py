@@ -23,9 +23,11 @@ def is_gzip(coding: str | None) -> bool:
     raise EnvdError(Code.UNIMPLEMENTED, f'unknown compression "{coding}": supported encodings are gzip')
 
 
-def accepts_gzip(accepted: str | None) -> bool:
-    """Tell whether the client's list of codings names gzip."""
-    return accepted is not None and any(part.split(";")[0].strip() == "gzip" for part in accepted.split(","))
+def answers_gzip(accepted: str | None, *, request_gzip: bool) -> bool:
+    """Tell whether to compress: if the client's list of codings names gzip, or without a list if its request was."""
+    if accepted is None:
+        return request_gzip
+    return any(part.split(";")[0].strip() == "gzip" for part in accepted.split(","))
 
 
 def deflate(data: bytes) -> bytes:
@@ -49,4 +51,6 @@ def inflate(data: bytes, limit: int) -> bytes:
         raise EnvdError(Code.RESOURCE_EXHAUSTED, f"message is larger than {limit} bytes when decompressed")
     if not unpacker.eof:
         raise EnvdError(Code.INVALID_ARGUMENT, "decompress: the gzip stream is cut short")
+    if unpacker.unused_data:
+        raise EnvdError(Code.INVALID_ARGUMENT, "decompress: there is something behind the gzip stream")
     return plain

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from envd.errors import Code, EnvdError
-from envd.rpc import Call, Encoded, Method
+from envd.rpc import Call, Method
 
 from . import codec as codecs
 from .codec import Codec
-from .compression import accepts_gzip, deflate, inflate, is_gzip
+from .compression import answers_gzip, deflate, inflate, is_gzip
 from .deadline import EXPIRED, timeout_from_headers
 from .envelope import END_STREAM, frame, frames, read_payloads
 from .exchange import Exchange
@@ -27,8 +27,8 @@ from .status import HTTP_STATUS, error_fields, error_json
 
 log = logging.getLogger("envd.transport")
 
-_UNARY_TYPES = {"application/json": codecs.JSON, "application/proto": codecs.PROTO}
-_STREAM_TYPES = {"application/connect+json": codecs.JSON, "application/connect+proto": codecs.PROTO}
+_UNARY_TYPES: dict[str, Codec] = {"application/json": codecs.JSON, "application/proto": codecs.PROTO}
+_STREAM_TYPES: dict[str, Codec] = {"application/connect+json": codecs.JSON, "application/connect+proto": codecs.PROTO}
 _CHARSETS = ("", "charset=utf-8")
 _T = TypeVar("_T")
 
@@ -86,7 +86,8 @@ class Connect:
             exchange.respond(HTTP_STATUS[exc.code], (("Content-Type", "application/json"),), body)
             return
         answer = [("Content-Type", content_type), ("Accept-Encoding", "gzip")]
-        if accepts_gzip(headers.get("accept-encoding")):
+        request_gzip = headers.get("content-encoding") == "gzip"
+        if answers_gzip(headers.get("accept-encoding"), request_gzip=request_gzip):
             body = deflate(body)
             answer.append(("Content-Encoding", "gzip"))
         exchange.respond(200, answer, body)
@@ -96,6 +97,7 @@ class Connect:
         _check_version(exchange)
         timeout_s = timeout_from_headers(headers)
         gzip = is_gzip(headers.get("content-encoding"))
+        _check_length(exchange, self._message_bytes)
         data = await exchange.body.read_all(self._message_bytes)
         request = codec.decode(inflate(data, self._message_bytes) if gzip else data, method.request)
         call = Call(exchange.username, headers, timeout_s)
@@ -108,7 +110,7 @@ class Connect:
         error: EnvdError | None = None
         try:
             request_gzip = is_gzip(headers.get("connect-content-encoding"))
-            response_gzip = accepts_gzip(headers.get("connect-accept-encoding"))
+            response_gzip = answers_gzip(headers.get("connect-accept-encoding"), request_gzip=request_gzip)
             terms = _Terms(content_type, codec, request_gzip, response_gzip)
             _check_version(exchange)
             timeout_s = timeout_from_headers(headers)
@@ -133,13 +135,13 @@ class Connect:
             async for reply in replies:
                 payloads = codecs.encode_reply(terms.codec, reply)
                 exchange.write(frames(payloads, gzip=terms.response_gzip))
-                if isinstance(reply, Encoded):
+                if not isinstance(reply, Message):
                     marks.add(reply.position)
                 await exchange.drain()
 
     async def _only_message(self, exchange: Exchange, method: Method, terms: _Terms) -> Message:
         """Return the one message of a server-streaming request."""
-        messages = [message async for message in self._messages(exchange, method, terms, at_most=1)]
+        messages: list[Message] = [message async for message in self._messages(exchange, method, terms, at_most=1)]
         if not messages:
             raise EnvdError(Code.UNIMPLEMENTED, "unary request has zero messages")
         return messages[0]
@@ -153,7 +155,7 @@ class Connect:
 
     async def _messages(
         self, exchange: Exchange, method: Method, terms: _Terms, *, at_most: int | None = None
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         count = 0
         payloads = read_payloads(exchange.body, self._message_bytes, gzip=terms.request_gzip)
         async with aclosing(payloads):
@@ -187,6 +189,13 @@ def _check_version(exchange: Exchange) -> None:
     version = exchange.head.headers.get("connect-protocol-version", "1")
     if version != "1":
         raise EnvdError(Code.INVALID_ARGUMENT, f'Connect-Protocol-Version must be "1": got "{version}"')
+
+
+def _check_length(exchange: Exchange, limit: int) -> None:
+    """Refuse a body that says it is too large before it is sent."""
+    length = exchange.head.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
+        raise EnvdError(Code.RESOURCE_EXHAUSTED, f"request body of {length} bytes is larger than {limit} bytes")
 
 
 async def _within(timeout_s: float | None, work: Awaitable[_T]) -> _T:

@@ -6,16 +6,7 @@ from collections.abc import Mapping
 
 Headers = tuple[tuple[str, str], ...]
 
-_EXPOSED = ", ".join(
-    (
-        "Grpc-Status",
-        "Grpc-Message",
-        "Grpc-Status-Details-Bin",
-        "Location",
-        "Cache-Control",
-        "X-Content-Type-Options",
-    )
-)
+_EXPOSED = "Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin, Location, Cache-Control, X-Content-Type-Options"
 _METHODS = frozenset({"HEAD", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _VARY = (("Vary", "Origin"),)
 _VARY_PREFLIGHT = ("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from envd.errors import Code, EnvdError
 
@@ -34,7 +34,7 @@ def frames(payloads: Sequence[bytes], *, gzip: bool = False) -> list[bytes]:
     return pieces
 
 
-async def read_payloads(body: Body, limit: int, *, gzip: bool) -> AsyncIterator[bytes]:
+async def read_payloads(body: Body, limit: int, *, gzip: bool) -> AsyncGenerator[bytes, None]:
     """Yield each message of a request body, decompressed.
 
     Raises:

@@ -54,10 +54,20 @@ class Exchange:
         self._chunked = False
         self._pending = b""
 
+    @property
+    def awaits_body(self) -> bool:
+        """True while the client keeps a reader waiting that should not have to."""
+        return self.body.waiting and not self.body_may_idle
+
+    def preflight(self, headers: Headers) -> None:
+        """Answer a preflight: nothing but these headers."""
+        self.started = self.finished = True
+        self._wire.write(self._head(204, headers, shared=False))
+
     def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
         """Send a whole response."""
         self.started = self.finished = True
-        length = () if status == 204 else (("Content-Length", str(len(body))),)  # noqa: PLR2004 - it has no body
+        length = () if status == 204 else (("Content-Length", str(len(body))),)
         self._wire.write(self._head(status, (*headers, *length)) + body)
 
     def begin(self, status: int, headers: Headers) -> None:
@@ -94,9 +104,11 @@ class Exchange:
         size = sum(map(len, pieces))
         return b"".join([head, b"%x\r\n" % size, *pieces, b"\r\n"])
 
-    def _head(self, status: int, headers: Headers) -> bytes:
+    def _head(self, status: int, headers: Headers, *, shared: bool = True) -> bytes:
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
-        lines += [f"{name}: {value}" for name, value in (*headers, *response_headers(self.head.headers))]
+        if shared:
+            headers = (*headers, *response_headers(self.head.headers))
+        lines += [f"{name}: {value}" for name, value in headers]
         lines.append(f"Date: {_http_date(int(time.time()))}")
         if not self.keep_alive:
             lines.append("Connection: close")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from . import peer
 from .body import Body
 from .delivery import Delivery
 from .exchange import Exchange
-from .parsing import BadRequest, Parser
+from .parsing import BadRequestError, Parser
 from .status import REASONS
 
 log = logging.getLogger("envd.transport")
@@ -100,7 +101,7 @@ class Connection(asyncio.Protocol):
         exchange.body.fail(EnvdError(Code.INVALID_ARGUMENT, _CUT_SHORT))
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.delivery.close()
         self._owner.lost(self)
         if self._task is not None:
@@ -133,7 +134,7 @@ class Connection(asyncio.Protocol):
             data = data[len(piece) :]
             try:
                 self._parser.feed(piece)
-            except BadRequest as exc:
+            except BadRequestError as exc:
                 self._refuse(exc.status, str(exc))
 
     def _request(self, parsed: Parser) -> Body:
@@ -264,7 +265,8 @@ class Connection(asyncio.Protocol):
             return
         self._flow("queue", paused=False)
         self._flow("body", paused=False)
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # the peer has reset the connection already
+            self.transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
 
     def check(self, now: float) -> None:
@@ -282,8 +284,6 @@ class Connection(asyncio.Protocol):
         elif peer.is_dead(self._sock, patience.peer_dead_s):
             log.info("peer is gone", extra={"silence_s": patience.peer_dead_s})
             self.transport.abort()
-        elif self._current is not None and self._current.body.waiting and not self._current.body_may_idle:
-            if quiet > patience.body_idle_s:
-                self._current.body.fail(
-                    EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the request body for {patience.body_idle_s:g} s")
-                )
+        elif self._current is not None and self._current.awaits_body and quiet > patience.body_idle_s:
+            text = f"no byte of the request body for {patience.body_idle_s:g} s"
+            self._current.body.fail(EnvdError(Code.DEADLINE_EXCEEDED, text))

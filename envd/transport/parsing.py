@@ -11,7 +11,7 @@ from .body import Body
 from .exchange import Head
 
 
-class BadRequest(Exception):
+class BadRequestError(Exception):
     """The bytes are no acceptable request; what follows them cannot be understood."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -55,7 +55,7 @@ class Parser:
         """Parse bytes.
 
         Raises:
-            BadRequest: they are not HTTP/1, or a bound is passed.
+            BadRequestError: they are not HTTP/1, or a bound is passed.
         """
         self._fruitless += len(data)
         try:
@@ -63,10 +63,10 @@ class Parser:
         except httptools.HttpParserUpgrade as exc:
             self._continue_without_upgrade(data[exc.args[0] :])
         except httptools.HttpParserError as exc:
-            cause = exc.__context__ if isinstance(exc.__context__, BadRequest) else None
-            raise cause or BadRequest(400, f"bad request: {exc}") from exc
+            cause = exc.__context__ if isinstance(exc.__context__, BadRequestError) else None
+            raise cause or BadRequestError(400, f"bad request: {exc}") from exc
         if self._fruitless > self._header_bytes:
-            raise BadRequest(431, f"request header is larger than {self._header_bytes} bytes")
+            raise BadRequestError(431, f"request header is larger than {self._header_bytes} bytes")
 
     def _continue_without_upgrade(self, rest: bytes) -> None:
         """Parse on after an Upgrade that is ignored, as RFC 9110 section 7.8 allows; httptools would drop the body.
@@ -109,9 +109,9 @@ class Parser:
         if self._replaying:
             return
         if self._parser.get_method() == b"CONNECT":
-            raise BadRequest(405, "method CONNECT is not supported")
+            raise BadRequestError(405, "method CONNECT is not supported")
         if self._parser.get_http_version() not in ("1.0", "1.1"):
-            raise BadRequest(505, "HTTP version not supported: use HTTP/1.1")
+            raise BadRequestError(505, "HTTP version not supported: use HTTP/1.1")
         self._upgrade = bool(self._parser.should_upgrade())
         self._body = self._request(self)
 

@@ -7,6 +7,7 @@ one that answers window probes.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 
@@ -33,10 +34,8 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
-    try:
+    with contextlib.suppress(OSError):  # an older kernel: a peer that dies behind a closed window is noticed late
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, _PROBE_INTERVAL_MS)
-    except OSError:
-        pass  # an older kernel: a peer that dies behind a closed window is noticed after minutes
 
 
 def is_dead(sock: socket.socket, silence_s: float) -> bool:
@@ -49,4 +48,4 @@ def is_dead(sock: socket.socket, silence_s: float) -> bool:
         return False
     if info[_LAST_ACK_RECEIVED_MS] < silence_s * 1000:
         return False
-    return info[_UNACKED] > 0 or info[_PROBES] >= _SILENT_PROBES
+    return bool(info[_UNACKED] > 0 or info[_PROBES] >= _SILENT_PROBES)

@@ -45,7 +45,7 @@ class Router:
         """Answer one request."""
         head = exchange.head
         if cors.is_preflight(head.method, head.headers):
-            exchange.respond(204, cors.preflight_headers(head.headers))
+            exchange.preflight(cors.preflight_headers(head.headers))
             return
         try:
             exchange.username = username_from_authorization(head.headers.get("authorization"))

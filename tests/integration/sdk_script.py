@@ -230,7 +230,10 @@ class Async:
 
     async def stream_input(self) -> Any:
         handle = await self.sandbox.commands.run("cat", background=True, stdin=True)
-        await self.sandbox.commands.stream_input(handle.pid, ["one ", "two ", "three"])
+        stream = self.sandbox.commands.stream_input(handle.pid)
+        for text in ("one ", "two ", "three"):
+            await stream.send(text)
+        await stream.close()
         await handle.close_stdin()
         return result(await handle.wait())
 

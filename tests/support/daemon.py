@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.support.kernel import children, descendants, has_exited, open_pidfds
+from tests.support.users import command_as
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 30.0
@@ -54,10 +55,11 @@ class Daemon:
         Args:
             arguments: instead of `--port 0 --listen 127.0.0.1`, if any are given.
             env: added to the environment of the test run.
-            user: who runs it; the test run must be root to name another.
+            user: who runs it, if not the user of the test run; skips where that cannot be done.
         """
+        command = [sys.executable, "-m", "envd", *(arguments or ("--port", "0", "--listen", "127.0.0.1"))]
         process = subprocess.Popen(
-            [sys.executable, "-m", "envd", *(arguments or ("--port", "0", "--listen", "127.0.0.1"))],
+            command if user is None else command_as(user, *command),
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -65,9 +67,6 @@ class Daemon:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            user=user,
-            group=user,
-            extra_groups=None if user is None else (),
         )
         daemon = cls(process)
         try:
@@ -105,9 +104,9 @@ class Daemon:
             assert has_exited(fds[0], timeout_s=SERVER_TIMEOUT_S)
         return pid
 
-    def log(self) -> str:
+    def log(self, *, lines: int = 40) -> str:
         """The last lines it logged, for the message of a failed test."""
-        return "\n".join(list(self.stderr)[-40:])
+        return "\n".join(list(self.stderr)[-lines:])
 
     def stop(self, *, force: bool = False) -> int:
         """End the daemon and whatever is left below it; return its exit status.

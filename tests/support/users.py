@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,22 @@ def temporary_user() -> Iterator[pwd.struct_passwd]:
         yield pwd.getpwnam(name)
     finally:
         _run("userdel", "--force", "--remove", name)
+
+
+def command_as(user: str, *command: str) -> list[str]:
+    """The command line that runs a command as a user; the pid stays the same. Skips without root or setpriv(1).
+
+    Where that user may not read the interpreter (one below /root), the command keeps the right to read everything and
+    no other.
+    """
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root with setpriv can run a daemon as another user")
+    switch = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+    # setpriv still has root's rights when it executes the command, so the command itself has to try.
+    probe = subprocess.run([*switch, "cat", command[0]], capture_output=True, timeout=60, check=False)
+    if probe.returncode:
+        switch += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return [*switch, "--", *command]
 
 
 def _run(*command: str) -> None:
