@@ -69,13 +69,14 @@ async def _serve(config: Config) -> None:
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
-        _announce(sockets, first=first)
+        addresses = [_address(sock) for sock in sockets]
+        _announce(addresses, first=first)
         log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
         await stopping.wait()
         await _drain(config, listener, table)
-        _remove_paths(sockets)
+        _remove_paths(addresses)
 
 
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:
@@ -124,8 +125,7 @@ def _stop_signal(keeper: KeeperClient) -> asyncio.Event:
     return stopping
 
 
-def _announce(sockets: list[socket.socket], *, first: bool) -> None:
-    addresses = [_address(sock) for sock in sockets]
+def _announce(addresses: list[str], *, first: bool) -> None:
     if not first:
         return
     sys.stdout.write(json.dumps({"version": __version__, "addresses": addresses, "pid": os.getppid()}) + "\n")
@@ -151,11 +151,11 @@ async def _drain(config: Config, listener: Listener, table: Table) -> None:
     listener.close()
 
 
-def _remove_paths(sockets: list[socket.socket]) -> None:
-    for sock in sockets:
-        if sock.family == socket.AF_UNIX:
+def _remove_paths(addresses: list[str]) -> None:
+    for address in addresses:
+        if address.startswith("unix:"):
             with contextlib.suppress(OSError):  # somebody has removed it already
-                os.unlink(sock.getsockname())
+                os.unlink(address.removeprefix("unix:"))
 
 
 def _memory_bytes() -> int:

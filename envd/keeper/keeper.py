@@ -14,7 +14,10 @@ from .loop import Loop
 from .notes import note
 from .programs import Programs
 from .recipe import ChildSetup
-from .server_child import Packet, ServerChild
+from .server_child import ServerChild
+
+if wire.TYPE_CHECKING:
+    from .server_child import Packet
 
 # How long the server may take to drain before the rest is killed.
 DRAIN_DEADLINE_S = 30.0

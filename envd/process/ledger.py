@@ -80,7 +80,8 @@ class Ledger:
             max(self.taken[1], position[1]),
             max(self.taken[2], position[2]),
         )
-        os.pwrite(self.fd, struct.pack("<3Q", *self.taken), _TAKEN_AT)
+        if self.fd >= 0:
+            os.pwrite(self.fd, struct.pack("<3Q", *self.taken), _TAKEN_AT)
 
     def arrived(self, stream: int, ends: list[int]) -> None:
         """Note that bytes of a stream arrive now; `ends` are the streams' lengths without them."""
@@ -126,5 +127,6 @@ class Ledger:
             self._freed = self._first
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it; what was read from it stays known."""
         os.close(self.fd)
+        self.fd = -1

@@ -279,4 +279,5 @@ class Output:
                 stream.pipe = -1
             self._pool.count(-stream.journal.kept)
             stream.journal.close()
+            stream.journal.head = stream.journal.end
         self.ledger.close()

@@ -27,6 +27,7 @@ log = logging.getLogger("envd.process")
 _HOLDERS_NAMED = 16
 _DESCRIPTORS_EACH = 6
 _RETENTION_INTERVAL_S = 1.0
+_KEYS_REMEMBERED = 10_000
 
 
 class Jobs(Protocol):
@@ -49,7 +50,8 @@ class Table:
 
     Bounded: the machine's processes and descriptors bound the running ones; finished ones are kept for the retention,
     and the oldest go when they are too many, hold too much output, or descriptors run out. One whose output something
-    still holds is never dropped: closing the pipe would kill the holder.
+    still holds is never dropped: closing the pipe would kill the holder. How a program with an idempotency key ended
+    is remembered for the whole retention, of at most 10 000 forgotten programs.
     """
 
     def __init__(self, keeper: KeeperClient, spawner: Spawner, pool: Pool, jobs: Jobs, retention: Retention) -> None:
@@ -61,6 +63,7 @@ class Table:
         self._programs: dict[int, Running] = {}
         self._finished: dict[int, float] = {}  # ident to when it finished (monotonic), oldest first
         self._by_key: dict[str, asyncio.Future[Running]] = {}
+        self._remembered: dict[str, float] = {}  # keys of forgotten programs to when those finished, oldest first
         self._starting: set[int] = set()
         self._early_exits: dict[int, ExitRecord] = {}
         self._stopping = False
@@ -245,6 +248,7 @@ class Table:
         while True:
             await asyncio.sleep(_RETENTION_INTERVAL_S)
             late = time.monotonic() - self._retention.seconds
+            self._forget_keys(late)
             while self._finished and (
                 len(self._finished) > self._retention.programs or next(iter(self._finished.values())) < late
             ):
@@ -262,11 +266,19 @@ class Table:
 
     def _forget(self, ident: int) -> None:
         running = self._programs.pop(ident)
-        del self._finished[ident]
+        finished_at = self._finished.pop(ident)
         running.output.close()
         self._keeper.forget([ident])
         if running.command.key is not None:
-            self._by_key.pop(running.command.key, None)
+            self._remembered[running.command.key] = finished_at
+
+    def _forget_keys(self, late: float) -> None:
+        """Forget keys whose program finished before `late`, and the oldest where there are too many."""
+        while self._remembered and (
+            len(self._remembered) > _KEYS_REMEMBERED or next(iter(self._remembered.values())) < late
+        ):
+            key = next(iter(self._remembered))
+            del self._remembered[key], self._by_key[key]
 
     def _reclaim(self, wanted: int) -> None:
         """Free journal memory: finished programs first, then the largest live ones down to their minimum."""

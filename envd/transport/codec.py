@@ -60,7 +60,7 @@ class JsonCodec:
     def decode(self, data: bytes, kind: type[Message]) -> Message:
         message = kind()
         try:
-            fields = json.loads(data.decode())
+            fields = _json_object(data)
             _json_format().ParseDict(fields, message, ignore_unknown_fields=True)
         except RecursionError as exc:
             raise EnvdError(Code.INVALID_ARGUMENT, "unmarshal message: nested too deeply") from exc
@@ -76,6 +76,13 @@ class JsonCodec:
 
     def encode_run(self, run: Encoded) -> Sequence[bytes]:
         return run.json()
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    fields = json.loads(data.decode())
+    if not isinstance(fields, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the caller's one word for malformed
+    return fields
 
 
 @functools.cache
