@@ -33,8 +33,8 @@ check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
 gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/
 	@$(BIN)/python scripts/gen
 
-bench: $(VENV)/.ready-demo ## measure the daemon on this machine; ARGS goes to benchmarks/run.py
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside the reference
+	@$(BIN)/python benchmarks/run.py
 
 conformance: $(VENV)/.ready-test ## the lines of docs/compatibility.md over every wire
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance $(ARGS)

@@ -47,6 +47,7 @@ def _become_keeper(config: Config) -> None:
     source = str(Path(__file__).parent.parent)
     run = f"import sys; sys.path.append({source!r}); from envd.server import main; main()"
     server = [sys.executable, "-I", "-c", run, config.to_json()]
+    os.environ["ENVD_LOG_LEVEL"] = config.log_level  # the keeper's own lines
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-I", "-S", boot, *server])
 

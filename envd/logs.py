@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
-import sys
+import os
+import select
 import time
 from contextvars import ContextVar
 
@@ -20,9 +23,8 @@ class JsonLines(logging.Formatter):
     """Constant message, values from `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
-            "timestamp": f"{seconds}.{int(record.msecs):03}Z",
+            "timestamp": f"{_date_and_time(int(record.created))}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -34,11 +36,40 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+@functools.lru_cache(maxsize=1)
+def _date_and_time(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+class _Stderr(logging.Handler):
+    """Writes lines to stderr, but never waits for whoever reads it: what does not fit is dropped, and counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._poll = select.poll()
+        self._poll.register(2, select.POLLOUT)
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._dropped:
+            record.dropped = self._dropped
+        rest = self.format(record).encode() + b"\n"
+        self._dropped += 1
+        with contextlib.suppress(OSError):
+            while rest and self._ready():
+                rest = rest[os.write(2, rest[: select.PIPE_BUF]) :]
+        if not rest:
+            self._dropped = 0
+
+    def _ready(self) -> bool:
+        """Tell whether PIPE_BUF bytes fit; a write of no more than that does not block then. pipe(7)."""
+        return any(events & select.POLLOUT for _, events in self._poll.poll(0))
+
+
 def configure(level: str) -> None:
     """Send lines of `level` (one of LEVELS) and above to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.raiseExceptions = False  # a closed stderr must not add tracebacks to itself

@@ -70,6 +70,7 @@ async def _serve(config: Config) -> None:
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
         addresses = [_address(sock) for sock in sockets]
+        keeper.serving()
         _announce(addresses, first=first)
         log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
@@ -96,7 +97,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
 
 def _listener(config: Config, session: Session, table: Table, jobs: Supervisor) -> Listener:
     limits = config.limits
-    methods = rpc.bind(process_pb2.DESCRIPTOR.services_by_name["Process"], ProcessService(table, session))
+    methods = rpc.bind(process_pb2.DESCRIPTOR.services_by_name["Process"], ProcessService(table))
     router = Router(
         methods,
         web.table(routes.routes()),

@@ -58,7 +58,7 @@ class KeeperClient:
     def __init__(self, fd: int) -> None:
         self._sock = _socket.socket(fileno=fd)
         self._sock.setblocking(False)
-        self._outbox: deque[tuple[wire.Message, list[int]]] = deque()
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
         self._inherited: list[Inherited] = []
         self._adopted: asyncio.Future[list[Inherited]] | None = None
@@ -122,9 +122,13 @@ class KeeperClient:
         """Tell the keeper that programs are finished with."""
         self._send((wire.FORGET, idents), [])
 
+    def serving(self) -> None:
+        """Tell the keeper that clients are answered: if this server dies now, the next one starts at once."""
+        self._send((wire.SERVING,), [])
+
     def _send(self, message: wire.Message, fds: list[int]) -> None:
-        # Duplicates travel: the caller may close its own as soon as this returns.
-        self._outbox.append((message, [os.dup(fd) for fd in fds] if self._outbox else fds))
+        # Duplicates wait in the outbox: the caller may close its own as soon as this returns.
+        self._outbox.append((wire.pack(message), [os.dup(fd) for fd in fds] if self._outbox else fds))
         if len(self._outbox) == 1:
             self._flush(duplicate=True)
 
@@ -132,20 +136,17 @@ class KeeperClient:
         loop = asyncio.get_running_loop()
         try:
             while self._outbox:
-                message, fds = self._outbox[0]
-                wire.send(self._sock, message, fds)
+                packet, fds = self._outbox[0]
+                wire.send(self._sock, packet, fds)
                 self._outbox.popleft()
                 if not duplicate:
                     _close(fds)
         except BlockingIOError:
             if duplicate:
-                message, fds = self._outbox[0]
-                self._outbox[0] = (message, [os.dup(fd) for fd in fds])
+                packet, fds = self._outbox[0]
+                self._outbox[0] = (packet, [os.dup(fd) for fd in fds])
             loop.add_writer(self._sock.fileno(), self._flush)
             return
-        except ValueError:
-            self._outbox.popleft()
-            raise
         except OSError:
             return  # the keeper is gone; the reader will see it
         loop.remove_writer(self._sock.fileno())
@@ -174,22 +175,24 @@ class KeeperClient:
         elif kind == wire.EXITED:
             self.on_exit(rest[0], ExitRecord(*rest[1]))
         elif kind == wire.PROGRAM:
-            ident, pid, slots, spawned, exited = rest
-            self._inherited.append(
-                Inherited(
-                    ident,
-                    pid,
-                    dict(zip(slots, fds, strict=True)),
-                    Spawned(pid, *spawned) if spawned else None,
-                    ExitRecord(*exited) if exited else None,
-                )
-            )
+            self._inherited.append(_inherited(rest, fds))
         elif kind == wire.ADOPTED and self._adopted is not None:
             self._next_ident = rest[0] + 1
             self._adopted.set_result(self._inherited)
             self._inherited = []
         elif kind == wire.DRAIN:
             self.on_drain()
+
+
+def _inherited(fields: wire.Fields, fds: list[int]) -> Inherited:
+    ident, pid, slots, spawned, exited = fields
+    return Inherited(
+        ident,
+        pid,
+        dict(zip(slots, fds, strict=False)),  # fewer if this process has no descriptor left
+        Spawned(pid, *spawned) if spawned else None,
+        ExitRecord(*exited) if exited else None,
+    )
 
 
 def _close(fds: list[int]) -> None:

@@ -56,12 +56,14 @@ class Keeper:
         kind, *rest = message
         if kind == wire.SPAWN:
             ident, recipe, slots = rest
-            self.programs.spawn(ident, recipe, slots, fds)
+            self.programs.start(ident, recipe, slots, fds)
         elif kind == wire.KILL:
             ident, number, group = rest
             self.programs.kill(ident, number, group=group)
         elif kind == wire.CLOSE:
             self.programs.close(*rest)
+        elif kind == wire.SERVING:
+            self.server.served = True
         elif kind == wire.FORGET:
             self.programs.forget(*rest)
 

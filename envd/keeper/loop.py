@@ -6,6 +6,8 @@ import select
 import time
 from _collections_abc import Callable
 
+from .notes import note
+
 
 class Loop:
     """Calls back when a descriptor is ready or a time has come; single-threaded."""
@@ -41,6 +43,15 @@ class Loop:
             for fd, events in self._epoll.poll(max(wait, 0) if self._timers else -1):
                 ready = self._ready.get(fd)
                 if ready is not None:
-                    ready(events)
+                    _guard(ready, events)
             while self._timers and self._timers[0][0] <= time.monotonic():
-                self._timers.pop(0)[1]()
+                _guard(self._timers.pop(0)[1])
+
+
+def _guard(callback: Callable[..., None], *arguments: int) -> None:
+    """Run one callback. Whatever goes wrong in it, the keeper lives on: with it every program would lose its owner."""
+    try:
+        callback(*arguments)
+    except Exception as exc:  # noqa: BLE001 - see above
+        at = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
+        note("error", "keeper callback failed", line=at.tb_lineno if at is not None else 0)

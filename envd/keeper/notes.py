@@ -6,11 +6,14 @@ import os
 import select
 import time
 
+_LEVELS = ("debug", "info", "warning", "error")
 _LINE_BYTES = 4096  # PIPE_BUF: a pipe that is ready takes this much without blocking
 
 
 def note(level: str, message: str, **fields: int) -> None:
     """Write one JSON line; dropped if stderr does not take it now. Message and names are constants, values integers."""
+    if _LEVELS.index(level) < _LEVELS.index(os.environ.get("ENVD_LOG_LEVEL", "info")):
+        return
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     extra = "".join([f', "{name}": {value}' for name, value in fields.items()])
     line = f'{{"timestamp": "{stamp}", "level": "{level}", "logger": "envd.keeper", "message": "{message}"{extra}}}\n'

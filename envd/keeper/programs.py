@@ -14,6 +14,7 @@ from .recipe import ChildSetup, Recipe, run_child
 
 SPAWN_DEADLINE_S = 30.0
 _ETIMEDOUT = 110
+_EMFILE = 24
 
 # status as wait(2) gives it, user and system seconds, peak resident KiB, wall-clock time of the reaping.
 ExitRecord = tuple[int, float, float, int, float]
@@ -48,10 +49,14 @@ class Programs:
         self.last_ident = 0
         self._by_pid: dict[int, Program] = {}
         self._starting: dict[int, float] = {}  # ident to deadline, oldest first
+        self._watching_deadline = False
 
-    def spawn(self, ident: int, fields: dict[str, object], slots: list[int], fds: list[int]) -> None:
+    def start(self, ident: int, fields: dict[str, object], slots: list[int], fds: list[int]) -> None:
         """Fork a child; the result is sent when it has become the program, or failed to."""
         self.last_ident = max(self.last_ident, ident)
+        if len(fds) != 3 + len(slots):
+            self._refuse(ident, _EMFILE, fds)  # the kernel drops descriptors for which there is no number left
+            return
         stdio, held = fds[:3], dict(zip(slots, fds[3:], strict=True))
         try:
             report, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -71,8 +76,7 @@ class Programs:
         self.by_ident[ident] = self._by_pid[pid] = program
         self._loop.watch(report, select.EPOLLIN, lambda _: self._resolve(program))
         self._starting[ident] = time.monotonic() + SPAWN_DEADLINE_S
-        if len(self._starting) == 1:
-            self._loop.at(self._starting[ident], self._give_up_late_ones)
+        self._watch_deadline()
 
     def _refuse(self, ident: int, number: int, fds: list[int]) -> None:
         for fd in fds:
@@ -92,14 +96,19 @@ class Programs:
 
     def _give_up_late_ones(self) -> None:
         """Kill children that hang before exec, say in a working directory on a dead mount."""
+        self._watching_deadline = False
         now = time.monotonic()
         for ident in [ident for ident, deadline in self._starting.items() if deadline <= now]:
             program = self.by_ident[ident]
             os.kill(program.pid, 9)
             self._spawned(program, _ETIMEDOUT, "timeout")
-        for deadline in self._starting.values():
-            self._loop.at(deadline, self._give_up_late_ones)
-            break
+        self._watch_deadline()
+
+    def _watch_deadline(self) -> None:
+        """Have one timer for the oldest child that is starting."""
+        if self._starting and not self._watching_deadline:
+            self._watching_deadline = True
+            self._loop.at(next(iter(self._starting.values())), self._give_up_late_ones)
 
     def _spawned(self, program: Program, number: int, stage: str) -> None:
         program.spawned = (number, stage)

@@ -11,8 +11,7 @@ from _collections_abc import Callable
 from . import wire
 from .loop import Loop
 
-_BACKOFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
-_HEALTHY_AFTER_S = 10.0
+_BACKOFF_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 # A server that does not read this many messages is stuck: it is killed; its successor finds all in the records.
 _OUTBOX_LIMIT = 65536
 
@@ -31,17 +30,27 @@ class ServerChild:
         self._sock: _socket.socket | None = None
         self._outbox: list[Packet] = []
         self._failures = 0
-        self._started = 0.0
+        self.served = False
         self.pid = 0
         self.generation = 0
         self.adopting: Callable[[], list[Packet]] = list
 
     def start(self) -> None:
         """Fork and exec a server; what it must adopt is sent first."""
-        ours, theirs = _socket_pair()
-        self._started = time.monotonic()
+        self.served = False
+        try:
+            ours, theirs = _socket_pair()
+        except OSError:
+            self.restart()
+            return
         self.generation += 1
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            ours.close()
+            os.close(theirs)
+            self.restart()
+            return
         if self.pid == 0:
             self._become_server(theirs)
         os.close(theirs)
@@ -55,7 +64,7 @@ class ServerChild:
         try:
             os.set_inheritable(theirs, True)
             env = {**os.environ, "ENVD_KEEPER_FD": str(theirs), "ENVD_GENERATION": str(self.generation)}
-            # Larger thresholds keep the buffers of bulk output off mmap: see docs/decisions/0003.
+            # Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).
             env.setdefault("MALLOC_MMAP_THRESHOLD_", "4194304")
             env.setdefault("MALLOC_TRIM_THRESHOLD_", "16777216")
             os.execve(self._argv[0], self._argv, env)
@@ -80,6 +89,8 @@ class ServerChild:
                 message, fds = wire.receive(self._sock)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it died with messages of ours unread; those it had sent are still in the queue
             except OSError:
                 message, fds = None, []
             if message is None:
@@ -91,7 +102,8 @@ class ServerChild:
         sent = 0
         try:
             while self._sock is not None and sent < len(self._outbox):
-                wire.send(self._sock, *self._outbox[sent]())
+                message, fds = self._outbox[sent]()
+                wire.send(self._sock, wire.pack(message), fds)
                 sent += 1
         except BlockingIOError:
             pass
@@ -124,9 +136,8 @@ class ServerChild:
 
     def restart(self) -> float:
         """Plan the next start; return the delay in seconds."""
-        lived = time.monotonic() - self._started
-        self._failures = 0 if lived >= _HEALTHY_AFTER_S else min(self._failures + 1, len(_BACKOFF_S) - 1)
-        delay = _BACKOFF_S[max(self._failures - 1, 0)]
+        self._failures = 0 if self.served else min(self._failures + 1, len(_BACKOFF_S) - 1)
+        delay = _BACKOFF_S[self._failures]
         self._loop.at(time.monotonic() + delay, self.start)
         return delay
 

@@ -20,6 +20,7 @@ SPAWN = 1  # ident, recipe, slots; descriptors: stdin, stdout, stderr of the pro
 KILL = 2  # ident, signal number, whole group?
 CLOSE = 3  # ident, slots
 FORGET = 4  # idents
+SERVING = 10  # everything is adopted, clients are answered
 # Keeper to server.
 PROGRAM = 5  # ident, pid, slots, spawn result or None, exit record or None; descriptors: one per slot
 ADOPTED = 6  # every PROGRAM has been sent
@@ -30,8 +31,9 @@ DRAIN = 9  # stop serving, end the programs, exit
 if TYPE_CHECKING:
     # Its kind, then what the comments above list: integers, bytes, booleans, None; lists, tuples and dicts of them.
     Message = tuple[Any, ...]
+    Fields = list[Any]
 
-LARGE = 0  # the message is in the memfd that is the last descriptor
+LARGE = 0  # kind and ident of a message that is in the memfd, the last descriptor
 
 PACKET_BYTES = 64 * 1024
 MESSAGE_BYTES = 8 * 1024 * 1024
@@ -40,26 +42,34 @@ PACKET_DESCRIPTORS = 64
 _ANCILLARY_BYTES = _socket.CMSG_SPACE(4 * PACKET_DESCRIPTORS)
 
 
-def send(sock: _socket.socket, message: Message, fds: list[int]) -> None:
-    """Send one message; the descriptors stay open here.
+def pack(message: Message) -> bytes:
+    """Serialise a message.
+
+    Raises:
+        ValueError: it is larger than MESSAGE_BYTES.
+    """
+    packet = marshal.dumps(message)
+    if len(packet) > MESSAGE_BYTES:
+        raise ValueError("message too large")
+    return packet
+
+
+def send(sock: _socket.socket, packet: bytes, fds: list[int]) -> None:
+    """Send one packed message; the descriptors stay open here.
 
     Raises:
         BlockingIOError: the socket is full; nothing was sent.
         OSError: the peer is gone.
-        ValueError: the message is larger than MESSAGE_BYTES.
     """
-    packet = marshal.dumps(message)
     if len(packet) <= PACKET_BYTES:
         _send_packet(sock, packet, fds)
         return
-    if len(packet) > MESSAGE_BYTES:
-        raise ValueError("message too large")
     memfd = os.memfd_create("message", os.MFD_CLOEXEC)
     try:
         view = memoryview(packet)
         while view:
             view = view[os.write(memfd, view) :]
-        _send_packet(sock, marshal.dumps((LARGE,)), [*fds, memfd])
+        _send_packet(sock, marshal.dumps((LARGE, *marshal.loads(packet)[:2])), [*fds, memfd])
     finally:
         os.close(memfd)
 
@@ -75,10 +85,12 @@ def _send_packet(sock: _socket.socket, packet: bytes, fds: list[int]) -> None:
 def receive(sock: _socket.socket) -> tuple[Message | None, list[int]]:
     """Receive one message and its descriptors, which the caller now owns (close-on-exec); None at end of file.
 
+    Where this process has no descriptor number left, fewer than were sent arrive.
+
     Raises:
         BlockingIOError: nothing is there.
     """
-    packet, ancillary, _, _ = sock.recvmsg(PACKET_BYTES, _ANCILLARY_BYTES, _socket.MSG_CMSG_CLOEXEC)
+    packet, ancillary, flags, _ = sock.recvmsg(PACKET_BYTES, _ANCILLARY_BYTES, _socket.MSG_CMSG_CLOEXEC)
     fds = [
         int.from_bytes(data[at : at + 4], "little")
         for level, kind, data in ancillary
@@ -88,6 +100,8 @@ def receive(sock: _socket.socket) -> tuple[Message | None, list[int]]:
     if not packet:
         return None, fds
     message = marshal.loads(packet)
+    if message[0] == LARGE and flags & _socket.MSG_CTRUNC:
+        return (*message[1:], None, []), fds  # no descriptor left here: the receiver finds too few and refuses
     if message[0] == LARGE:
         memfd = fds.pop()
         try:

@@ -10,6 +10,8 @@ from envd.errors import Code, EnvdError
 
 _KEY_BYTES = 255
 _NICE = range(-20, 20)
+_LARGEST_LIMIT = 2**63 - 1
+_UNLIMITED = 2**64 - 1  # RLIM_INFINITY
 _OOM_SCORE_ADJ = range(-1000, 1001)
 
 
@@ -58,10 +60,17 @@ class Command:
                 raise _invalid(f"'{name}' cannot name an environment variable: it is empty or contains '='")
         if self.key is not None and not 1 <= len(self.key.encode()) <= _KEY_BYTES:
             raise _invalid(f"idempotency_key must have 1 to {_KEY_BYTES} bytes")
+        if any(value > _LARGEST_LIMIT and value != _UNLIMITED for _, value in self.limits):
+            raise _invalid(f"a limit must be at most {_LARGEST_LIMIT}, or {_UNLIMITED} for none")
         if self.nice not in _NICE:
             raise _invalid(f"limits.nice must be from -20 to 19, not {self.nice}")
         if self.oom_score_adj not in _OOM_SCORE_ADJ:
             raise _invalid(f"limits.oom_score_adj must be from -1000 to 1000, not {self.oom_score_adj}")
+
+    def rlimits(self) -> list[tuple[int, int, int]]:
+        """Return the limits as setrlimit(2) of Python takes them: resource, soft, hard, -1 for none."""
+        limits = [(which, -1 if value == _UNLIMITED else value) for which, value in self.limits]
+        return [(which, value, value) for which, value in limits]
 
     def to_json(self) -> bytes:
         """Serialise for the ledger."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from envd.errors import Code, EnvdError
@@ -23,10 +24,10 @@ class Follower:
     Attributes:
         offsets: bytes of each stream already handed out.
         progress_at: when it last took something, or last had nothing to take (monotonic seconds).
-        waiting: True while it has taken everything there is.
+        acknowledged: tells how far the peer surely has what was handed out: a Position, None for nowhere.
     """
 
-    def __init__(self, output: Output, position: Position, *, gaps: bool) -> None:
+    def __init__(self, output: Output, position: Position, *, gaps: bool, acknowledged: Callable[[], object]) -> None:
         for name, offset, end in zip(_NAMES, position, output.ends, strict=True):
             if offset > end:
                 raise EnvdError(
@@ -36,17 +37,25 @@ class Follower:
         self._gaps = gaps
         self._segment = 0
         self._waiter: asyncio.Future[bool] | None = None
+        self._begin = position
+        self.acknowledged = acknowledged
         self.offsets = list(position)
         self.progress_at = time.monotonic()
 
     @property
     def waiting(self) -> bool:
+        """True while it has taken everything there is."""
         return self._waiter is not None and not self._waiter.done()
 
     @property
     def position(self) -> Position:
         """The place behind everything handed out."""
         return self.offsets[0], self.offsets[1], self.offsets[2]
+
+    def acknowledged_position(self) -> Position:
+        """Return the place up to which the peer surely has everything."""
+        acknowledged = self.acknowledged()
+        return acknowledged if isinstance(acknowledged, tuple) else self._begin
 
     def skip_lost(self) -> None:
         """Move over what is no longer kept, without a word."""

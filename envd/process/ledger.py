@@ -3,8 +3,8 @@
 It holds the command, how far some reader has taken the output, and in which order pieces of the streams arrived.
 
 Layout, little-endian: magic and version (8 bytes), taken offsets (3 x u64), length of the metadata (u64), index of the
-first order record (u64); at 64 the metadata; from the next page on order records of 8 bytes, the stream in the two top
-bits and the offset at which the piece ends in the others.
+first order record (u64), whether somebody follows (u64); at 64 the metadata; from the next page on order records of 8
+bytes, the stream in the two top bits and the offset at which the piece ends in the others.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from .events import BEGINNING, Position
 from .journal import punch
 
 _MAGIC = b"envdldg1"
-_HEADER = struct.Struct("<8s3QQQ")
+_HEADER = struct.Struct("<8s3QQQQ")
 _TAKEN_AT = 8
 _FIRST_AT = 40
+_FOLLOWED_AT = 48
 _METADATA_AT = 64
 _PAGE = 4096
 _RECORD = struct.Struct("<Q")
@@ -37,6 +38,7 @@ class Ledger:
         self.fd = fd
         self.metadata = metadata
         self.taken: Position = BEGINNING
+        self.followed = False
         self._records_at = -(-(_METADATA_AT + len(metadata)) // _PAGE) * _PAGE
         self._segments: deque[tuple[int, int]] = deque()
         self._first = 0
@@ -47,7 +49,7 @@ class Ledger:
     def create(cls, name: str, metadata: bytes) -> Ledger:
         """Make one for a program about to start."""
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
-        header = _HEADER.pack(_MAGIC, 0, 0, 0, len(metadata), 0)
+        header = _HEADER.pack(_MAGIC, 0, 0, 0, len(metadata), 0, 0)
         os.pwrite(fd, header.ljust(_METADATA_AT, b"\0") + metadata, 0)
         return cls(fd, metadata)
 
@@ -58,10 +60,11 @@ class Ledger:
         Raises:
             ValueError: it is not a ledger of this version.
         """
-        magic, *taken, size, first = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
+        magic, *taken, size, first, followed = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
         if magic != _MAGIC:
             raise ValueError("not a ledger of this version")
         ledger = cls(fd, os.pread(fd, size, _METADATA_AT))
+        ledger.followed = bool(followed)
         ledger.taken = (taken[0], taken[1], taken[2])
         ledger._first = ledger._freed = first
         ledger._load()
@@ -83,6 +86,21 @@ class Ledger:
         if self.fd >= 0:
             os.pwrite(self.fd, struct.pack("<3Q", *self.taken), _TAKEN_AT)
 
+    def settle(self, ends: list[int]) -> None:
+        """Close the pieces that were open when an earlier server was killed, so that later ones come after them."""
+        covered = [0] * len(ends)
+        for stream, end in self._segments:
+            covered[stream] = end
+        for stream, end in enumerate(ends):
+            if end > covered[stream]:
+                self._append(stream, end)
+
+    def set_followed(self, *, followed: bool) -> None:
+        """Note whether anybody follows."""
+        if followed != self.followed and self.fd >= 0:
+            self.followed = followed
+            os.pwrite(self.fd, _RECORD.pack(followed), _FOLLOWED_AT)
+
     def arrived(self, stream: int, ends: list[int]) -> None:
         """Note that bytes of a stream arrive now; `ends` are the streams' lengths without them."""
         if stream == self._current:
@@ -90,10 +108,12 @@ class Ledger:
         previous, self._current = self._current, stream
         if previous < 0:
             return
+        self._append(previous, ends[previous])
+
+    def _append(self, stream: int, end: int) -> None:
         index = self._first + len(self._segments)
-        self._segments.append((previous, ends[previous]))
-        record = _RECORD.pack(previous << _OFFSET_BITS | ends[previous])
-        os.pwrite(self.fd, record, self._records_at + index * _RECORD.size)
+        self._segments.append((stream, end))
+        os.pwrite(self.fd, _RECORD.pack(stream << _OFFSET_BITS | end), self._records_at + index * _RECORD.size)
         if len(self._segments) > _SEGMENTS:
             self._drop()
 

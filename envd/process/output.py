@@ -27,6 +27,10 @@ _PIPE_BYTES = 64 * 1024
 _RESUME_BYTES = 64 * 1024
 
 
+def _nothing() -> object:
+    return None
+
+
 class Stream:
     """One output stream: its journal and, until its end, the pipe it comes from (-1 afterwards)."""
 
@@ -59,6 +63,7 @@ class Output:
         self._followers: set[Follower] = set()
         self._receipts: list[Callable[[], object]] = []
         self._recheck: asyncio.TimerHandle | None = None
+        self._orphan_until = 0.0
         self.keep: int | None = None
         self.last_byte_at = time.monotonic()
         pool.count(sum(stream.journal.kept for stream in streams.values()))
@@ -205,9 +210,13 @@ class Output:
     def _room(self, number: int, journal: Journal) -> int:
         """Return how many bytes may be added before one that somebody waits for would have to go."""
         holders = self._holders()
-        if not holders:
+        if holders:
+            held = min(follower.offsets[number] for follower in holders)
+        elif time.monotonic() < self._orphan_until:
+            held = self.ledger.taken[number]
+        else:
             return _SPLICE_BYTES
-        return min(follower.offsets[number] for follower in holders) + self._keep() - journal.end
+        return held + self._keep() - journal.end
 
     def _trim(self, journal: Journal) -> None:
         keep = self._keep()
@@ -215,27 +224,50 @@ class Output:
             self.trim(keep)
 
     def trim(self, keep: int) -> None:
-        """Keep at most `keep` bytes per stream, but all that a follower is waited for to read."""
-        holders = self._holders()
+        """Keep at most `keep` bytes per stream, but all that a follower's peer does not have yet.
+
+        What a follower was handed may still be in buffers of ours or the kernel's, and is lost if the connection
+        breaks: it goes only when the peer has acknowledged it.
+        """
+        places = [follower.acknowledged_position() for follower in self._holders()]
+        if not places and time.monotonic() < self._orphan_until:
+            places = [self.ledger.taken]
         for number, stream in self.streams.items():
-            to = stream.journal.end - keep
-            for follower in holders:
-                to = min(to, follower.offsets[number])
+            to = min([stream.journal.end - keep, *(place[number] for place in places)])
             self._pool.count(-stream.journal.trim(max(to, 0)))
         self.ledger.forget_before(self.heads)
 
+    def settle(self, keep: int, untaken: int) -> None:
+        """From now on keep at most `keep` bytes per stream, and for now up to `untaken` of those nobody has taken."""
+        self.keep = keep
+        self._collect_receipts()
+        for number, stream in self.streams.items():
+            nobody_took = stream.journal.end - self.ledger.taken[number]
+            keep = max(keep, min(nobody_took, untaken))
+        self.trim(keep)
+
     # Following.
 
-    def follow(self, position: Position | None, *, gaps: bool) -> Follower:
+    def follow(
+        self, position: Position | None, *, gaps: bool, acknowledged: Callable[[], object] = _nothing
+    ) -> Follower:
         """Begin to follow: at a position, or with what nobody has taken yet.
+
+        Args:
+            position: where to begin, None for what nobody has taken.
+            gaps: whether the client understands that bytes are missing.
+            acknowledged: tells how far the peer surely has what was handed out (a Position or None); also called later.
 
         Raises:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
-        follower = Follower(self, position or self._untaken(), gaps=gaps)
+        follower = Follower(self, position or self._untaken(), gaps=gaps, acknowledged=acknowledged)
         if position is None:
             follower.skip_lost()
         self._followers.add(follower)
+        self.ledger.set_followed(followed=True)
+        self._orphan_until = 0.0
+        self.resume()
         return follower
 
     def _untaken(self) -> Position:
@@ -258,12 +290,22 @@ class Output:
         ):
             self.ledger.take(acknowledged)
 
-    def left(self, follower: Follower, receipt: Callable[[], object]) -> None:
+    def left(self, follower: Follower) -> None:
         """Take note that a follower is gone; what it read last may still be on its way to the peer."""
         self._followers.discard(follower)
         self._collect_receipts()
-        self._receipts.append(receipt)
+        self._receipts.append(follower.acknowledged)
+        if not self._followers:
+            self.ledger.set_followed(followed=False)
+        if self.keep is not None:
+            self.trim(self.keep)
         self.resume()
+
+    def expect_followers(self, grace_s: float) -> None:
+        """Give those who followed when the server was killed a moment to come back before bytes they lack may go."""
+        if self.ledger.followed:
+            self._orphan_until = time.monotonic() + grace_s
+            asyncio.get_running_loop().call_later(grace_s, self.resume)
 
     def wake_followers(self) -> None:
         """Have all followers look again."""

@@ -190,7 +190,6 @@ class Running:
         *,
         existing: bool,
         keepalive_s: float,
-        acknowledged: Callable[[], object],
     ) -> AsyncGenerator[Event, None]:
         """Yield what a follower sees, from Started to Ended.
 
@@ -198,16 +197,15 @@ class Running:
             follower: its place; it leaves when this ends.
             existing: what Started says.
             keepalive_s: a KeepAlive comes after this long without another event.
-            acknowledged: tells how far the peer surely has what was yielded (a Position or None); also called later.
         """
         try:
             yield Started(self.pid, existing, follower.position)
             async with aclosing(self._events(follower, keepalive_s)) as events:
                 async for event in events:
                     yield event
-                    self.output.note_taken(acknowledged())
+                    self.output.note_taken(follower.acknowledged())
         finally:
-            self.output.left(follower, acknowledged)
+            self.output.left(follower)
 
     async def _events(self, follower: Follower, keepalive_s: float) -> AsyncGenerator[Event, None]:
         while True:

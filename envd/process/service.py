@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from envd.errors import Code, EnvdError
-from envd.host.session import Session
 from envd.rpc import Call, Reply
 from envd_proto.process import process_pb2 as pb
 
@@ -22,9 +21,8 @@ _SIGNALS = range(1, signal.NSIG)
 class ProcessService:
     """Serves process.Process."""
 
-    def __init__(self, table: Table, session: Session) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
-        self._session = session
 
     async def list(self, request: pb.ListRequest, _: Call) -> pb.ListResponse:
         """Return the programs that run, on request also those that have finished."""
@@ -33,12 +31,11 @@ class ProcessService:
 
     async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
         """Start a program and follow it."""
-        user = self._session.user(call.username)
         if request.HasField("pty"):
             raise EnvdError(Code.UNIMPLEMENTED, "terminals are not served yet: start the process without pty")
         command = messages.command_from(request, call.timeout_s)
         position = messages.position_from(request.resume) if request.HasField("resume") else None
-        running, existing = await self._table.start(command, user)
+        running, existing = await self._table.start(command, call.username)
         if not existing:
             position = None if position is None else BEGINNING
         async for event in _follow(running, call, position, existing=existing, gaps=request.HasField("resume")):
@@ -131,12 +128,11 @@ class ProcessService:
 async def _follow(
     running: Running, call: Call, position: Position | None, *, existing: bool, gaps: bool
 ) -> AsyncGenerator[Event, None]:
-    follower = running.output.follow(position, gaps=gaps)
+    follower = running.output.follow(position, gaps=gaps, acknowledged=call.acknowledged)
     events = running.follow(
         follower,
         existing=existing,
         keepalive_s=messages.keepalive_from(call.headers),
-        acknowledged=call.acknowledged,
     )
     async with aclosing(events):
         async for event in events:

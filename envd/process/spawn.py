@@ -19,7 +19,7 @@ from envd.keeper.client import Inherited, KeeperClient, Spawned
 
 from .command import Command
 from .ending import is_missing
-from .events import STDERR, STDOUT
+from .events import STDERR, STDOUT, STREAMS
 from .input import Input
 from .journal import Journal
 from .ledger import Ledger
@@ -54,7 +54,7 @@ class Spawner:
         self, keeper: KeeperClient, session: Session, pool: Pool, drain: Drain, *, stall_s: float, mark_base: int
     ) -> None:
         self._keeper = keeper
-        self._session = session
+        self.session = session
         self._pool = pool
         self._drain = drain
         self._stall_s = stall_s
@@ -67,7 +67,7 @@ class Spawner:
             EnvdError: INVALID_ARGUMENT for a command line, working directory or limit it cannot have,
                 RESOURCE_EXHAUSTED if the machine has no process, memory or descriptor left.
         """
-        cwd = paths.resolve(command.cwd or "", user, self._session.default_workdir)
+        cwd = paths.resolve(command.cwd or "", user, self.session.default_workdir)
         facts = _Facts(user.name, time.time(), time.monotonic())
         metadata = facts.to_json() + b"\n" + command.to_json()
         with ExitStack() as unwind:
@@ -101,18 +101,30 @@ class Spawner:
             return None
         ident, held = inherited.ident, inherited.descriptors
         ledger = Ledger.adopt(held[SLOT_LEDGER])
+        ledger.settle(
+            [Journal(held[SLOT_JOURNAL[n]]).end if SLOT_JOURNAL.get(n) in held else 0 for n in range(STREAMS)]
+        )
         facts_json, _, command_json = ledger.metadata.partition(b"\n")
         identity = Identity(ident, spawned.pid, self._mark(ident), *_Facts.from_json(facts_json))
         return self._running(identity, Command.from_json(command_json), ledger, held, spawned)
 
+    @staticmethod
+    def key_of(inherited: Inherited) -> str | None:
+        """Return the idempotency key of a program that an earlier server started, None if it has none."""
+        try:
+            metadata = Ledger.adopt(inherited.descriptors[SLOT_LEDGER]).metadata
+            return Command.from_json(metadata.partition(b"\n")[2]).key
+        except (ValueError, KeyError, OSError):
+            return None
+
     def _recipe(self, ident: int, command: Command, user: User, cwd: str) -> dict[str, object]:
-        env = self._session.environment_of(user, command.envs)
+        env = self.session.environment_of(user, command.envs)
         return {
             "argv": [os.fsencode(text) for text in (command.cmd, *command.args)],
             "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
             "cwd": os.fsencode(cwd),
             "credentials": (user.uid, user.gid, list(user.groups)) if os.geteuid() == 0 else None,
-            "rlimits": [(which, value, value) for which, value in command.limits],
+            "rlimits": command.rlimits(),
             "nice": command.nice,
             "oom_score_adj": command.oom_score_adj,
             "mark": self._mark(ident),

@@ -20,13 +20,14 @@ from .events import Cause
 from .pool import Pool
 from .running import Running
 from .spawn import Spawner
-from .timers import end_tree, enforce
+from .timers import end_tree, enforce, is_limited
 
 log = logging.getLogger("envd.process")
 
 _HOLDERS_NAMED = 16
 _DESCRIPTORS_EACH = 6
 _RETENTION_INTERVAL_S = 1.0
+_RETURN_S = 10.0  # for followers to come back after the server was killed
 _KEYS_REMEMBERED = 10_000
 
 
@@ -99,23 +100,22 @@ class Table:
 
     # Starting.
 
-    async def start(self, command: Command, user: User) -> tuple[Running, bool]:
-        """Start a program; return it, and whether its idempotency key had named it before.
+    async def start(self, command: Command, username: str | None) -> tuple[Running, bool]:
+        """Start a program as a user, None for the default one; return it, and whether its key had named it before.
 
         The program starts also if the caller does not wait for it.
 
         Raises:
-            EnvdError: see Spawner.start; UNAVAILABLE while the daemon stops.
+            EnvdError: see Session.user, Command.check and Spawner.start; UNAVAILABLE while the daemon stops.
         """
+        user = self._spawner.session.user(username)
         command.check()
         if self._stopping:
             raise EnvdError(Code.UNAVAILABLE, "the daemon is stopping: no program is started any more")
         known = self._by_key.get(command.key) if command.key is not None else None
         if known is not None:
             return await asyncio.shield(known), True
-        born: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
-        if command.key is not None:
-            self._by_key[command.key] = born
+        born = self._promise(command.key)
         self._jobs.spawn(self._start(command, user, born), name="start")
         return await asyncio.shield(born), False
 
@@ -141,26 +141,33 @@ class Table:
             running.exited(early)
 
     def _make_room(self) -> None:
-        """Forget finished programs while descriptors are short."""
-        if not self._finished:
-            return
-        limit = os.sysconf("SC_OPEN_MAX")
-        while self._finished and (len(self._programs) + len(self._starting) + 1) * _DESCRIPTORS_EACH > limit * 3 // 4:
+        """Forget finished programs while descriptors are short.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if that does not help.
+        """
+        most = os.sysconf("SC_OPEN_MAX") * 5 // 8 // _DESCRIPTORS_EACH
+        while len(self._programs) + len(self._starting) > most:
             if not self._forget_oldest():
-                return
+                raise EnvdError(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"{most} programs are running: the daemon's limit on open files (RLIMIT_NOFILE) allows no more",
+                )
 
     def _register(self, running: Running) -> None:
         self._programs[running.identity.ident] = running
         running.finished = self._finish
         running.left_behind = self._left_behind
         running.output.start()
-        self._jobs.spawn(enforce(running, self.signal_tree), name="limits")
+        if is_limited(running):
+            self._jobs.spawn(enforce(running, self.signal_tree), name="limits")
 
     async def adopt(self, inherited: list[Inherited]) -> None:
         """Take over what an earlier server had started."""
         for one in inherited:
             if one.spawned is None:
                 self._starting.add(one.ident)
+                self._promise(self._spawner.key_of(one))
                 self._jobs.spawn(self._adopt_later(one), name="adopt")
             else:
                 self._adopt(one)
@@ -182,13 +189,26 @@ class Table:
             for fd in one.descriptors.values():
                 os.close(fd)
             self._keeper.forget([one.ident])
+            self._break_promise(self._spawner.key_of(one))
             return
+        running.output.expect_followers(_RETURN_S)
         self._register(running)
         if running.command.key is not None:
-            self._by_key[running.command.key] = asyncio.get_running_loop().create_future()
-            self._by_key[running.command.key].set_result(running)
+            self._promise(running.command.key).set_result(running)
         if one.exited is not None:
             running.exited(one.exited)
+
+    def _promise(self, key: str | None) -> asyncio.Future[Running]:
+        """Return the future of the program a key names; a repeated Start waits for it."""
+        promise: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+        return promise if key is None else self._by_key.setdefault(key, promise)
+
+    def _break_promise(self, key: str | None) -> None:
+        """Tell who waits for a program that never ran; its key is free again."""
+        promise = self._by_key.pop(key, None) if key is not None else None
+        if promise is not None and not promise.done():
+            promise.set_exception(EnvdError(Code.UNAVAILABLE, "the program could not be started: try again"))
+            promise.exception()  # perhaps nobody waits
 
     # Ending.
 
@@ -210,8 +230,7 @@ class Table:
 
     def _finish(self, running: Running) -> None:
         self._finished[running.identity.ident] = time.monotonic()
-        running.output.keep = self._pool.sizes.finished
-        running.output.trim(self._pool.sizes.finished)
+        running.output.settle(self._pool.sizes.finished, self._pool.sizes.live)
         ended = running.ended
         if ended is not None:
             extra = {

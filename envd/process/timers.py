@@ -35,6 +35,11 @@ async def enforce(running: Running, signal_tree: SignalTree) -> None:
             return
 
 
+def is_limited(running: Running) -> bool:
+    """Tell whether the daemon may have to end this program by itself."""
+    return _next_due(running) is not None
+
+
 def _next_due(running: Running) -> tuple[float, Cause] | None:
     """Return the limit that passes first."""
     timeouts, started = running.command.timeouts, running.identity.started_clock

@@ -61,6 +61,8 @@ class JsonCodec:
         message = kind()
         try:
             fields = _json_object(data)
+            if b"[]" in data:
+                _refuse_lists_for_messages(fields, kind.DESCRIPTOR)
             _json_format().ParseDict(fields, message, ignore_unknown_fields=True)
         except RecursionError as exc:
             raise EnvdError(Code.INVALID_ARGUMENT, "unmarshal message: nested too deeply") from exc
@@ -83,6 +85,18 @@ def _json_object(data: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the caller's one word for malformed
     return fields
+
+
+def _refuse_lists_for_messages(fields: dict[str, Any], kind: Any) -> None:
+    """Refuse an empty list where a message belongs, which the library takes for an empty message."""
+    for field in kind.fields:
+        value = fields.get(field.json_name, fields.get(field.name))
+        if field.message_type is None or field.is_repeated:
+            continue
+        if isinstance(value, list):
+            raise ValueError(f"{field.json_name} is not a JSON object")  # noqa: TRY004 - as above
+        if isinstance(value, dict):
+            _refuse_lists_for_messages(value, field.message_type)
 
 
 @functools.cache

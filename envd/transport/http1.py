@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from envd.errors import Code, EnvdError
+from envd.logs import request_context
 
 from . import peer
 from .body import Body
@@ -21,6 +23,8 @@ from .parsing import BadRequestError, Parser
 from .status import REASONS
 
 log = logging.getLogger("envd.transport")
+
+_request_numbers = itertools.count(1)
 
 _PIPELINED = 64  # requests waiting behind the one being served; above that the socket is not read
 _SLICE_BYTES = 16 * 1024  # of pipelined requests parsed before the queue is looked at again
@@ -194,6 +198,7 @@ class Connection(asyncio.Protocol):
         return exchange
 
     async def _answer(self, exchange: Exchange) -> None:
+        request_context.set({"request": f"{next(_request_numbers):x}"})
         try:
             await self._owner.handle(exchange)
         except Exception:

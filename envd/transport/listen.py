@@ -55,6 +55,7 @@ class Listener:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
         for sock in sockets:
+            peer.prepare(sock)
             self._servers.append(await loop.create_server(lambda: _FirstBytes(self), sock=sock, backlog=4096))
 
     def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
@@ -113,7 +114,6 @@ class _FirstBytes(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        peer.prepare(transport.get_extra_info("socket"))
         self._connection = Connection(self._listener)
         self._connection.connection_made(transport)
         self._listener.admit(self._connection)

@@ -27,7 +27,10 @@ _SILENT_PROBES = 2
 
 
 def prepare(sock: socket.socket) -> None:
-    """Have the kernel ask idle peers whether they are there: a dead one is noticed within a minute."""
+    """Have the kernel ask idle peers whether they are there: a dead one is noticed within a minute.
+
+    For a listening socket: those it accepts inherit the options. tcp(7).
+    """
     if sock.family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

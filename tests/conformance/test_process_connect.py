@@ -39,7 +39,7 @@ def new_tag() -> str:
 @pytest.mark.line(186)
 async def test_a_program_goes_on_and_is_listed_when_its_client_is_gone(processes: Processes):
     async with processes.start(start_request("sleep", "1000")) as program:
-        await program.stream.connection.close()
+        program.stream.connection.close()
         assert program.pid in await processes.pids()
         assert is_running(program.pid)
 
@@ -88,7 +88,7 @@ async def test_what_nobody_took_is_replayed_while_the_program_runs(processes: Pr
     reported = Gate(tmp_path, "reported")
     script = f"read _ < {gate.path}; echo lost; echo x > {reported.path}; exec sleep 1000"
     async with processes.start(shell(script)) as program:
-        await program.stream.connection.close()
+        program.stream.connection.close()
         gate.open()
         await reported.reached()
         reported.close()
@@ -100,7 +100,7 @@ async def test_what_nobody_took_is_replayed_while_the_program_runs(processes: Pr
 @pytest.mark.line(188, 189)
 async def test_what_nobody_took_is_replayed_after_the_program_ended(processes: Processes, gate: Gate):
     async with processes.start(shell(f"read _ < {gate.path}; echo out; echo err >&2; exit 3")) as program:
-        await program.stream.connection.close()
+        program.stream.connection.close()
         gate.open()
         await exited(program.pid)
         outcome = await processes.replay(pid(program.pid))

@@ -229,7 +229,8 @@ class Client:
         response = await self.unary_raw(method, self.codec.encode(message), headers=headers)
         if response.status != 200:
             raise error_of(response)
-        return self.codec.decode(response.body, response_type)
+        compressed = response.headers.get("Content-Encoding") == "gzip"
+        return self.codec.decode(gzip.decompress(response.body) if compressed else response.body, response_type)
 
     @asynccontextmanager
     async def stream_raw(

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 DEADLINE_S = 30.0
@@ -53,27 +53,22 @@ class Response:
 
 
 class Connection:
-    """One TCP connection. Every wait ends after DEADLINE_S, so a test never hangs on a silent server."""
+    """One TCP connection. Nothing is read from the kernel but what a caller asks for.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    Every wait ends after DEADLINE_S, so a test never hangs on a silent server.
+    """
 
-    @property
-    def socket(self) -> socket.socket:
-        sock = self._writer.get_extra_info("socket")
-        assert sock is not None
-        return sock  # type: ignore[no-any-return]
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._buffer = bytearray()
 
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            self._writer.write(data)
-            await self._writer.drain()
+            await asyncio.get_running_loop().sock_sendall(self.socket, data)
 
     async def read_head(self) -> Head:
         """The status line and headers of the next response, 100 Continue included."""
-        async with asyncio.timeout(DEADLINE_S):
-            block = await self._reader.readuntil(b"\r\n\r\n")
+        block = await self._until(b"\r\n\r\n")
         lines = block.decode("latin-1").split("\r\n")[:-2]
         version, status, *_ = lines[0].split(" ", 2)
         pairs = (line.partition(":") for line in lines[1:])
@@ -88,68 +83,71 @@ class Connection:
         return Response(head.version, head.status, head.headers, body)
 
     async def read_body(self, head: Head) -> AsyncGenerator[bytes]:
-        """The pieces of a body as they arrive, framed as the head says."""
+        """The pieces of a body as they arrive, framed as the head says. EOFError if it is cut short."""
         if head.status in (204, 304):
             return
         if (head.headers.get("Transfer-Encoding") or "").lower() == "chunked":
-            async for piece in self._read_chunks():
-                yield piece
+            while size := int((await self._until(b"\r\n")).split(b";")[0], 16):
+                yield await self._exactly(size)
+                await self._exactly(2)
+            assert await self._exactly(2) == b"\r\n"
         elif "Content-Length" in head.headers:
-            async with asyncio.timeout(DEADLINE_S):
-                whole = await self._reader.readexactly(int(head.headers["Content-Length"]))
-            yield whole
+            yield await self._exactly(int(head.headers["Content-Length"]))
         else:
             while piece := await self.read_some():
                 yield piece
 
-    async def _read_chunks(self) -> AsyncGenerator[bytes]:
-        while True:
-            async with asyncio.timeout(DEADLINE_S):
-                size = int((await self._reader.readline()).split(b";")[0], 16)
-                piece = await self._reader.readexactly(size)
-                assert await self._reader.readexactly(2) == b"\r\n"
-            if not size:
-                return
-            yield piece
-
     async def read_some(self) -> bytes:
         """What has arrived, as soon as anything has; empty at the end of the stream."""
-        async with asyncio.timeout(DEADLINE_S):
-            return await self._reader.read(_READ_BYTES)
+        if not self._buffer:
+            await self._fill()
+        return self._take(len(self._buffer))
 
     async def read_to_end(self) -> bytes:
         """Everything up to the server's FIN; a reset counts as one."""
         data = bytearray()
-        try:
+        with suppress(ConnectionError):
             while piece := await self.read_some():
                 data += piece
-        except ConnectionError:
-            pass
         return bytes(data)
-
-    def stop_reading(self) -> None:
-        """Leave what arrives in the kernel, so that the server's send buffer fills."""
-        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
-
-    def go_on_reading(self) -> None:
-        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     def half_close(self) -> None:
         """Send FIN; the server can still answer."""
-        self._writer.write_eof()
+        self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Go away with RST, as a client that is killed with unread data."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
+        self.socket.close()
 
-    async def close(self) -> None:
-        self._writer.transport.abort()
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                await self._writer.wait_closed()
-        except ConnectionError:
-            pass
+    def close(self) -> None:
+        self.socket.close()
+
+    async def _fill(self) -> bool:
+        """Wait for more; False at the end of the stream, and where this side has closed it."""
+        if self.socket.fileno() < 0:
+            return False
+        async with asyncio.timeout(DEADLINE_S):
+            data = await asyncio.get_running_loop().sock_recv(self.socket, _READ_BYTES)
+        self._buffer += data
+        return bool(data)
+
+    def _take(self, count: int) -> bytes:
+        data = bytes(memoryview(self._buffer)[:count])
+        del self._buffer[:count]
+        return data
+
+    async def _exactly(self, count: int) -> bytes:
+        while len(self._buffer) < count:
+            if not await self._fill():
+                raise EOFError(f"the connection ended {count - len(self._buffer)} bytes too early")
+        return self._take(count)
+
+    async def _until(self, mark: bytes) -> bytes:
+        while (position := self._buffer.find(mark)) < 0:
+            if not await self._fill():
+                raise EOFError(f"the connection ended before {mark!r}, after {bytes(self._buffer)!r}")
+        return self._take(position + len(mark))
 
 
 @asynccontextmanager
@@ -160,22 +158,13 @@ async def connection(port: int, *, receive_buffer_bytes: int | None = None) -> A
         port: on 127.0.0.1.
         receive_buffer_bytes: SO_RCVBUF; small, it makes a reader that stops be noticed early.
     """
-    sock = socket.socket()
-    try:
+    with socket.socket() as sock:
         sock.setblocking(False)
         if receive_buffer_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-            reader, writer = await asyncio.open_connection(sock=sock, limit=2**20)
-    except BaseException:
-        sock.close()
-        raise
-    opened = Connection(reader, writer)
-    try:
-        yield opened
-    finally:
-        await opened.close()
+        yield Connection(sock)
 
 
 def request(
