@@ -21,10 +21,11 @@ from envd.host.session import Session
 from envd.host.users import Users
 from envd.keeper.client import KeeperClient
 from envd.process.pool import Pool, Sizes
+from envd.process.retention import Retention
 from envd.process.running import Drain
 from envd.process.service import ProcessService
 from envd.process.spawn import Spawner
-from envd.process.table import Retention, Table
+from envd.process.table import Table
 from envd.supervise import Supervisor
 from envd.transport import codec
 from envd.transport.http1 import Patience

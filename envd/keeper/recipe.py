@@ -79,7 +79,7 @@ def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) 
         _exec(recipe.argv, recipe.env)
     except OSError as exc:
         os.write(report, b"%d %s" % (exc.errno or errno.EINVAL, stage.encode()))
-    except Exception:  # noqa: BLE001 - silence would look like success
+    except (ValueError, OverflowError, TypeError, MemoryError):
         os.write(report, b"%d %s" % (errno.EINVAL, stage.encode()))
     finally:
         os._exit(127)

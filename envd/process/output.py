@@ -1,46 +1,36 @@
-"""A program's output: its pipes pumped into journals, and the followers that read from them.
+"""A program's output: its pipes pumped into journals for its audience.
 
-A send never happens under the pump. A follower is a cursor; who is slow lags. What a lagging follower may hold back is
-decided here and nowhere else: see `_room`.
+A send never happens under the pump: followers are cursors, and who is slow lags. See envd.process.audience for what a
+lagging follower may hold back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import os
-import struct
-import termios
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
+from .audience import Audience
 from .events import STREAMS, Position
 from .follower import Follower
-from .journal import Journal
 from .ledger import Ledger
 from .pool import Pool
+from .stream import Stream
 
-_SPLICE_BYTES = 1024 * 1024
-_BUSY_PIPE_BYTES = 256 * 1024
-_PIPE_BYTES = 64 * 1024
+_FREE_ROOM_BYTES = 1024 * 1024
 _RESUME_BYTES = 64 * 1024
+
+
+class Finished(NamedTuple):
+    """Bytes kept of each stream of a finished program: `keep`, or up to `untaken` of what nobody has taken."""
+
+    keep: int
+    untaken: int
 
 
 def _nothing() -> object:
     return None
-
-
-class Stream:
-    """One output stream: its journal and, until its end, the pipe it comes from (-1 afterwards)."""
-
-    __slots__ = ("journal", "paused", "pipe", "widened")
-
-    def __init__(self, journal: Journal, pipe: int) -> None:
-        self.journal = journal
-        self.pipe = pipe
-        self.paused = False
-        self.widened = False
 
 
 class Output:
@@ -48,7 +38,7 @@ class Output:
 
     Args:
         streams: by number (STDOUT, STDERR, PTY).
-        stall_s: how long followers that read wait for one that has stopped.
+        stall_s: see envd.process.audience.
         closed: called when a pipe has ended.
     """
 
@@ -57,16 +47,14 @@ class Output:
     ) -> None:
         self.streams = streams
         self.ledger = ledger
-        self._pool = pool
-        self._stall_s = stall_s
-        self._closed = closed
-        self._followers: set[Follower] = set()
-        self._receipts: list[Callable[[], object]] = []
-        self._recheck: asyncio.TimerHandle | None = None
-        self._orphan_until = 0.0
-        self.keep: int | None = None
+        self.audience = Audience(ledger, stall_s)
         self.last_byte_at = time.monotonic()
-        pool.count(sum(stream.journal.kept for stream in streams.values()))
+        self._pool = pool
+        self._recheck_s = stall_s / 10
+        self._closed = closed
+        self._recheck: asyncio.TimerHandle | None = None
+        self._finished: Finished | None = None
+        pool.count(self.kept)
 
     # What there is.
 
@@ -101,22 +89,16 @@ class Output:
         """True while the program may be held up by a follower that does not read."""
         return any(stream.paused for stream in self.streams.values())
 
-    @property
-    def followed(self) -> bool:
-        """True while somebody follows."""
-        return bool(self._followers)
-
     def pending(self) -> Position:
         """Return where each stream will be once what its pipe holds now has been read."""
         ends = self.ends
         for number, stream in self.streams.items():
-            if stream.pipe >= 0:
-                ends[number] += struct.unpack("i", fcntl.ioctl(stream.pipe, termios.FIONREAD, b"\0\0\0\0"))[0]
+            ends[number] += stream.pending()
         return ends[0], ends[1], ends[2]
 
     def pipe_inodes(self) -> list[int]:
         """Return the inode numbers of the pipes still open."""
-        return [os.fstat(stream.pipe).st_ino for stream in self.streams.values() if stream.pipe >= 0]
+        return [stream.pipe_inode for stream in self.streams.values() if stream.pipe >= 0]
 
     # Pumping.
 
@@ -127,124 +109,101 @@ class Output:
                 self._watch(stream)
 
     def _watch(self, stream: Stream) -> None:
-        number = next(n for n, s in self.streams.items() if s is stream)
-        asyncio.get_running_loop().add_reader(stream.pipe, self._pump, number, stream)
+        asyncio.get_running_loop().add_reader(stream.pipe, self._pump, stream)
 
     def pump_now(self) -> None:
         """Take what the pipes hold, as far as followers leave room, without waiting for the loop to notice."""
-        for number, stream in self.streams.items():
-            while stream.pipe >= 0 and not stream.paused and self._pump(number, stream):
+        for stream in self.streams.values():
+            while stream.pipe >= 0 and not stream.paused and self._pump(stream):
                 pass
 
-    def _pump(self, number: int, stream: Stream) -> int:
+    def _pump(self, stream: Stream) -> int:
         """Move bytes of one stream from its pipe to its journal; return how many."""
-        room = self._room(number, stream.journal)
+        room = self._room(stream)
         if room <= 0:
             self._pause(stream)
             return 0
         ends = self.ends
         try:
-            moved = stream.journal.splice_from(stream.pipe, min(room, _SPLICE_BYTES))
+            moved = stream.splice(room)
         except BlockingIOError:
             return 0
         if moved == 0:
             self._end_of_pipe(stream)
             return 0
-        self.ledger.arrived(number, ends)
+        self.ledger.arrived(stream.number, ends)
         self._arrived(stream, moved)
         return moved
 
     def _arrived(self, stream: Stream, moved: int) -> None:
         self.last_byte_at = time.monotonic()
-        for follower in self._followers:
-            follower.wake()
-        self._trim(stream.journal)
+        self.audience.wake()
+        keep = self._keep(stream)
+        if stream.journal.kept > keep + max(keep // 4, _RESUME_BYTES):
+            self.trim()
         self._pool.count(moved)
-        if moved >= _PIPE_BYTES and not stream.widened:
-            stream.widened = True
-            with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
-                fcntl.fcntl(stream.pipe, fcntl.F_SETPIPE_SZ, _BUSY_PIPE_BYTES)
 
     def _end_of_pipe(self, stream: Stream) -> None:
         asyncio.get_running_loop().remove_reader(stream.pipe)
-        os.close(stream.pipe)
-        stream.pipe = -1
+        stream.close_pipe()
         self._closed()
 
     def _pause(self, stream: Stream) -> None:
         asyncio.get_running_loop().remove_reader(stream.pipe)
         stream.paused = True
-        if self._recheck is None and len(self._followers) > 1:
-            self._recheck = asyncio.get_running_loop().call_later(self._stall_s / 10, self._check_again)
+        self._check_later()
+
+    def _check_later(self) -> None:
+        """Look again after a while: whether one of several followers has stopped shows only by time passing."""
+        if self._recheck is None and self.waiting and len(self.audience) > 1:
+            self._recheck = asyncio.get_running_loop().call_later(self._recheck_s, self._check_again)
 
     def _check_again(self) -> None:
         self._recheck = None
         self.resume()
-        if self.waiting and len(self._followers) > 1:
-            self._recheck = asyncio.get_running_loop().call_later(self._stall_s / 10, self._check_again)
+        self._check_later()
 
     def resume(self) -> None:
         """Pump on where followers leave room again."""
-        for number, stream in self.streams.items():
-            if stream.paused and self._room(number, stream.journal) >= _RESUME_BYTES:
+        for stream in self.streams.values():
+            if stream.paused and self._room(stream) >= _RESUME_BYTES:
                 stream.paused = False
                 self._watch(stream)
 
-    # What followers hold back.
+    def say(self, number: int, data: bytes) -> None:
+        """Add bytes of our own to a stream."""
+        self.ledger.arrived(number, self.ends)
+        self.streams[number].journal.append(data)
+        self._pool.count(len(data))
 
-    def _holders(self) -> list[Follower]:
-        """Return the followers the program waits for.
+    # What is kept.
 
-        One that has not read for the stall deadline is not waited for while another one does. If none of them reads,
-        all are: then nobody is held up but the program, as behind any pipe.
-        """
-        if len(self._followers) < 2:
-            return list(self._followers)
-        late = time.monotonic() - self._stall_s
-        reading = [follower for follower in self._followers if follower.waiting or follower.progress_at > late]
-        return reading or list(self._followers)
+    def _keep(self, stream: Stream) -> int:
+        """Return how many bytes of a stream are kept."""
+        if self._finished is None:
+            return self._pool.keep_live
+        nobody_took = stream.journal.end - self.ledger.taken[stream.number]
+        return max(self._finished.keep, min(nobody_took, self._finished.untaken, self._pool.keep_live))
 
-    def _keep(self) -> int:
-        return self._pool.keep_live if self.keep is None else self.keep
+    def _room(self, stream: Stream) -> int:
+        """Return how many bytes may be added before one that somebody is waited for to read would have to go."""
+        read_to = self.audience.read_to(stream.number)
+        return _FREE_ROOM_BYTES if read_to is None else read_to + self._keep(stream) - stream.journal.end
 
-    def _room(self, number: int, journal: Journal) -> int:
-        """Return how many bytes may be added before one that somebody waits for would have to go."""
-        holders = self._holders()
-        if holders:
-            held = min(follower.offsets[number] for follower in holders)
-        elif time.monotonic() < self._orphan_until:
-            held = self.ledger.taken[number]
-        else:
-            return _SPLICE_BYTES
-        return held + self._keep() - journal.end
-
-    def _trim(self, journal: Journal) -> None:
-        keep = self._keep()
-        if journal.kept > keep + max(keep // 4, _RESUME_BYTES):
-            self.trim(keep)
-
-    def trim(self, keep: int) -> None:
-        """Keep at most `keep` bytes per stream, but all that a follower's peer does not have yet.
-
-        What a follower was handed may still be in buffers of ours or the kernel's, and is lost if the connection
-        breaks: it goes only when the peer has acknowledged it.
-        """
-        places = [follower.acknowledged_position() for follower in self._holders()]
-        if not places and time.monotonic() < self._orphan_until:
-            places = [self.ledger.taken]
+    def trim(self, at_most: int | None = None) -> None:
+        """Keep at most `at_most` bytes per stream (None: what is due), but all that a follower's peer lacks."""
+        received = self.audience.received()
         for number, stream in self.streams.items():
-            to = min([stream.journal.end - keep, *(place[number] for place in places)])
+            keep = self._keep(stream) if at_most is None else at_most
+            to = min([stream.journal.end - keep, *(position[number] for position in received)])
             self._pool.count(-stream.journal.trim(max(to, 0)))
         self.ledger.forget_before(self.heads)
 
-    def settle(self, keep: int, untaken: int) -> None:
-        """From now on keep at most `keep` bytes per stream, and for now up to `untaken` of those nobody has taken."""
-        self.keep = keep
-        self._collect_receipts()
-        for number, stream in self.streams.items():
-            nobody_took = stream.journal.end - self.ledger.taken[number]
-            keep = max(keep, min(nobody_took, untaken))
-        self.trim(keep)
+    def settle(self, finished: Finished) -> None:
+        """Keep less from now on: the program has ended."""
+        self._finished = finished
+        self.audience.collect_receipts()
+        self.trim()
 
     # Following.
 
@@ -261,64 +220,42 @@ class Output:
         Raises:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
-        follower = Follower(self, position or self._untaken(), gaps=gaps, acknowledged=acknowledged)
+        follower = Follower(self, position or self.audience.untaken(), gaps=gaps, acknowledged=acknowledged)
         if position is None:
             follower.skip_lost()
-        self._followers.add(follower)
-        self.ledger.set_followed(followed=True)
-        self._orphan_until = 0.0
+        self.audience.join(follower)
         self.resume()
+        self._check_later()
         return follower
 
-    def _untaken(self) -> Position:
-        """Return the place behind everything that some follower has, or is about to have."""
-        self._collect_receipts()
-        best = list(self.ledger.taken)
-        for follower in self._followers:
-            best = [max(pair) for pair in zip(best, follower.offsets, strict=True)]
-        return best[0], best[1], best[2]
-
-    def _collect_receipts(self) -> None:
-        for receipt in self._receipts:
-            self.note_taken(receipt())
-        del self._receipts[:-4]
-
-    def note_taken(self, acknowledged: object) -> None:
-        """Remember how far a follower's peer has acknowledged; it may be a Position or None."""
-        if isinstance(acknowledged, tuple) and any(
-            mine > known for mine, known in zip(acknowledged, self.ledger.taken, strict=True)
-        ):
-            self.ledger.take(acknowledged)
-
     def left(self, follower: Follower) -> None:
-        """Take note that a follower is gone; what it read last may still be on its way to the peer."""
-        self._followers.discard(follower)
-        self._collect_receipts()
-        self._receipts.append(follower.acknowledged)
-        if not self._followers:
-            self.ledger.set_followed(followed=False)
-        if self.keep is not None:
-            self.trim(self.keep)
+        """Take note that a follower is gone.
+
+        If it was the only one and still reading, its connection may have broken: for a moment no byte it lacks may go,
+        so that it can resume. A program that prints more than the journals keep waits that long, once.
+        """
+        stopped = self.waiting and self.audience.has_stopped(follower)
+        self.audience.leave(follower)
+        if self._finished is not None:
+            self.trim()
+        elif not self.audience and not stopped:
+            self._resume_after(self.audience.expect_return(follower))
         self.resume()
 
-    def expect_followers(self, grace_s: float) -> None:
-        """Give those who followed when the server was killed a moment to come back before bytes they lack may go."""
-        if self.ledger.followed:
-            self._orphan_until = time.monotonic() + grace_s
-            asyncio.get_running_loop().call_later(grace_s, self.resume)
+    def expect_followers(self) -> None:
+        """Give those who followed when the server was killed a moment to come back."""
+        self._resume_after(self.audience.expect_return_after_kill())
 
-    def wake_followers(self) -> None:
-        """Have all followers look again."""
-        for follower in self._followers:
-            follower.wake()
+    def _resume_after(self, grace_s: float) -> None:
+        if grace_s:
+            asyncio.get_running_loop().call_later(grace_s, self.resume)
 
     def close(self) -> None:
         """Let go of all descriptors."""
         for stream in self.streams.values():
             if stream.pipe >= 0:
                 asyncio.get_running_loop().remove_reader(stream.pipe)
-                os.close(stream.pipe)
-                stream.pipe = -1
+            stream.close_pipe()
             self._pool.count(-stream.journal.kept)
             stream.journal.close()
             stream.journal.head = stream.journal.end

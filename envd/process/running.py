@@ -176,7 +176,7 @@ class Running:
             self._timer.cancel()
         self._release()
         self.finished(self)
-        self.output.wake_followers()
+        self.output.audience.wake()
 
     def _cause_of(self, record: ExitRecord) -> Cause:
         signalled = os.WIFSIGNALED(record.status) and os.WTERMSIG(record.status) in self._requested
@@ -203,7 +203,7 @@ class Running:
             async with aclosing(self._events(follower, keepalive_s)) as events:
                 async for event in events:
                     yield event
-                    self.output.note_taken(follower.acknowledged())
+                    self.output.audience.note_taken(follower.acknowledged())
         finally:
             self.output.left(follower)
 

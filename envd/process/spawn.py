@@ -23,9 +23,10 @@ from .events import STDERR, STDOUT, STREAMS
 from .input import Input
 from .journal import Journal
 from .ledger import Ledger
-from .output import Output, Stream
+from .output import Output
 from .pool import Pool
 from .running import Drain, Identity, Running
+from .stream import Stream
 
 # The keeper holds duplicates under these numbers.
 SLOT_STDIN = 0
@@ -137,7 +138,8 @@ class Spawner:
         self, identity: Identity, command: Command, ledger: Ledger, held: Mapping[int, int], spawned: Spawned
     ) -> Running:
         streams = {
-            number: Stream(_journal(held, number), held.get(SLOT_PIPE[number], -1)) for number in (STDOUT, STDERR)
+            number: Stream(number, _journal(held, number), held.get(SLOT_PIPE[number], -1))
+            for number in (STDOUT, STDERR)
         }
         releases = _Releases(self._keeper, identity.ident, set(held), streams)
         output = Output(streams, ledger, self._pool, self._stall_s, lambda: running.pipe_closed())  # noqa: PLW0108 - it is made below
@@ -260,9 +262,7 @@ def _refusal(spawned: Spawned, command: Command, user: User, cwd: str) -> EnvdEr
 
 def _explain(running: Running, spawned: Spawned) -> None:
     """Tell a reader of stderr what a shell would: clients of the reference look for it there."""
-    journal = running.output.streams[STDERR].journal
-    if journal.end == 0:
+    if running.output.ends[STDERR] == 0:
         reason = "No such file or directory" if is_missing(spawned.errno) else os.strerror(spawned.errno)
         line = f"envd: '{running.command.cmd}': {reason}\n"
-        running.output.ledger.arrived(STDERR, running.output.ends)
-        journal.append(line.encode(errors="replace"))
+        running.output.say(STDERR, line.encode(errors="replace"))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from envd.errors import Code, EnvdError
@@ -17,7 +15,9 @@ from envd.keeper.client import ExitRecord, Inherited, KeeperClient
 
 from .command import Command
 from .events import Cause
+from .output import Finished
 from .pool import Pool
+from .retention import Archive, Retention
 from .running import Running
 from .spawn import Spawner
 from .timers import end_tree, enforce, is_limited
@@ -27,8 +27,6 @@ log = logging.getLogger("envd.process")
 _HOLDERS_NAMED = 16
 _DESCRIPTORS_EACH = 6
 _RETENTION_INTERVAL_S = 1.0
-_RETURN_S = 10.0  # for followers to come back after the server was killed
-_KEYS_REMEMBERED = 10_000
 
 
 class Jobs(Protocol):
@@ -36,14 +34,6 @@ class Jobs(Protocol):
 
     def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long and how many finished programs stay connectable."""
-
-    seconds: float
-    programs: int
 
 
 class Table:
@@ -60,11 +50,9 @@ class Table:
         self._spawner = spawner
         self._pool = pool
         self._jobs = jobs
-        self._retention = retention
+        self._archive = Archive(retention, self._forget, self._forget_key)
         self._programs: dict[int, Running] = {}
-        self._finished: dict[int, float] = {}  # ident to when it finished (monotonic), oldest first
         self._by_key: dict[str, asyncio.Future[Running]] = {}
-        self._remembered: dict[str, float] = {}  # keys of forgotten programs to when those finished, oldest first
         self._starting: set[int] = set()
         self._early_exits: dict[int, ExitRecord] = {}
         self._stopping = False
@@ -148,7 +136,7 @@ class Table:
         """
         most = os.sysconf("SC_OPEN_MAX") * 5 // 8 // _DESCRIPTORS_EACH
         while len(self._programs) + len(self._starting) > most:
-            if not self._forget_oldest():
+            if not self._archive.forget_oldest():
                 raise EnvdError(
                     Code.RESOURCE_EXHAUSTED,
                     f"{most} programs are running: the daemon's limit on open files (RLIMIT_NOFILE) allows no more",
@@ -191,7 +179,7 @@ class Table:
             self._keeper.forget([one.ident])
             self._break_promise(self._spawner.key_of(one))
             return
-        running.output.expect_followers(_RETURN_S)
+        running.output.expect_followers()
         self._register(running)
         if running.command.key is not None:
             self._promise(running.command.key).set_result(running)
@@ -229,8 +217,8 @@ class Table:
         running.end(tuple(held_by))
 
     def _finish(self, running: Running) -> None:
-        self._finished[running.identity.ident] = time.monotonic()
-        running.output.settle(self._pool.sizes.finished, self._pool.sizes.live)
+        self._archive.add(running)
+        running.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
         ended = running.ended
         if ended is not None:
             extra = {
@@ -266,43 +254,20 @@ class Table:
         """Forget finished programs when their time is over, for as long as the daemon runs."""
         while True:
             await asyncio.sleep(_RETENTION_INTERVAL_S)
-            late = time.monotonic() - self._retention.seconds
-            self._forget_keys(late)
-            while self._finished and (
-                len(self._finished) > self._retention.programs or next(iter(self._finished.values())) < late
-            ):
-                if not self._forget_oldest():
-                    break
+            self._archive.forget_late()
 
-    def _forget_oldest(self) -> bool:
-        """Forget the oldest finished program that nobody follows and nothing holds; False if there is none."""
-        for ident in self._finished:
-            output = self._programs[ident].output
-            if not output.open and not output.followed:
-                self._forget(ident)
-                return True
-        return False
-
-    def _forget(self, ident: int) -> None:
-        running = self._programs.pop(ident)
-        finished_at = self._finished.pop(ident)
+    def _forget(self, running: Running) -> None:
+        del self._programs[running.identity.ident]
         running.output.close()
-        self._keeper.forget([ident])
-        if running.command.key is not None:
-            self._remembered[running.command.key] = finished_at
+        self._keeper.forget([running.identity.ident])
 
-    def _forget_keys(self, late: float) -> None:
-        """Forget keys whose program finished before `late`, and the oldest where there are too many."""
-        while self._remembered and (
-            len(self._remembered) > _KEYS_REMEMBERED or next(iter(self._remembered.values())) < late
-        ):
-            key = next(iter(self._remembered))
-            del self._remembered[key], self._by_key[key]
+    def _forget_key(self, key: str) -> None:
+        self._by_key.pop(key, None)
 
     def _reclaim(self, wanted: int) -> None:
         """Free journal memory: finished programs first, then the largest live ones down to their minimum."""
         goal = self._pool.kept - wanted
-        while self._pool.kept > goal and self._forget_oldest():
+        while self._pool.kept > goal and self._archive.forget_oldest():
             pass
         for running in sorted(self._programs.values(), key=lambda running: running.output.kept, reverse=True):
             if self._pool.kept <= goal or running.output.kept <= self._pool.sizes.trimmed:

@@ -30,10 +30,8 @@ class Delivery:
         """Bytes handed to the event loop's transport so far."""
         return self._written
 
-    def writing(self, size: int, *, blocked: bool) -> None:
-        """Note a write about to happen; `blocked` if the transport still holds earlier bytes."""
-        if not blocked:
-            self._sent = self._written
+    def writing(self, size: int) -> None:
+        """Note a write about to happen."""
         self._written += size
 
     def flushed(self) -> None:

@@ -228,8 +228,10 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; see `drain`."""
-        self.delivery.writing(len(data), blocked=self._blocked)
+        self.delivery.writing(len(data))
         self.transport.write(data)
+        if not self._blocked:
+            self.delivery.flushed()
 
     async def drain(self) -> None:
         """Wait until the kernel has taken everything written."""

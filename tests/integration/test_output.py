@@ -204,9 +204,7 @@ async def test_stalled_readers_delay_another_one_at_most_the_stall_deadline(big:
     """With the default of thirty seconds; then who announced that it knows gaps gets one, the other an error."""
     processes, progress, total = Processes.on(big.port, Codec.PROTO), Progress(tmp_path), 96 * MIB
     async with tap_start(processes, printing(total, progress), receive_buffer_bytes=SMALL_BUFFER) as plain:
-        with_resume = tap_connect(
-            big.port, pid(plain.pid), resume=BEGINNING, receive_buffer_bytes=SMALL_BUFFER
-        )
+        with_resume = tap_connect(big.port, pid(plain.pid), resume=BEGINNING, receive_buffer_bytes=SMALL_BUFFER)
         async with with_resume as knowing, tap_connect(big.port, pid(plain.pid), resume=BEGINNING) as reader:
             began = time.monotonic()
             rest = await asyncio.to_thread(_rest_patiently, reader)

@@ -31,7 +31,8 @@ OWN = {"boot", "keeper", "loop", "notes", "programs", "recipe", "server_child", 
 # all of it, which is what a program's start waits for. One module like typing, json or dataclasses costs 0.5 to 2 MB.
 OWN_MEMORY_KIB = 1024
 
-CODE_LINES = range(450, 701)
+# Nobody else can wait for the programs, so all of it is read before a change.
+CODE_LINES = 600
 
 PROBE = """
 import sys
@@ -67,4 +68,4 @@ def test_importing_the_keeper_adds_little_to_the_image_every_fork_copies() -> No
 
 def test_the_keeper_is_short_enough_to_be_read_at_once() -> None:
     lines = {name: code_lines(sources()[f"envd.keeper.{name}"]) for name in OWN}
-    assert sum(lines.values()) in CODE_LINES, lines
+    assert sum(lines.values()) <= CODE_LINES, lines

@@ -1,0 +1,128 @@
+"""Who follows a program, how far each of them surely is, and which bytes must not go because of that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .events import BEGINNING, Position
+from .follower import Follower
+from .ledger import Ledger
+
+_STOPPED_S = 0.3
+_RETURN_S = 5.0
+_RETURN_AFTER_KILL_S = 10.0
+_RECEIPTS = 4
+
+
+class Audience:
+    """The followers of one program, and those expected back.
+
+    Args:
+        ledger: remembers, also for a later server, what was taken and whether anybody follows.
+        stall_s: how long followers that read wait for one that has stopped.
+    """
+
+    def __init__(self, ledger: Ledger, stall_s: float) -> None:
+        self._ledger = ledger
+        self._stall_s = stall_s
+        self._followers: set[Follower] = set()
+        self._receipts: list[Callable[[], object]] = []
+        self._expected: Position = BEGINNING
+        self._expected_until = 0.0
+
+    def __len__(self) -> int:
+        return len(self._followers)
+
+    def join(self, follower: Follower) -> None:
+        """Add a follower; whoever was expected back is here."""
+        self._followers.add(follower)
+        self._expected_until = 0.0
+        self._ledger.set_followed(followed=True)
+
+    def leave(self, follower: Follower) -> None:
+        """Remove a follower; what it read last may still be on its way to the peer."""
+        self._followers.discard(follower)
+        self.collect_receipts()
+        self._receipts.append(follower.acknowledged)
+        if not self._followers:
+            self._ledger.set_followed(followed=False)
+
+    def wake(self) -> None:
+        """Have all followers look again."""
+        for follower in self._followers:
+            follower.wake()
+
+    # What was taken.
+
+    def untaken(self) -> Position:
+        """Return the place behind everything that some follower's peer surely has."""
+        self.collect_receipts()
+        best = list(self._ledger.taken)
+        for follower in self._followers:
+            best = [max(pair) for pair in zip(best, follower.acknowledged_position(), strict=True)]
+        return best[0], best[1], best[2]
+
+    def collect_receipts(self) -> None:
+        """Ask once more how far those who left had got."""
+        for receipt in self._receipts:
+            self.note_taken(receipt())
+        del self._receipts[:-_RECEIPTS]
+
+    def note_taken(self, acknowledged: object) -> None:
+        """Remember how far a follower's peer has acknowledged; a Position or None."""
+        if isinstance(acknowledged, tuple) and any(
+            mine > known for mine, known in zip(acknowledged, self._ledger.taken, strict=True)
+        ):
+            self._ledger.take(acknowledged)
+
+    # What is held back.
+
+    def _holders(self) -> list[Follower]:
+        """Return the followers the program waits for.
+
+        One that has not read for the stall deadline is not waited for while another one does. If none of them reads,
+        all are: then nobody is held up but the program, as behind any pipe.
+        """
+        if len(self._followers) < 2:
+            return list(self._followers)
+        late = time.monotonic() - self._stall_s
+        reading = [follower for follower in self._followers if follower.waiting or follower.progress_at > late]
+        return reading or list(self._followers)
+
+    def read_to(self, stream: int) -> int | None:
+        """Return up to where everybody the program waits for has read a stream; None if it waits for nobody."""
+        holders = self._holders()
+        if holders:
+            return min(follower.offsets[stream] for follower in holders)
+        return self._expected[stream] if self._expecting else None
+
+    def received(self) -> list[Position]:
+        """Return how far the peers of those the program waits for have received.
+
+        What a follower was handed may still be in buffers of ours or the kernel's, and is lost if its connection
+        breaks. So memory is freed by this, while `read_to` decides whether the program has to wait.
+        """
+        if self._expecting:
+            return [self._expected]
+        return [follower.acknowledged_position() for follower in self._holders()]
+
+    def has_stopped(self, follower: Follower) -> bool:
+        """Tell whether a follower has not read for a moment."""
+        return not follower.waiting and time.monotonic() - follower.progress_at > _STOPPED_S
+
+    def expect_return(self, follower: Follower) -> float:
+        """Wait a moment for one that lost its connection, perhaps not its interest; return the seconds."""
+        return self._expect(follower.acknowledged_position(), _RETURN_S)
+
+    def expect_return_after_kill(self) -> float:
+        """Wait a moment for those who followed when the server was killed; return the seconds, 0 if nobody did."""
+        return self._expect(self._ledger.taken, _RETURN_AFTER_KILL_S) if self._ledger.followed else 0.0
+
+    def _expect(self, position: Position, grace_s: float) -> float:
+        self._expected, self._expected_until = position, time.monotonic() + grace_s
+        return grace_s
+
+    @property
+    def _expecting(self) -> bool:
+        return not self._followers and time.monotonic() < self._expected_until
