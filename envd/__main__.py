@@ -22,6 +22,8 @@ _BIND_ATTEMPTS = 40
 
 def main() -> None:
     """Run the daemon; exits with 2 on a wrong command line, 1 if an address cannot be bound."""
+    for fd in (0, 1, 2):
+        _keep_open(fd)
     options = _parser().parse_args()
     try:
         listener = _bind(options.listen, options.port)
@@ -39,8 +41,6 @@ def main() -> None:
 def _become_keeper(config: Config) -> None:
     # The keeper must not import ctypes; the attribute survives exec. prctl(2), PR_SET_CHILD_SUBREAPER.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    for fd in (0, 1, 2):
-        _keep_open(fd)
     boot = str(Path(__file__).parent / "keeper" / "boot.py")
     # The server finds the package where this process did, installed or in a source tree; appended, so that nothing
     # beside it shadows the standard library.
@@ -53,11 +53,11 @@ def _become_keeper(config: Config) -> None:
 
 
 def _keep_open(fd: int) -> None:
-    """Fill a closed standard descriptor, so that no later one takes its number."""
+    """Fill a closed standard descriptor, so that no later one takes its number, here or after exec."""
     try:
         os.fstat(fd)
     except OSError:
-        os.open(os.devnull, os.O_RDWR)
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _bind(listen: str, port: int) -> socket.socket:

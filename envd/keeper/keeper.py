@@ -13,7 +13,7 @@ from . import wire
 from .loop import Loop
 from .notes import note
 from .programs import Programs
-from .recipe import ChildSetup
+from .recipe import CAUGHT, ChildSetup
 from .server_child import ServerChild
 
 if wire.TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _raise_descriptor_limit() -> tuple[int, int]:
 def _catch_signals() -> int:
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+    for number in CAUGHT:
         _signal.signal(number, _nothing)
     return reader
 

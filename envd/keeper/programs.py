@@ -10,7 +10,7 @@ from _collections_abc import Callable
 
 from . import wire
 from .loop import Loop
-from .recipe import ChildSetup, Recipe, run_child
+from .recipe import ChildSetup, Recipe, fork, run_child
 
 SPAWN_DEADLINE_S = 30.0
 _ETIMEDOUT = 110
@@ -64,7 +64,7 @@ class Programs:
             self._refuse(ident, exc.errno or _ETIMEDOUT, fds)
             return
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as exc:
             self._refuse(ident, exc.errno or _ETIMEDOUT, [*fds, report, theirs])
             return

@@ -15,6 +15,7 @@ from _collections_abc import Callable
 
 # What CPython ignores at start and a program must not inherit ignored.
 _IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)
+CAUGHT = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 _BEST_EFFORT = (errno.EACCES, errno.EPERM)
 
 
@@ -46,8 +47,32 @@ class ChildSetup:
 
     def __init__(self, nofile: tuple[int, int]) -> None:
         self.nofile = nofile
-        self.ignored = [*_IGNORED_BY_PYTHON, *_signals_ignored_at_start()]
+        self.signals = [*_IGNORED_BY_PYTHON, *CAUGHT, *_signals_ignored_at_start()]
         self.privileged = os.geteuid() == 0
+
+
+def fork() -> int:
+    """Fork with all signals blocked; the child must call `default_signals`, the parent's mask is restored.
+
+    One that arrived in between would otherwise run the keeper's handler in the child, which shares the keeper's wake-up
+    pipe: the keeper would take it for its own.
+    """
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid != 0:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    return pid
+
+
+def default_signals(numbers: list[int]) -> None:
+    """In a forked child: give up the keeper's handlers, then take what was blocked."""
+    _signal.set_wakeup_fd(-1)
+    for number in numbers:
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 
 
 def _signals_ignored_at_start() -> list[int]:
@@ -62,9 +87,7 @@ def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) 
         _take_descriptors(stdio, report)
         stage = "session"
         os.setsid()
-        for number in setup.ignored:
-            _signal.signal(number, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+        default_signals(setup.signals)
         stage = "limits"
         _set_limits(recipe, setup)
         stage = "credentials"

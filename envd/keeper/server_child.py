@@ -10,6 +10,7 @@ from _collections_abc import Callable
 
 from . import wire
 from .loop import Loop
+from .recipe import CAUGHT, default_signals, fork
 
 _BACKOFF_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 # A server that does not read this many messages is stuck: it is killed; its successor finds all in the records.
@@ -45,7 +46,7 @@ class ServerChild:
             return
         self.generation += 1
         try:
-            self.pid = os.fork()
+            self.pid = fork()
         except OSError:
             ours.close()
             os.close(theirs)
@@ -62,6 +63,7 @@ class ServerChild:
 
     def _become_server(self, theirs: int) -> None:
         try:
+            default_signals(list(CAUGHT))
             os.set_inheritable(theirs, True)
             env = {**os.environ, "ENVD_KEEPER_FD": str(theirs), "ENVD_GENERATION": str(self.generation)}
             # Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).

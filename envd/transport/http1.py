@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._blocked = False
         self._refusing = False
         self._refusal: tuple[int, str] | None = None
-        self._active_at = time.monotonic()
+        self._active_at = self._head_began_at = time.monotonic()
 
     # The loop calls these.
 
@@ -90,6 +90,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._active_at = time.monotonic()
+        if not self._parser.in_head:
+            self._head_began_at = self._active_at
         if not self._refusing:
             self._parse(data)
 
@@ -230,7 +232,7 @@ class Connection(asyncio.Protocol):
         """Send bytes; see `drain`."""
         self.delivery.writing(len(data))
         self.transport.write(data)
-        if not self._blocked:
+        if not self._blocked and not self.transport.is_closing():  # a transport that closes drops what it is given
             self.delivery.flushed()
 
     async def drain(self) -> None:
@@ -284,7 +286,7 @@ class Connection(asyncio.Protocol):
             if quiet > patience.idle_s:
                 self.transport.abort()
         elif self._current is None and not self._queue:
-            if self._parser.in_head and quiet > patience.header_s:
+            if self._parser.in_head and now - self._head_began_at > patience.header_s:
                 self._refuse(408, f"request not complete after {patience.header_s:g} s")
             elif quiet > patience.idle_s:
                 self.transport.close()
