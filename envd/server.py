@@ -63,7 +63,8 @@ async def _serve(config: Config) -> None:
 
         began = time.monotonic()
         inherited = await keeper.adopt()
-        await table.adopt(inherited)
+        table.adopt(inherited)
+        keeper.attend()
         adoption_ms = round((time.monotonic() - began) * 1000, 1)
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")

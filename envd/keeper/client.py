@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import _socket
 import asyncio
+import errno
 import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from envd.errors import Code, EnvdError
+from envd.errors import Code, EnvdError, from_os_error
 
 from . import wire
 
 _SPAWNS_AT_ONCE = 1024
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ETOOMANYREFS)
+_SHORTAGE_S = 0.1
 _READS_PER_TURN = 256
 
 
@@ -68,11 +71,14 @@ class KeeperClient:
         self.on_lost: Callable[[], None] = _ignore
 
     async def adopt(self) -> list[Inherited]:
-        """Start listening; return what is there, in the order it was started."""
-        loop = asyncio.get_running_loop()
-        self._adopted = loop.create_future()
-        loop.add_reader(self._sock.fileno(), self._read)
+        """Return what is there, in the order it was started; call `attend` when it is known where exits go."""
+        self._adopted = asyncio.get_running_loop().create_future()
+        self.attend()
         return await self._adopted
+
+    def attend(self) -> None:
+        """Listen to the keeper."""
+        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._read)
 
     def reserve(self) -> int:
         """Return an ident that no program of this keeper has had."""
@@ -102,13 +108,15 @@ class KeeperClient:
             raise EnvdError(
                 Code.INVALID_ARGUMENT, f"arguments and environment are larger than {wire.MESSAGE_BYTES} bytes"
             ) from exc
+        except OSError as exc:
+            raise from_os_error(exc, doing="start a program") from exc
         finally:
             self._spawning.pop(ident, None)
 
-    async def outcome(self, ident: int) -> Spawned:
-        """Wait for a spawn that an earlier server had asked for."""
+    def outcome(self, ident: int) -> asyncio.Future[Spawned]:
+        """Return the outcome, once it is known, of a spawn that an earlier server had asked for."""
         self._spawning[ident] = asyncio.get_running_loop().create_future()
-        return await self._spawning[ident]
+        return self._spawning[ident]
 
     def kill(self, ident: int, number: int, *, group: bool) -> None:
         """Signal a program or its process group; nothing happens once it has ended."""
@@ -127,28 +135,39 @@ class KeeperClient:
         self._send((wire.SERVING,), [])
 
     def _send(self, message: wire.Message, fds: list[int]) -> None:
-        # Duplicates wait in the outbox: the caller may close its own as soon as this returns.
-        self._outbox.append((wire.pack(message), [os.dup(fd) for fd in fds] if self._outbox else fds))
-        if len(self._outbox) == 1:
-            self._flush(duplicate=True)
+        """Send now, or queue behind what waits; the caller may close its descriptors as soon as this returns.
 
-    def _flush(self, *, duplicate: bool = False) -> None:
+        Raises:
+            OSError: no descriptor or memory is left here to send it with; nothing was sent.
+        """
+        packet = wire.pack(message)
+        if not self._outbox:
+            try:
+                wire.send(self._sock, packet, fds)
+            except BlockingIOError:
+                pass
+            except OSError as exc:
+                if exc.errno in _SHORTAGES:
+                    raise
+                return  # the keeper is gone; the reader will see it
+            else:
+                return
+        self._outbox.append((packet, _duplicates(fds)))
+        asyncio.get_running_loop().add_writer(self._sock.fileno(), self._flush)
+
+    def _flush(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while self._outbox:
                 packet, fds = self._outbox[0]
                 wire.send(self._sock, packet, fds)
                 self._outbox.popleft()
-                if not duplicate:
-                    _close(fds)
+                _close(fds)
         except BlockingIOError:
-            if duplicate:
-                packet, fds = self._outbox[0]
-                self._outbox[0] = (packet, [os.dup(fd) for fd in fds])
-            loop.add_writer(self._sock.fileno(), self._flush)
             return
-        except OSError:
-            return  # the keeper is gone; the reader will see it
+        except OSError as exc:
+            if exc.errno in _SHORTAGES:
+                loop.call_later(_SHORTAGE_S, self._flush)
         loop.remove_writer(self._sock.fileno())
 
     def _read(self) -> None:
@@ -164,6 +183,10 @@ class KeeperClient:
                 self.on_lost()
                 return
             self._received(message, fds)
+            if message[0] == wire.ADOPTED:
+                # What follows is about programs that nobody has taken over yet.
+                asyncio.get_running_loop().remove_reader(self._sock.fileno())
+                return
 
     def _received(self, message: wire.Message, fds: list[int]) -> None:
         kind, *rest = message
@@ -193,6 +216,16 @@ def _inherited(fields: wire.Fields, fds: list[int]) -> Inherited:
         Spawned(pid, *spawned) if spawned else None,
         ExitRecord(*exited) if exited else None,
     )
+
+
+def _duplicates(fds: list[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        copies.extend(os.dup(fd) for fd in fds)
+    except OSError:
+        _close(copies)
+        raise
+    return copies
 
 
 def _close(fds: list[int]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from envd.errors import Code, EnvdError
 from envd.host import tree
 from envd.host.users import User
-from envd.keeper.client import ExitRecord, Inherited, KeeperClient
+from envd.keeper.client import ExitRecord, Inherited, KeeperClient, Spawned
 
 from .command import Command
 from .events import Cause
@@ -110,23 +110,29 @@ class Table:
     async def _start(self, command: Command, user: User, born: asyncio.Future[Running]) -> None:
         ident = self._keeper.reserve()
         self._starting.add(ident)
+        running: Running | None = None
         try:
             self._make_room()
             running = await self._spawner.start(ident, command, user)
         except EnvdError as exc:
-            if command.key is not None:
-                self._by_key.pop(command.key, None)  # nothing ran, so the key is free again
-            born.set_exception(exc)
-            born.exception()  # the caller may have gone: then nobody else looks at it
+            self._refuse(command, born, exc)
             return
         finally:
             self._starting.discard(ident)
             early = self._early_exits.pop(ident, None)
+            if running is None and not born.done():
+                self._refuse(command, born, EnvdError(Code.INTERNAL, "internal error"))
         self._register(running)
         born.set_result(running)
         log.info("process started", extra={"pid": running.pid, "cmd": command.cmd, "user": user.name})
         if early is not None:
             running.exited(early)
+
+    def _refuse(self, command: Command, born: asyncio.Future[Running], error: EnvdError) -> None:
+        if command.key is not None:
+            self._by_key.pop(command.key, None)  # nothing ran, so the key is free again
+        born.set_exception(error)
+        born.exception()  # the caller may have gone: then nobody else looks at it
 
     def _make_room(self) -> None:
         """Forget finished programs while descriptors are short.
@@ -150,18 +156,18 @@ class Table:
         if is_limited(running):
             self._jobs.spawn(enforce(running, self.signal_tree), name="limits")
 
-    async def adopt(self, inherited: list[Inherited]) -> None:
+    def adopt(self, inherited: list[Inherited]) -> None:
         """Take over what an earlier server had started."""
         for one in inherited:
             if one.spawned is None:
                 self._starting.add(one.ident)
                 self._promise(self._spawner.key_of(one))
-                self._jobs.spawn(self._adopt_later(one), name="adopt")
+                self._jobs.spawn(self._adopt_later(one, self._keeper.outcome(one.ident)), name="adopt")
             else:
                 self._adopt(one)
 
-    async def _adopt_later(self, one: Inherited) -> None:
-        spawned = await self._keeper.outcome(one.ident)
+    async def _adopt_later(self, one: Inherited, outcome: asyncio.Future[Spawned]) -> None:
+        spawned = await outcome
         exited = self._early_exits.pop(one.ident, one.exited)
         self._starting.discard(one.ident)
         self._adopt(Inherited(one.ident, spawned.pid, one.descriptors, spawned, exited))

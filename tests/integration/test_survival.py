@@ -47,7 +47,7 @@ FOLLOWED = 4  # of the long-lived ones
 # Lines of one burst of a printer; a short-lived one prints three bursts, so that a kill often falls into its life.
 BURST = 20
 
-# Prints numbered lines in bursts on both streams, at least `lines` and until the file `until` is there; then a last one.
+# Prints numbered lines in bursts on both streams, at least `lines` and until there is a file `until`; then a last one.
 PRINTER = f"""
 import os, sys, time
 until, code, lines = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -256,7 +256,6 @@ async def test_without_a_position_a_reader_gets_at_least_what_it_had_not_acknowl
             await follower.rest()
         received = len(follower.seen.stdout)
         assert received < size
-    async with asyncio.timeout(20):
         rest = await persist(lambda: first_after(own, follower.pid, size))
     assert rest.start <= received
     assert rest.data == b"".join(b"%015d\n" % (n + 1) for n in range(size // 16))[rest.start :]

@@ -221,7 +221,9 @@ class HangingDirectory:
             os.write(self._fd, struct.pack("<IiQ", 16 + len(reply), number, unique) + reply)
 
     def close(self) -> None:
-        """Take it away; whoever still waits gets an error."""
+        """Take it away; whoever still waits gets an error. May be called again."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         if self._thread is not None:
             self._thread.join(DEADLINE_S)
