@@ -34,6 +34,7 @@ class Output:
     def adopted(self) -> Output:
         """What a new server makes of it."""
         other = Output(Ledger.adopt(os.dup(self.ledger.fd)))
+        other.ledger.settle(list(self.ends))
         other.ends, other.pieces = list(self.ends), list(self.pieces)
         return other
 
