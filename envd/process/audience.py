@@ -81,14 +81,16 @@ class Audience:
     def _holders(self) -> list[Follower]:
         """Return the followers the program waits for.
 
-        One that has not read for the stall deadline is not waited for while another one does. If none of them reads,
-        all are: then nobody is held up but the program, as behind any pipe.
+        One that has not read for the stall deadline, while another one has been waiting for more that long, is given up
+        until it reads again. If nobody else is left it is waited for, as behind any pipe.
         """
-        if len(self._followers) < 2:
-            return list(self._followers)
-        late = time.monotonic() - self._stall_s
-        reading = [follower for follower in self._followers if follower.waiting or follower.progress_at > late]
-        return reading or list(self._followers)
+        kept_waiting = [follower.caught_up_at for follower in self._followers if follower.caught_up_at is not None]
+        if kept_waiting:
+            since, late = min(kept_waiting), time.monotonic() - self._stall_s
+            for follower in self._followers:
+                if follower.caught_up_at is None and max(follower.progress_at, since) <= late:
+                    follower.given_up = True
+        return [follower for follower in self._followers if not follower.given_up] or list(self._followers)
 
     def read_to(self, stream: int) -> int | None:
         """Return up to where everybody the program waits for has read a stream; None if it waits for nobody."""
@@ -109,7 +111,7 @@ class Audience:
 
     def has_stopped(self, follower: Follower) -> bool:
         """Tell whether a follower has not read for a moment."""
-        return not follower.waiting and time.monotonic() - follower.progress_at > _STOPPED_S
+        return follower.caught_up_at is None and time.monotonic() - follower.progress_at > _STOPPED_S
 
     def expect_return(self, follower: Follower) -> float:
         """Wait a moment for one that lost its connection, perhaps not its interest; return the seconds."""

@@ -23,7 +23,9 @@ class Follower:
 
     Attributes:
         offsets: bytes of each stream already handed out.
-        progress_at: when it last took something, or last had nothing to take (monotonic seconds).
+        progress_at: when it last took something, or got something to take (monotonic seconds).
+        caught_up_at: since when it has had nothing to take, None while it has.
+        given_up: True if others no longer wait for it; until it takes something.
         acknowledged: tells how far the peer surely has what was handed out: a Position, None for nowhere.
     """
 
@@ -41,11 +43,8 @@ class Follower:
         self.acknowledged = acknowledged
         self.offsets = list(position)
         self.progress_at = time.monotonic()
-
-    @property
-    def waiting(self) -> bool:
-        """True while it has taken everything there is."""
-        return self._waiter is not None and not self._waiter.done()
+        self.caught_up_at: float | None = None
+        self.given_up = False
 
     @property
     def position(self) -> Position:
@@ -73,12 +72,14 @@ class Follower:
         output = self._output
         piece = output.ledger.next_piece(self._segment, self.offsets, output.ends)
         if piece is None:
+            self.caught_up_at = self.caught_up_at or time.monotonic()
             return None
         self._segment, stream, end = piece
         offset = self.offsets[stream]
         data = output.streams[stream].journal.read(offset, min(end - offset, _RUN_BYTES))
         self.offsets[stream] = offset + len(data)
         self.progress_at = time.monotonic()
+        self.given_up = False
         output.resume()
         return Run(stream, offset, data, self.position)
 
@@ -115,7 +116,9 @@ class Follower:
             waiter.set_result(False)
 
     def wake(self) -> None:
-        """Look again."""
-        if self._waiter is not None and not self._waiter.done():
+        """Look again: there is something to take, or the end."""
+        if self.caught_up_at is not None:
+            self.caught_up_at = None
             self.progress_at = time.monotonic()
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(True)

@@ -7,6 +7,8 @@ lagging follower may hold back.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,8 +20,11 @@ from .ledger import Ledger
 from .pool import Pool
 from .stream import Stream
 
+log = logging.getLogger("envd.process")
+
 _FREE_ROOM_BYTES = 1024 * 1024
 _RESUME_BYTES = 64 * 1024
+_RETRY_S = 1.0
 
 
 class Finished(NamedTuple):
@@ -127,6 +132,12 @@ class Output:
         try:
             moved = stream.splice(room)
         except BlockingIOError:
+            return 0
+        except OSError as exc:
+            # No memory for the journal, say. The bytes stay in the pipe, and the program waits.
+            log.warning("cannot take output, trying again", extra={"error": os.strerror(exc.errno or 0)})
+            self._pause(stream)
+            self._resume_after(_RETRY_S)
             return 0
         if moved == 0:
             self._end_of_pipe(stream)

@@ -14,14 +14,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from envd.config import Config, Limits
-from envd_proto.process.process_pb2 import SIGNAL_SIGKILL, OutputPosition, StartResponse
+from envd_proto.process.process_pb2 import SIGNAL_SIGKILL, StartResponse
 from tests.support.connect import Client, Codec, frame
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.http1 import Connection, connection, exchange, request
@@ -33,7 +33,6 @@ from tests.support.readers import (
     Tap,
     at_rest,
     configured,
-    configured_daemon,
     descriptors,
     pattern,
     printing,
@@ -269,10 +268,8 @@ async def test_a_connection_that_ends_at_any_stage_leaves_no_descriptor(own_daem
                 sock.close()
         if way == "half close":  # the server closes although this side still could read
             for sock in socks:
-                try:
+                with suppress(ConnectionResetError):
                     await asyncio.to_thread(_answer, sock)
-                except ConnectionResetError:
-                    pass
     await _until_no_program(own_daemon)
     # A finished program keeps its ledger and what it printed; every call may have started one.
     programs = 10 * sent.count(b"process.Process/Start")

@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 
 from envd_proto.process.process_pb2 import (
-    SIGNAL_SIGTERM,
     PTY,
+    SIGNAL_SIGTERM,
     ConnectRequest,
     OutputPosition,
     ProcessInput,
@@ -120,9 +120,7 @@ async def _fail(processes: Processes, markers: Markers) -> None:
         with suppress(ConnectError):
             await processes.send_input(pid(program.pid), markers.new("stdin").encode())
         with suppress(ConnectError):
-            request = SendInputRequest(
-                process=pid(program.pid), input=ProcessInput(pty=markers.new("pty").encode())
-            )
+            request = SendInputRequest(process=pid(program.pid), input=ProcessInput(pty=markers.new("pty").encode()))
             await processes.client.unary_raw(SEND_INPUT, processes.client.codec.encode(request))
 
 

@@ -51,8 +51,11 @@ def descriptors(pid: int) -> int:
 
 
 def memory_kib(pid: int) -> int:
-    """Memory of a process, pages shared with others counted in part (PSS)."""
-    return _field(f"/proc/{pid}/smaps_rollup", "Pss:")
+    """Memory a process has for itself, pages shared with others counted in part (PSS).
+
+    Without what files are mapped to: that share grows when another interpreter on the machine ends.
+    """
+    return _field(f"/proc/{pid}/smaps_rollup", "Pss_Anon:")
 
 
 def _field(path: str, name: str) -> int:
@@ -122,9 +125,15 @@ class Reader:
     end: ProcessEvent.EndEvent | None = None
     connections: int = 0
     progress: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[ProcessEvent.EndEvent] | None = None
 
-    async def run(self) -> ProcessEvent.EndEvent:
-        """Follow to the end."""
+    def start(self) -> asyncio.Task[ProcessEvent.EndEvent]:
+        """Follow to the end, in a task whose result is the end."""
+        self.task = asyncio.create_task(self._run())
+        self.task.add_done_callback(lambda _: self.progress.set())
+        return self.task
+
+    async def _run(self) -> ProcessEvent.EndEvent:
         while self.end is None:
             with suppress(*CUT_OFF):
                 await self._follow()
@@ -155,11 +164,13 @@ class Reader:
             assert kind == "keepalive", f"{self.pid} lost output: {event}"
 
     async def more(self, count: int) -> None:
-        """Wait until that many more pieces were read."""
+        """Wait until that many more pieces were read; raises what its task has failed with."""
         for _ in range(count):
             self.progress.clear()
             async with asyncio.timeout(DEADLINE_S):
                 await self.progress.wait()
+            if self.task is not None and self.task.done():
+                self.task.result()
 
 
 # A directory that hangs.

@@ -169,7 +169,8 @@ class Tap:
 
     def _frame(self) -> Frame:
         while len(self._body) < 5 or len(self._body) < 5 + int.from_bytes(self._body[1:5], "big"):
-            assert not self._over, "the body ended without an end-stream frame"
+            if self._over:
+                raise EOFError("the body ended without an end-stream frame")
             self._chunk()
         flags, length = struct.unpack_from(">BI", self._body)
         payload = bytes(memoryview(self._body)[5 : 5 + length])
@@ -214,7 +215,7 @@ class Tap:
         return found
 
     def in_kernel(self) -> bytes:
-        """What the kernel has received but this reader has not read: with that, what the sender knows to be received."""
+        """What the kernel has received but this reader has not read; to the sender that is received."""
         self.socket.setblocking(False)
         try:
             return self.socket.recv(16 * MIB, socket.MSG_PEEK)
@@ -224,7 +225,7 @@ class Tap:
             self.socket.settimeout(DEADLINE_S)
 
     def received(self) -> list[ProcessEvent]:
-        """Every whole event the kernel has received, beyond those read so far; the tap can only be closed afterwards."""
+        """Every whole event received beyond those read so far. Afterwards the tap can only be closed."""
         self._raw += self.in_kernel()
         self._deaf = True
         found = []

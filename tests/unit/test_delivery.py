@@ -100,13 +100,6 @@ def test_the_count_stays_when_the_connection_is_reset(pair: Pair):
     assert delivery.acknowledged() == delivery.acknowledged()
 
 
-def test_a_closed_socket_that_was_not_asked_in_time_counts_nothing(pair: Pair):
-    delivery = Delivery(pair.sender)
-    pair.write(delivery, b"x" * 1000)
-    pair.sender.close()
-    assert delivery.acknowledged() == 0
-
-
 def test_unix_sockets_count_what_was_read():
     sender, receiver = socket.socketpair()
     with sender, receiver:
@@ -160,15 +153,15 @@ def test_many_marks_are_thinned_out_and_never_say_too_much(pair: Pair):
         marks.add(number)
     assert len(marks._marks) <= 1024
     assert marks.acknowledged() is None
-    sent = 0
     for _ in range(50):
-        sent += pair.sender.send(b"x" * 100)
-        # Only the kernel knows how much of what the transport holds is sent; so far the transport has not said.
+        assert pair.sender.send(b"x" * 100) == 100
+    # It is with the kernel, but so far the transport has not said so.
     assert marks.acknowledged() is None
     delivery.flushed()
-    assert sent == 5000
-    while pair.receiver.recv(1 << 16, socket.MSG_DONTWAIT) if not pair.has(delivery, 5000) else b"":
-        pass
+    read = 0
+    while read < 5000:
+        read += len(pair.receiver.recv(1 << 16))
+    assert pair.has(delivery, 5000)
     assert marks.acknowledged() == 5000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -27,10 +28,8 @@ def pipe() -> Iterator[tuple[int, int]]:
     open_ends = {ours, theirs}
     yield ours, theirs
     for fd in open_ends:
-        try:
+        with suppress(OSError):  # the test has closed it
             os.close(fd)
-        except OSError:
-            pass  # the test has closed it
 
 
 def held_bytes(journal: Journal) -> int:
