@@ -109,6 +109,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self.delivery.close()
+        self._parser.close()
         self._owner.lost(self)
         if self._task is not None:
             self._task.cancel()
@@ -176,16 +177,24 @@ class Connection(asyncio.Protocol):
     # Serving.
 
     async def _serve(self) -> None:
-        while True:
-            exchange = self._current = await self._next()
-            await self._answer(exchange)
-            if not await self._reusable(exchange):
-                return
+        try:
+            while await self._serve_next():
+                pass
+        finally:
             self._current = None
-            self._active_at = time.monotonic()
-            if self._refusal is not None and not self._queue:
-                self._refuse(*self._refusal)
-                return
+
+    async def _serve_next(self) -> bool:
+        """Answer one request; False if the connection takes no more."""
+        exchange = self._current = await self._next()
+        await self._answer(exchange)
+        if not await self._reusable(exchange):
+            return False
+        self._current = None
+        self._active_at = time.monotonic()
+        if self._refusal is None or self._queue:
+            return True
+        self._refuse(*self._refusal)
+        return False
 
     async def _next(self) -> Exchange:
         while not self._queue:

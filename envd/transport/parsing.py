@@ -51,6 +51,10 @@ class Parser:
         """Whether the client wants the connection kept; valid while `request` runs."""
         return bool(self._parser.should_keep_alive())
 
+    def close(self) -> None:
+        """Let go of the parser, which refers back to this object: nothing then waits for the garbage collector."""
+        del self._parser, self._request
+
     def feed(self, data: bytes) -> None:
         """Parse bytes.
 
