@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import json
 import os
+import platform
 import socket
+import stat
 import sys
 import time
-from pathlib import Path
 
 from envd import __version__
-from envd.config import Config
-from envd.logs import LEVELS
 
 DEFAULT_PORT = 49983
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # ioprio_set(2), which the C library does not wrap
+_IOPRIO_WHO_PROCESS = 1
+_IOPRIO_BEST_EFFORT_4 = (2 << 13) | 4
 _BACKLOG = 4096
 _BIND_ATTEMPTS = 40
+_LEVELS = ("debug", "info", "warning", "error")
 
 
 def main() -> None:
@@ -30,26 +35,37 @@ def main() -> None:
     except (OSError, ValueError) as exc:
         sys.exit(f"envd: cannot listen on {options.listen}: {exc}")
     os.set_inheritable(listener.fileno(), True)
-    config = Config(
-        listeners=(listener.detach(),),
-        log_level="debug" if options.verbose else options.log_level,
-        in_sandbox=not options.isnotfc,
-    )
-    _become_keeper(config)
+    level = "debug" if options.verbose else options.log_level
+    # What envd.config.Config reads; importing it here would cost as much as the rest of this file.
+    config = {"listeners": [listener.detach()], "log_level": level, "in_sandbox": not options.isnotfc}
+    _become_keeper(json.dumps(config), level)
 
 
-def _become_keeper(config: Config) -> None:
-    # The keeper must not import ctypes; the attribute survives exec. prctl(2), PR_SET_CHILD_SUBREAPER.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    boot = str(Path(__file__).parent / "keeper" / "boot.py")
+def _become_keeper(config: str, log_level: str) -> None:
+    """Exec the keeper, telling it how to start the server: with a configuration as JSON."""
+    _prepare_process()
+    package = os.path.dirname(os.path.abspath(__file__))
     # The server finds the package where this process did, installed or in a source tree; appended, so that nothing
-    # beside it shadows the standard library.
-    source = str(Path(__file__).parent.parent)
-    run = f"import sys; sys.path.append({source!r}); from envd.server import main; main()"
-    server = [sys.executable, "-I", "-c", run, config.to_json()]
-    os.environ["ENVD_LOG_LEVEL"] = config.log_level  # the keeper's own lines
+    # beside it shadows the standard library. Collecting garbage is for later; asyncio takes a third less time to import
+    # without ssl, which this daemon does not speak.
+    run = (
+        f"import gc, sys; gc.disable(); sys.modules['ssl'] = None; sys.path.append({os.path.dirname(package)!r}); "
+        "from envd.server import main; del sys.modules['ssl']; main()"
+    )
+    server = [sys.executable, "-I", "-c", run, config]
+    os.environ["ENVD_LOG_LEVEL"] = log_level  # the keeper's own lines
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-I", "-S", boot, *server])
+    os.execv(sys.executable, [sys.executable, "-I", "-S", os.path.join(package, "keeper", "boot.py"), *server])
+
+
+def _prepare_process() -> None:
+    """Do what the keeper must not import ctypes for; both attributes survive exec."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    number = _SYS_IOPRIO_SET.get(platform.machine())
+    if number is not None and os.geteuid() == 0:
+        # Programs inherit it: the ordinary class, whatever the operator gave the daemon.
+        libc.syscall(number, _IOPRIO_WHO_PROCESS, 0, _IOPRIO_BEST_EFFORT_4)
 
 
 def _keep_open(fd: int) -> None:
@@ -95,9 +111,10 @@ def _host_and_port(listen: str, port: int) -> tuple[str, int]:
 def _bind_unix(path: str) -> socket.socket:
     """Bind a unix socket, replacing one that nobody listens on any more."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    if Path(path).is_socket():
-        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with probe:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise OSError("it is there and no socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             if probe.connect_ex(path) == 0:
                 raise OSError("address already in use")
         os.unlink(path)
@@ -118,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "--port", "-port", type=_port, default=DEFAULT_PORT, help="TCP port; 0 takes a free one (%(default)s)"
     )
     parser.add_argument("--listen", "-listen", default="0.0.0.0", help="HOST, HOST:PORT or unix:PATH (%(default)s)")
-    parser.add_argument("--log-level", "-log-level", choices=LEVELS, default="info", help="(%(default)s)")
+    parser.add_argument("--log-level", "-log-level", choices=_LEVELS, default="info", help="(%(default)s)")
     reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
     reference.add_argument("--isnotfc", "-isnotfc", action="store_true", help="E2B_SANDBOX is false for programs")
     reference.add_argument("--verbose", "-verbose", action="store_true", help="as --log-level debug")

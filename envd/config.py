@@ -58,7 +58,9 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """Read back what to_json wrote."""
+        """Read what to_json wrote; what is not there has its default."""
         fields = json.loads(text)
-        fields["listeners"] = tuple(fields["listeners"])
-        return cls(**{**fields, "limits": Limits(**fields["limits"]), "output": Output(**fields["output"])})
+        fields["listeners"] = tuple(fields.get("listeners", ()))
+        fields["limits"] = Limits(**fields.get("limits", {}))
+        fields["output"] = Output(**fields.get("output", {}))
+        return cls(**fields)

@@ -11,8 +11,6 @@ import select
 import time
 from contextvars import ContextVar
 
-LEVELS = ("debug", "info", "warning", "error")
-
 request_context: ContextVar[dict[str, str] | None] = ContextVar("request_context", default=None)
 """Fields every line of one request carries; set by the transport."""
 
@@ -67,7 +65,7 @@ class _Stderr(logging.Handler):
 
 
 def configure(level: str) -> None:
-    """Send lines of `level` (one of LEVELS) and above to stderr."""
+    """Send lines of `level` (debug, info, warning or error) and above to stderr."""
     handler = _Stderr()
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

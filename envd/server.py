@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 
 from envd import __version__, logs, rpc, web
 from envd.config import Config
-from envd.host import priority, routes, tree
+from envd.host import routes, tree
 from envd.host.session import Session
 from envd.host.users import Users
 from envd.keeper.client import KeeperClient
@@ -59,7 +59,7 @@ async def _serve(config: Config) -> None:
         session = Session(Users(), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
         listener = _listener(config, session, table, jobs)
-        _prepare_machine()
+        _warn_without_root()
 
         began = time.monotonic()
         inherited = await keeper.adopt()
@@ -77,6 +77,7 @@ async def _serve(config: Config) -> None:
         log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
+        gc.enable()
         await stopping.wait()
         await _drain(config, listener, table)
         _remove_paths(addresses)
@@ -113,10 +114,8 @@ def _listener(config: Config, session: Session, table: Table, jobs: Supervisor) 
     return Listener(router.handle, patience, jobs.spawn, connections=connections)
 
 
-def _prepare_machine() -> None:
-    if os.geteuid() == 0:
-        priority.normalise_io(os.getppid())
-    else:
+def _warn_without_root() -> None:
+    if os.geteuid() != 0:
         log.warning("not root: programs run as the daemon's own user, other users are refused")
 
 

@@ -203,6 +203,8 @@ class Output:
 
     def trim(self, at_most: int | None = None) -> None:
         """Keep at most `at_most` bytes per stream (None: what is due), but all that a follower's peer lacks."""
+        if not self.kept:
+            return
         received = self.audience.received()
         for number, stream in self.streams.items():
             keep = self._keep(stream) if at_most is None else at_most

@@ -364,7 +364,8 @@ from envd import __main__ as command
 from envd.config import Config
 listener = command._bind("127.0.0.1", 0)
 os.set_inheritable(listener.fileno(), True)
-command._become_keeper(dataclasses.replace(Config.from_json(sys.argv[1]), listeners=(listener.detach(),)))
+config = dataclasses.replace(Config.from_json(sys.argv[1]), listeners=(listener.detach(),))
+command._become_keeper(config.to_json(), config.log_level)
 """
 
 

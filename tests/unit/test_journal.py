@@ -174,6 +174,11 @@ def test_closing_twice_is_no_error_and_leaves_no_descriptor():
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_hole_that_cannot_be_made_is_an_error(journal: Journal):
-    with pytest.raises(OSError, match="Invalid argument"):
-        punch(journal.fd, 0, 0)
+def test_a_hole_that_cannot_be_made_is_an_error():
+    reader, writer = os.pipe()
+    try:
+        with pytest.raises(OSError, match="No such device"):
+            punch(reader, 0, 4096)
+    finally:
+        os.close(reader)
+        os.close(writer)
