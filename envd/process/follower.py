@@ -5,17 +5,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from envd.errors import Code, EnvdError
 
 from .events import STREAMS, Gap, Position, Run
 
-if TYPE_CHECKING:
-    from .output import Output
-
 _RUN_BYTES = 256 * 1024
 _NAMES = ("stdout", "stderr", "pty")
+
+
+class Source(Protocol):
+    """What a follower reads from."""
+
+    @property
+    def ends(self) -> list[int]:
+        """Length of each stream so far."""
+
+    @property
+    def heads(self) -> list[int]:
+        """First byte kept of each stream."""
+
+    def next_piece(self, segment: int, offsets: list[int]) -> tuple[int, int, int] | None:
+        """Find what comes next for a reader at `offsets`; see Ledger.next_piece."""
+
+    def read(self, stream: int, offset: int, size: int) -> bytes:
+        """Return bytes of a stream, at most `size`."""
+
+    def resume(self) -> None:
+        """Go on if this reader was waited for."""
 
 
 class Follower:
@@ -29,13 +47,13 @@ class Follower:
         acknowledged: tells how far the peer surely has what was handed out: a Position, None for nowhere.
     """
 
-    def __init__(self, output: Output, position: Position, *, gaps: bool, acknowledged: Callable[[], object]) -> None:
-        for name, offset, end in zip(_NAMES, position, output.ends, strict=True):
+    def __init__(self, source: Source, position: Position, *, gaps: bool, acknowledged: Callable[[], object]) -> None:
+        for name, offset, end in zip(_NAMES, position, source.ends, strict=True):
             if offset > end:
                 raise EnvdError(
                     Code.OUT_OF_RANGE, f"cannot resume at byte {offset} of {name}: it has {end} bytes so far"
                 )
-        self._output = output
+        self._source = source
         self._gaps = gaps
         self._segment = 0
         self._waiter: asyncio.Future[bool] | None = None
@@ -58,7 +76,7 @@ class Follower:
 
     def skip_lost(self) -> None:
         """Move over what is no longer kept, without a word."""
-        self.offsets = [max(pair) for pair in zip(self.offsets, self._output.heads, strict=True)]
+        self.offsets = [max(pair) for pair in zip(self.offsets, self._source.heads, strict=True)]
 
     def take(self) -> Run | Gap | None:
         """Return what comes next, None if everything was taken.
@@ -69,22 +87,21 @@ class Follower:
         gap = self._gap()
         if gap is not None:
             return gap
-        output = self._output
-        piece = output.ledger.next_piece(self._segment, self.offsets, output.ends)
+        piece = self._source.next_piece(self._segment, self.offsets)
         if piece is None:
             self.caught_up_at = self.caught_up_at or time.monotonic()
             return None
         self._segment, stream, end = piece
         offset = self.offsets[stream]
-        data = output.streams[stream].journal.read(offset, min(end - offset, _RUN_BYTES))
+        data = self._source.read(stream, offset, min(end - offset, _RUN_BYTES))
         self.offsets[stream] = offset + len(data)
         self.progress_at = time.monotonic()
         self.given_up = False
-        output.resume()
+        self._source.resume()
         return Run(stream, offset, data, self.position)
 
     def _gap(self) -> Gap | None:
-        heads = self._output.heads
+        heads = self._source.heads
         for stream in range(STREAMS):
             begin, end = self.offsets[stream], heads[stream]
             if begin >= end:

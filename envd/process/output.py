@@ -94,6 +94,14 @@ class Output:
         """True while the program may be held up by a follower that does not read."""
         return any(stream.paused for stream in self.streams.values())
 
+    def next_piece(self, segment: int, offsets: list[int]) -> tuple[int, int, int] | None:
+        """Find what comes next for a reader at `offsets`; see Ledger.next_piece."""
+        return self.ledger.next_piece(segment, offsets, self.ends)
+
+    def read(self, stream: int, offset: int, size: int) -> bytes:
+        """Return bytes of a stream, at most `size`."""
+        return self.streams[stream].journal.read(offset, size)
+
     def pending(self) -> Position:
         """Return where each stream will be once what its pipe holds now has been read."""
         ends = self.ends

@@ -177,7 +177,7 @@ def test_closing_twice_is_no_error_and_leaves_no_descriptor():
 def test_a_hole_that_cannot_be_made_is_an_error():
     reader, writer = os.pipe()
     try:
-        with pytest.raises(OSError, match="No such device"):
+        with pytest.raises(OSError, match="Permission denied"):
             punch(reader, 0, 4096)
     finally:
         os.close(reader)
