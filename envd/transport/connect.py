@@ -134,8 +134,9 @@ class Connect:
         async with aclosing(method.function(request, call)) as replies:
             async for reply in replies:
                 payloads = codecs.encode_reply(terms.codec, reply)
-                exchange.write(frames(payloads, gzip=terms.response_gzip))
-                if not isinstance(reply, Message):
+                small = isinstance(reply, Message)
+                exchange.write(frames(payloads, gzip=terms.response_gzip), soon=small)
+                if not small:
                     marks.add(reply.position)
                 await exchange.drain()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from .body import Body
 from .cors import response_headers
 from .delivery import Delivery, Marks
 from .status import REASONS
+
+_HELD_BYTES = 16 * 1024
 
 Headers = Sequence[tuple[str, str]]
 
@@ -53,6 +56,8 @@ class Exchange:
         self._wire = wire
         self._chunked = False
         self._pending = b""
+        self._held = b""
+        self._flushing = False
 
     @property
     def awaits_body(self) -> bool:
@@ -80,9 +85,23 @@ class Exchange:
             self.keep_alive = False
         self._pending = self._head(status, headers)
 
-    def write(self, pieces: Sequence[bytes]) -> None:
-        """Send a part of a streamed response; follow it with `drain`."""
-        self._wire.write(self._chunk(pieces))
+    def write(self, pieces: Sequence[bytes], *, soon: bool = False) -> None:
+        """Send a part of a streamed response; follow it with `drain`.
+
+        With `soon` it may wait for the end of the loop's turn, so that small parts that come together travel together.
+        """
+        self._held += self._chunk(pieces)
+        if not soon or len(self._held) > _HELD_BYTES:
+            self._flush()
+        elif not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._held:
+            held, self._held = self._held, b""
+            self._wire.write(held)
 
     async def drain(self) -> None:
         """Wait until the kernel has taken all that was written."""
@@ -91,7 +110,8 @@ class Exchange:
     def finish(self, pieces: Sequence[bytes]) -> None:
         """Send the last part of a streamed response and end it."""
         self.finished = True
-        self._wire.write(self._chunk(pieces) + (b"0\r\n\r\n" if self._chunked else b""))
+        self._held += self._chunk(pieces) + (b"0\r\n\r\n" if self._chunked else b"")
+        self._flush()
 
     def marks(self) -> Marks:
         """Return a fresh record of which positions have been written and acknowledged."""
