@@ -137,12 +137,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", "-listen", default="0.0.0.0", help="HOST, HOST:PORT or unix:PATH (%(default)s)")
     parser.add_argument("--log-level", "-log-level", choices=_LEVELS, default="info", help="(%(default)s)")
     reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
-    reference.add_argument("--isnotfc", "-isnotfc", action="store_true", help="E2B_SANDBOX is false for programs")
-    reference.add_argument("--verbose", "-verbose", action="store_true", help="as --log-level debug")
-    reference.add_argument("--no-cgroups", "-no-cgroups", action="store_true", help="no effect: none are used yet")
+    for name, meaning in (
+        ("isnotfc", "E2B_SANDBOX is false for programs"),
+        ("verbose", "as --log-level debug"),
+        ("no-cgroups", "no effect: none are used yet"),
+        ("resume-handover", "no effect"),
+    ):
+        # As Go's flags: alone, or with =true or =false.
+        flags = (f"--{name}", f"-{name}")
+        reference.add_argument(*flags, help=meaning, nargs="?", const=True, default=False, type=_switch, metavar="BOOL")
     reference.add_argument("--cgroup-root", "-cgroup-root", metavar="PATH", help="no effect: none are used yet")
-    reference.add_argument("--resume-handover", "-resume-handover", action="store_true", help="no effect")
     return parser
+
+
+def _switch(text: str) -> bool:
+    known = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return known[text.lower()]
 
 
 def _port(text: str) -> int:
