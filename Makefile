@@ -33,7 +33,7 @@ check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
 gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/
 	@$(BIN)/python scripts/gen
 
-bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside the reference
+bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside recorded figures of the reference
 	@$(BIN)/python benchmarks/run.py
 
 conformance: $(VENV)/.ready-test ## the lines of docs/compatibility.md over every wire

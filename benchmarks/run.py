@@ -1,7 +1,7 @@
 """Measure the daemon on this machine: `make bench`.
 
-Prints each figure beside that of E2B's Go daemon 0.6.13 (medians taken on a quiet machine of the kind this project is
-developed on) and beside a floor measured in the same run, so that ratios hold although the machine is noisy.
+Prints each figure beside one recorded for E2B's Go daemon 0.6.13 (median of several runs, 2 cores of a shared x86-64
+machine, November 2026) and beside a floor measured in this run. Absolute figures drift; the ratio to the floor holds.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ class Limits:
 
     connections: int = 4096
     header_bytes: int = 64 * KIB
-    body_bytes: int = 64 * MIB
-    message_bytes: int = 64 * MIB
+    message_bytes: int = 4 * MIB
+    start_bytes: int = 32 * MIB
+    input_bytes: int = 64 * MIB
     idle_s: float = 640.0
     header_s: float = 30.0
     body_idle_s: float = 300.0

@@ -57,7 +57,7 @@ Reply = Message | Encoded
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC: where it is served, what it takes and gives, and the function that does it.
+    """One RPC: where it is served, what it takes (at most `message_bytes` each) and gives, and what does it.
 
     The function takes the request message, or an async iterator of them if `client_streaming`, and the Call. It
     returns an awaitable of the response message, or an async iterator of replies if `server_streaming`.
@@ -69,6 +69,7 @@ class Method:
     server_streaming: bool
     request: type[Message]
     response: type[Message]
+    message_bytes: int
 
 
 MethodTable = Mapping[str, Method]
@@ -79,17 +80,31 @@ ServerStream = Callable[[Any, Call], AsyncIterator[Reply]]
 ClientStream = Callable[[AsyncIterator[Any], Call], Awaitable[Message]]
 
 
-def bind(service: ServiceDescriptor, implementation: object) -> MethodTable:
+def bind(
+    service: ServiceDescriptor, implementation: object, *, message_bytes: int, larger: Mapping[str, int] | None = None
+) -> MethodTable:
     """Match an object's functions (snake_case) to the RPCs of a service.
+
+    Args:
+        service: from the contract.
+        implementation: has a function for each RPC.
+        message_bytes: the largest request message, also decompressed. Decoding holds the loop, so it is small ...
+        larger: ... but for RPCs, by name, that carry more.
 
     Raises:
         TypeError: the object lacks an RPC.
     """
-    methods = [_bind_method(service, method, implementation) for method in service.methods]
+    sizes = larger or {}
+    methods = [
+        _bind_method(service, method, implementation, sizes.get(method.name, message_bytes))
+        for method in service.methods
+    ]
     return {method.path: method for method in methods}
 
 
-def _bind_method(service: ServiceDescriptor, method: MethodDescriptor, implementation: object) -> Method:
+def _bind_method(
+    service: ServiceDescriptor, method: MethodDescriptor, implementation: object, message_bytes: int
+) -> Method:
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
     function = getattr(implementation, name, None)
     if function is None:
@@ -101,4 +116,5 @@ def _bind_method(service: ServiceDescriptor, method: MethodDescriptor, implement
         server_streaming=method.server_streaming,
         request=GetMessageClass(method.input_type),
         response=GetMessageClass(method.output_type),
+        message_bytes=message_bytes,
     )

@@ -100,12 +100,16 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
 
 def _listener(config: Config, session: Session, table: Table, jobs: Supervisor) -> Listener:
     limits = config.limits
-    methods = rpc.bind(process_pb2.DESCRIPTOR.services_by_name["Process"], ProcessService(table))
+    methods = rpc.bind(
+        process_pb2.DESCRIPTOR.services_by_name["Process"],
+        ProcessService(table),
+        message_bytes=limits.message_bytes,
+        larger={"Start": limits.start_bytes, "SendInput": limits.input_bytes, "StreamInput": limits.input_bytes},
+    )
     router = Router(
         methods,
         web.table(routes.routes()),
         session.check_user,
-        message_bytes=limits.message_bytes,
         unary_s=limits.unary_s,
     )
     patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)

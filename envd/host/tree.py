@@ -38,8 +38,6 @@ def _members(leader: int, mark: int) -> list[_Seen]:
     processes = {seen.pid: seen for seen in map(_read, _pids()) if seen is not None}
     tree = {pid for pid, seen in processes.items() if leader in (seen.session, pid)}
     if mark:
-        # A number reused since the leader ended does not carry the mark.
-        tree = {pid for pid in tree if _mark(pid) == mark}
         tree.update(pid for pid in processes if pid not in tree and _mark(pid) == mark)
     grown = True
     while grown:

@@ -15,6 +15,7 @@ from .recipe import ChildSetup, Recipe, fork, run_child
 SPAWN_DEADLINE_S = 30.0
 _ETIMEDOUT = 110
 _EMFILE = 24
+_EINVAL = 22
 
 # status as wait(2) gives it, user and system seconds, peak resident KiB, wall-clock time of the reaping.
 ExitRecord = tuple[int, float, float, int, float]
@@ -51,11 +52,16 @@ class Programs:
         self._starting: dict[int, float] = {}  # ident to deadline, oldest first
         self._watching_deadline = False
 
-    def start(self, ident: int, fields: dict[str, object], slots: list[int], fds: list[int]) -> None:
+    def start(self, ident: int, fields: dict[str, object] | None, slots: list[int], fds: list[int]) -> None:
         """Fork a child; the result is sent when it has become the program, or failed to."""
         self.last_ident = max(self.last_ident, ident)
-        if len(fds) != 3 + len(slots):
+        if fields is None or len(fds) != 3 + len(slots):
             self._refuse(ident, _EMFILE, fds)  # the kernel drops descriptors for which there is no number left
+            return
+        try:
+            recipe = Recipe(fields)  # before the fork: an exception in the child would make it a second keeper
+        except KeyError:
+            self._refuse(ident, _EINVAL, fds)
             return
         stdio, held = fds[:3], dict(zip(slots, fds[3:], strict=True))
         try:
@@ -69,7 +75,7 @@ class Programs:
             self._refuse(ident, exc.errno or _ETIMEDOUT, [*fds, report, theirs])
             return
         if pid == 0:
-            run_child(Recipe(fields), stdio, theirs, self._setup)
+            run_child(recipe, stdio, theirs, self._setup)
         for fd in (*stdio, theirs):
             os.close(fd)
         program = Program(ident, pid, report, held)

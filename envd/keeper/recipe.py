@@ -15,6 +15,7 @@ from _collections_abc import Callable
 
 # What CPython ignores at start and a program must not inherit ignored.
 _IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)
+_OOM_SCORE_ADJ = 100  # what every program gets unless it asks for another
 CAUGHT = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 _BEST_EFFORT = (errno.EACCES, errno.EPERM)
 
@@ -22,11 +23,12 @@ _BEST_EFFORT = (errno.EACCES, errno.EPERM)
 class Recipe:
     """How to run one program; built from the plain dict the server sends.
 
-    Keys: argv and env (bytes), cwd, credentials ((uid, gid, groups) or None), rlimits ((resource, soft, hard) triples),
-    nice, oom_score_adj, mark (what RLIMIT_LOCKS is set to, 0 for none).
+    Keys: argv and env (bytes); cwd; fallback_cwd, entered if cwd does not exist (empty for none); credentials ((uid,
+    gid, groups) or None); rlimits ((resource, soft, hard) triples); nice; oom_score_adj; mark (what RLIMIT_LOCKS is set
+    to, 0 for none).
     """
 
-    __slots__ = ("argv", "credentials", "cwd", "env", "mark", "nice", "oom_score_adj", "rlimits")
+    __slots__ = ("argv", "credentials", "cwd", "env", "fallback_cwd", "mark", "nice", "oom_score_adj", "rlimits")
 
     def __init__(self, fields: dict[str, object]) -> None:
         for name in self.__slots__:
@@ -35,6 +37,7 @@ class Recipe:
     argv: list[bytes]
     env: dict[bytes, bytes]
     cwd: bytes
+    fallback_cwd: bytes
     credentials: tuple[int, int, list[int]] | None
     rlimits: list[tuple[int, int, int]]
     nice: int
@@ -97,7 +100,7 @@ def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) 
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
         stage = "cwd"
-        os.chdir(recipe.cwd)
+        _enter(recipe.cwd, recipe.fallback_cwd)
         stage = "exec"
         _exec(recipe.argv, recipe.env)
     except OSError as exc:
@@ -106,6 +109,15 @@ def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) 
         os.write(report, b"%d %s" % (errno.EINVAL, stage.encode()))
     finally:
         os._exit(127)
+
+
+def _enter(cwd: bytes, fallback: bytes) -> None:
+    try:
+        os.chdir(cwd)
+    except FileNotFoundError:
+        if not fallback:
+            raise
+        os.chdir(fallback)
 
 
 def _take_descriptors(stdio: list[int], report: int) -> None:
@@ -124,10 +136,11 @@ def _set_limits(recipe: Recipe, setup: ChildSetup) -> None:
         _try_setrlimit(10, recipe.mark, resource.RLIM_INFINITY)
     for which, soft, hard in recipe.rlimits:
         resource.setrlimit(which, (soft, hard))
-    if not setup.privileged:
-        return
-    _best_effort(_write_oom_score_adj, recipe.oom_score_adj)
-    _best_effort(_set_nice, recipe.nice)
+    # Without root only what was asked for is tried: it may be more than the daemon has, never less.
+    if setup.privileged or recipe.oom_score_adj != _OOM_SCORE_ADJ:
+        _best_effort(_write_oom_score_adj, recipe.oom_score_adj)
+    if setup.privileged or recipe.nice:
+        _best_effort(_set_nice, recipe.nice)
 
 
 def _try_setrlimit(which: int, soft: int, hard: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # what `signal` wraps, without its import of enum
 import _socket
 import os
 import select
@@ -64,6 +65,9 @@ class ServerChild:
     def _become_server(self, theirs: int) -> None:
         try:
             default_signals(list(CAUGHT))
+            for number in CAUGHT[1:]:
+                # Sent to the whole process group, say by Ctrl-C, they are the keeper's to answer.
+                _signal.signal(number, _signal.SIG_IGN)
             os.set_inheritable(theirs, True)
             env = {**os.environ, "ENVD_KEEPER_FD": str(theirs), "ENVD_GENERATION": str(self.generation)}
             # Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).

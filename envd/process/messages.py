@@ -17,6 +17,7 @@ from .encoding import EncodedRun
 from .events import Ended, Event, Gap, KeepAlive, Position, Run, Started
 from .running import Running
 
+_STRINGS = 100_000  # more would hold the loop, and pass what the kernel allows a program anyway; execve(2)
 _KEEPALIVE_S = 90.0
 _KEEPALIVE_HEADER = "keepalive-ping-interval"
 _KEEPALIVE_DIGITS = 9
@@ -53,8 +54,14 @@ _SIGNAL_TEXTS: dict[int, str] = {
 
 
 def command_from(request: pb.StartRequest, timeout_s: float | None) -> Command:
-    """Return what a Start request wants run; the call's deadline becomes the program's."""
+    """Return what a Start request wants run; the call's deadline becomes the program's.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is too much.
+    """
     process, timeouts, limits = request.process, request.timeouts, request.limits
+    if len(process.args) + len(process.envs) > _STRINGS:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"a program can have at most {_STRINGS} arguments and variables")
     return Command(
         cmd=process.cmd,
         args=tuple(process.args),

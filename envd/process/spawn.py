@@ -124,6 +124,8 @@ class Spawner:
             "argv": [os.fsencode(text) for text in (command.cmd, *command.args)],
             "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
             "cwd": os.fsencode(cwd),
+            # As login(1): an account without its home starts in /.
+            "fallback_cwd": b"" if command.cwd or self.session.default_workdir else b"/",
             "credentials": (user.uid, user.gid, list(user.groups)) if os.geteuid() == 0 else None,
             "rlimits": command.rlimits(),
             "nice": command.nice,

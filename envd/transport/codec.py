@@ -12,6 +12,8 @@ from google.protobuf.message import DecodeError, Message
 from envd.errors import Code, EnvdError
 from envd.rpc import Encoded, Reply
 
+_ELEMENTS = 200_000
+
 
 class Codec(Protocol):
     """One encoding."""
@@ -61,6 +63,7 @@ class JsonCodec:
         message = kind()
         try:
             fields = _json_object(data)
+            _bound_elements(fields)
             if b"[]" in data:
                 _refuse_lists_for_messages(fields, kind.DESCRIPTOR)
             _json_format().ParseDict(fields, message, ignore_unknown_fields=True)
@@ -85,6 +88,19 @@ def _json_object(data: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the caller's one word for malformed
     return fields
+
+
+def _bound_elements(fields: dict[str, Any]) -> None:
+    """Refuse what would take seconds to convert: decoding holds the loop, and an element costs more than its bytes."""
+    nodes: list[Any] = [fields]
+    room = _ELEMENTS
+    while nodes:
+        node = nodes.pop()
+        values = node.values() if isinstance(node, dict) else node
+        room -= len(values)
+        if room < 0:
+            raise ValueError(f"more than {_ELEMENTS} elements")
+        nodes.extend(value for value in values if isinstance(value, dict | list))
 
 
 def _refuse_lists_for_messages(fields: dict[str, Any], kind: Any) -> None:

@@ -53,12 +53,10 @@ class Connect:
     """Serves RPCs to Connect clients.
 
     Args:
-        message_bytes: the largest message, also decompressed.
         unary_s: how long a unary call may take where the client sets no deadline.
     """
 
-    def __init__(self, *, message_bytes: int, unary_s: float) -> None:
-        self._message_bytes = message_bytes
+    def __init__(self, *, unary_s: float) -> None:
         self._unary_s = unary_s
 
     async def serve(self, exchange: Exchange, method: Method) -> None:
@@ -97,9 +95,10 @@ class Connect:
         _check_version(exchange)
         timeout_s = timeout_from_headers(headers)
         gzip = is_gzip(headers.get("content-encoding"))
-        _check_length(exchange, self._message_bytes)
-        data = await exchange.body.read_all(self._message_bytes)
-        request = codec.decode(inflate(data, self._message_bytes) if gzip else data, method.request)
+        limit = method.message_bytes
+        _check_length(exchange, limit)
+        data = await exchange.body.read_all(limit)
+        request = codec.decode(inflate(data, limit) if gzip else data, method.request)
         call = Call(exchange.username, headers, timeout_s)
         response = await _within(timeout_s or self._unary_s, method.function(request, call))
         return codec.encode(response)
@@ -158,7 +157,7 @@ class Connect:
         self, exchange: Exchange, method: Method, terms: _Terms, *, at_most: int | None = None
     ) -> AsyncGenerator[Any, None]:
         count = 0
-        payloads = read_payloads(exchange.body, self._message_bytes, gzip=terms.request_gzip)
+        payloads = read_payloads(exchange.body, method.message_bytes, gzip=terms.request_gzip)
         async with aclosing(payloads):
             async for payload in payloads:
                 count += 1

@@ -73,6 +73,8 @@ class Exchange:
         """Send a whole response."""
         self.started = self.finished = True
         length = () if status == 204 else (("Content-Length", str(len(body))),)
+        if self.head.method == "HEAD":
+            body = b""  # its length is told all the same
         self._wire.write(self._head(status, (*headers, *length)) + body)
 
     def begin(self, status: int, headers: Headers) -> None:
@@ -132,6 +134,8 @@ class Exchange:
         lines.append(f"Date: {_http_date(int(time.time()))}")
         if not self.keep_alive:
             lines.append("Connection: close")
+        elif not self.head.http11:
+            lines.append("Connection: keep-alive")  # a 1.0 client would wait for the close; RFC 9112, appendix C.2.2
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 

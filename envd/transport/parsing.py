@@ -40,6 +40,7 @@ class Parser:
     def _clear(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
+        self._head_bytes = 0
 
     @property
     def in_body(self) -> bool:
@@ -62,18 +63,25 @@ class Parser:
             BadRequestError: they are not HTTP/1, or a bound is passed.
         """
         self._fruitless += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as exc:
-            self._continue_without_upgrade(data[exc.args[0] :])
-        except httptools.HttpParserError as exc:
-            cause = exc.__context__ if isinstance(exc.__context__, BadRequestError) else None
-            raise cause or BadRequestError(400, f"bad request: {exc}") from exc
+        while data:
+            data = self._feed_until_upgrade(data)
         if self._fruitless > self._header_bytes:
             raise BadRequestError(431, f"request header is larger than {self._header_bytes} bytes")
 
-    def _continue_without_upgrade(self, rest: bytes) -> None:
-        """Parse on after an Upgrade that is ignored, as RFC 9110 section 7.8 allows; httptools would drop the body.
+    def _feed_until_upgrade(self, data: bytes) -> bytes:
+        """Parse bytes; return what is left behind a request that asked for another protocol."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._ignore_upgrade()
+            return data[exc.args[0] :]
+        except httptools.HttpParserError as exc:
+            cause = exc.__context__ if isinstance(exc.__context__, BadRequestError) else None
+            raise cause or BadRequestError(400, f"bad request: {exc}") from exc
+        return b""
+
+    def _ignore_upgrade(self) -> None:
+        """Go on in HTTP/1.1, as RFC 9110 section 7.8 allows; httptools would drop the body.
 
         A fresh parser is told what the head said about the body, and nothing else.
         """
@@ -87,8 +95,6 @@ class Parser:
         self._replaying = True
         self._parser.feed_data(f"POST / HTTP/1.1\r\n{''.join(framing)}\r\n".encode("latin-1"))
         self._fruitless = 0
-        if rest:
-            self.feed(rest)
 
     # httptools calls these.
 
@@ -104,6 +110,9 @@ class Parser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._replaying or self._body is not None:
             return  # the second time, or a trailer
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self._header_bytes:
+            raise BadRequestError(431, f"request header is larger than {self._header_bytes} bytes")
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
@@ -116,6 +125,8 @@ class Parser:
             raise BadRequestError(405, "method CONNECT is not supported")
         if self._parser.get_http_version() not in ("1.0", "1.1"):
             raise BadRequestError(505, "HTTP version not supported: use HTTP/1.1")
+        if self._headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+            raise BadRequestError(501, "only the transfer coding chunked is supported")  # RFC 9112, section 6.1
         self._upgrade = bool(self._parser.should_upgrade())
         self._body = self._request(self)
 
@@ -136,7 +147,10 @@ class Parser:
         """Return the head just parsed."""
         target = self._url.decode("latin-1")
         if not target.startswith(("/", "*")):
-            parts = urlsplit(target)
+            try:
+                parts = urlsplit(target)
+            except ValueError as exc:
+                raise BadRequestError(400, "bad request: the target is neither a path nor a URL") from exc
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         path, _, query = target.partition("?")
         if "%" in path:

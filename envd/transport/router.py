@@ -23,7 +23,6 @@ class Router:
         methods: the RPCs.
         routes: the REST routes.
         check_user: raises EnvdError if a user name the client gave is unknown.
-        message_bytes: the largest message, also decompressed.
         unary_s: how long a unary call may take where the client sets no deadline.
     """
 
@@ -33,13 +32,12 @@ class Router:
         routes: RouteTable,
         check_user: Callable[[str], None],
         *,
-        message_bytes: int,
         unary_s: float,
     ) -> None:
         self._methods = methods
         self._routes = routes
         self._check_user = check_user
-        self._connect = connect.Connect(message_bytes=message_bytes, unary_s=unary_s)
+        self._connect = connect.Connect(unary_s=unary_s)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
