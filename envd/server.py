@@ -134,7 +134,8 @@ def _stop_signal(keeper: KeeperClient) -> asyncio.Event:
 def _announce(addresses: list[str], *, first: bool) -> None:
     if not first:
         return
-    sys.stdout.write(json.dumps({"version": __version__, "addresses": addresses, "pid": os.getppid()}) + "\n")
+    ready = {"version": __version__, "addresses": addresses, "pid": os.getppid()}
+    sys.stdout.write(json.dumps(ready, separators=(",", ":")) + "\n")
     sys.stdout.flush()
     if not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
         log.warning("no access token and not only on loopback: whoever reaches this port controls the sandbox")

@@ -8,6 +8,7 @@ import os
 import resource
 import select
 import time
+from _collections_abc import Callable
 
 from . import wire
 from .loop import Loop
@@ -48,9 +49,11 @@ class Keeper:
         return self.exit_status or 0
 
     def _adoption(self) -> list[Packet]:
-        describe = self.programs.describe
-        sends = [lambda ident=ident: describe(ident) for ident in self.programs.by_ident]
-        return [*sends, lambda: ((wire.ADOPTED, self.programs.last_ident), [])]
+        sends: list[Packet] = [_later(self.programs.describe, ident) for ident in self.programs.by_ident]
+        sends.append(lambda: ((wire.ADOPTED, self.programs.last_ident), []))
+        if self._stopping:
+            sends.append(lambda: ((wire.DRAIN,), []))
+        return sends
 
     def _received(self, message: wire.Message, fds: list[int]) -> None:
         kind, *rest = message
@@ -91,8 +94,8 @@ class Keeper:
     def _server_ended(self, status: int) -> None:
         self.server.reaped()
         code = os.waitstatus_to_exitcode(status)
-        if self._stopping:
-            self.exit_status = max(code, 0)
+        if self._stopping and code >= 0:
+            self.exit_status = code
         elif code == os.EX_CONFIG:
             self.exit_status = code  # it cannot start, and said why
         else:
@@ -101,8 +104,8 @@ class Keeper:
 
     def _stop(self) -> None:
         self._stopping += 1
-        if self._stopping == 1 and self.server.pid:
-            self.server.send(wire.DRAIN)
+        if self._stopping == 1:
+            self.server.send(wire.DRAIN)  # without a server now, the next one is told
             self.loop.at(time.monotonic() + DRAIN_DEADLINE_S, self._force)
         else:
             self._force()
@@ -110,6 +113,10 @@ class Keeper:
     def _force(self) -> None:
         self.server.kill(9)
         self.exit_status = 1 if self.exit_status is None else self.exit_status
+
+
+def _later(describe: Callable[[int], tuple[wire.Message, list[int]]], ident: int) -> Packet:
+    return lambda: describe(ident)
 
 
 def _raise_descriptor_limit() -> tuple[int, int]:
@@ -123,7 +130,9 @@ def _catch_signals() -> int:
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in CAUGHT:
-        _signal.signal(number, _nothing)
+        # Under nohup, or in the background of a script, some are ignored: they stay so.
+        if number == _signal.SIGCHLD or _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _nothing)
     return reader
 
 

@@ -17,7 +17,7 @@ from _collections_abc import Callable
 _IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)
 _OOM_SCORE_ADJ = 100  # what every program gets unless it asks for another
 CAUGHT = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
-_BEST_EFFORT = (errno.EACCES, errno.EPERM)
+_BEST_EFFORT = (errno.EACCES, errno.EPERM, errno.ENOENT)  # the last without /proc
 
 
 class Recipe:

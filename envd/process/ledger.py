@@ -3,8 +3,9 @@
 It holds the command, how far some reader has taken the output, and in which order pieces of the streams arrived.
 
 Layout, little-endian: magic and version (8 bytes), taken offsets (3 x u64), length of the metadata (u64), index of the
-first order record (u64), whether somebody follows (u64); at 64 the metadata; from the next page on order records of 8
-bytes, the stream in the two top bits and the offset at which the piece ends in the others.
+first order record (u64), whether somebody follows (u64); at 64 the metadata; from the next page on one page with what
+is known of the program's end (length as u64, then bytes); from the page after that order records of 8 bytes, the stream
+in the two top bits and the offset at which the piece ends in the others.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Ledger:
         self.metadata = metadata
         self.taken: Position = BEGINNING
         self.followed = False
-        self._records_at = -(-(_METADATA_AT + len(metadata)) // _PAGE) * _PAGE
+        self._end_at = -(-(_METADATA_AT + len(metadata)) // _PAGE) * _PAGE
+        self._records_at = self._end_at + _PAGE
         self._segments: deque[tuple[int, int]] = deque()
         self._first = 0
         self._freed = 0
@@ -75,6 +77,19 @@ class Ledger:
         data = os.pread(self.fd, max(os.fstat(self.fd).st_size - at, 0), at)
         for (value,) in _RECORD.iter_unpack(data[: len(data) // _RECORD.size * _RECORD.size]):
             self._segments.append((value >> _OFFSET_BITS, value & ((1 << _OFFSET_BITS) - 1)))
+
+    def write_end(self, known: bytes) -> None:
+        """Keep what is known of the program's end, at most a page less 8 bytes; replaces what was kept."""
+        if self.fd >= 0:
+            os.pwrite(self.fd, _RECORD.pack(len(known)) + known, self._end_at)
+
+    def read_end(self) -> bytes:
+        """Return what write_end kept last, empty for nothing."""
+        data = os.pread(self.fd, _PAGE, self._end_at)
+        if len(data) < _RECORD.size:
+            return b""
+        (size,) = _RECORD.unpack_from(data)
+        return data[_RECORD.size : _RECORD.size + size]
 
     def take(self, position: Position) -> None:
         """Note that a reader surely has everything before `position`."""

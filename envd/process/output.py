@@ -59,7 +59,9 @@ class Output:
         self._closed = closed
         self._recheck: asyncio.TimerHandle | None = None
         self._finished: Finished | None = None
-        pool.count(self.kept)
+        # A program's command is kept as long: in the ledger, as text, and as what was parsed from it.
+        self._weight = 3 * len(ledger.metadata)
+        pool.count(self.kept + self._weight)
 
     # What there is.
 
@@ -281,3 +283,4 @@ class Output:
             stream.journal.close()
             stream.journal.head = stream.journal.end
         self.ledger.close()
+        self._pool.count(-self._weight)

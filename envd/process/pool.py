@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Pool:
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
         self.kept = 0
+        self._not_before = 0.0
         self.reclaim: Callable[[int], None] = _nothing_to_reclaim
 
     @property
@@ -36,8 +40,12 @@ class Pool:
     def count(self, change: int) -> None:
         """Note that journals keep more (or, negative, fewer) bytes."""
         self.kept += change
-        if change > 0 and self.kept > self.sizes.total:
+        if change > 0 and self.kept > self.sizes.total and time.monotonic() >= self._not_before:
+            before = self.kept
             self.reclaim(self.kept - self.sizes.total * 7 // 8)
+            if self.kept == before:
+                # All of it is held for readers. Asking at every byte would cost more than it could give.
+                self._not_before = time.monotonic() + _PAUSE_S
 
 
 def _nothing_to_reclaim(_: int) -> None:

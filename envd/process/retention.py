@@ -38,7 +38,7 @@ class Archive:
 
     def add(self, running: Running) -> None:
         """Take a program that has just finished."""
-        self._finished[running.identity.ident] = (time.monotonic(), running)
+        self._finished[running.identity.ident] = (running.finished_clock or time.monotonic(), running)
 
     def forget_late(self) -> None:
         """Forget what is over its time, and the oldest of what is too much."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -61,6 +62,7 @@ class Running:
         finished: called once, when the end is known.
         gone: set when the program itself has ended.
         cause: why the daemon ends it, None while it does not.
+        finished_clock: when its end was announced (monotonic seconds), None before.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class Running:
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False
         self._requested: set[int] = set()
+        self._held_by: tuple[int, ...] = ()
+        self.finished_clock: float | None = None
 
     @property
     def pid(self) -> int:
@@ -111,10 +115,12 @@ class Running:
         """Note why the daemon ends it; the first reason counts."""
         if self.cause is None:
             self.cause = cause
+            self._remember()
 
     def signalled(self, number: int) -> None:
         """Note that a client asked for a signal; if it ends by that one, the client did it."""
         self._requested.add(number)
+        self._remember()
 
     # Its end.
 
@@ -164,19 +170,47 @@ class Running:
     def end(self, held_by: tuple[int, ...] = ()) -> None:
         """Announce the end."""
         assert self.exit_record is not None
-        self.ended = ended_from(
-            self.exit_record,
-            cause=self.cause or self._cause_of(self.exit_record),
-            exec_failure=self.exec_failure,
-            held_by=held_by,
-            output=self.output.position,
-            started_at=self.identity.started_at,
-        )
+        self._held_by, self.finished_clock = held_by, time.monotonic()
+        self.ended = self._end_from(self.exit_record)
         if self._timer is not None:
             self._timer.cancel()
+        self._remember()
         self._release()
         self.finished(self)
         self.output.audience.wake()
+
+    def _end_from(self, record: ExitRecord) -> Ended:
+        return ended_from(
+            record,
+            cause=self.cause or self._cause_of(record),
+            exec_failure=self.exec_failure,
+            held_by=self._held_by,
+            output=self.output.position,
+            started_at=self.identity.started_at,
+        )
+
+    def _remember(self) -> None:
+        """Keep in the ledger what only this server knows of the end."""
+        known = (self.cause, sorted(self._requested), self._held_by, self.finished_clock)
+        self.output.ledger.write_end(json.dumps(known).encode())
+
+    def recall(self) -> bool:
+        """Take over what an earlier server knew of the end; True if it had announced it."""
+        known = self.output.ledger.read_end()
+        if known:
+            cause, requested, held_by, self.finished_clock = json.loads(known)
+            self.cause = None if cause is None else Cause(cause)
+            self._requested, self._held_by = set(requested), tuple(held_by)
+        return self.finished_clock is not None
+
+    def end_again(self, record: ExitRecord) -> None:
+        """Be what it was for the server that announced the end: finished."""
+        self.exit_record = record
+        self._asked = True
+        self.gone.set()
+        self.input.close()
+        self.ended = self._end_from(record)
+        self._release()
 
     def _cause_of(self, record: ExitRecord) -> Cause:
         signalled = os.WIFSIGNALED(record.status) and os.WTERMSIG(record.status) in self._requested

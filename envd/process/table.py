@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
-from envd.errors import Code, EnvdError
+from envd.errors import Code, EnvdError, from_os_error
 from envd.host import tree
 from envd.host.users import User
 from envd.keeper.client import ExitRecord, Inherited, KeeperClient, Spawned
@@ -186,10 +186,14 @@ class Table:
             self._break_promise(self._spawner.key_of(one))
             return
         running.output.expect_followers()
+        announced = running.recall()
         self._register(running)
         if running.command.key is not None:
             self._promise(running.command.key).set_result(running)
-        if one.exited is not None:
+        if one.exited is not None and announced:
+            running.end_again(one.exited)
+            self._keep_finished(running)
+        elif one.exited is not None:
             running.exited(one.exited)
 
     def _promise(self, key: str | None) -> asyncio.Future[Running]:
@@ -219,12 +223,15 @@ class Table:
     async def _name_holders(self, running: Running) -> None:
         inodes = running.output.pipe_inodes()
         identity = running.identity
-        held_by = await asyncio.to_thread(tree.holders, identity.pid, identity.mark, inodes, _HOLDERS_NAMED)
+        held_by: list[int] = []
+        try:
+            held_by = await asyncio.to_thread(tree.holders, identity.pid, identity.mark, inodes, _HOLDERS_NAMED)
+        except OSError as exc:
+            log.warning("cannot tell who holds a program's output", extra={"pid": running.pid, "error": str(exc)})
         running.end(tuple(held_by))
 
     def _finish(self, running: Running) -> None:
-        self._archive.add(running)
-        running.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
+        self._keep_finished(running)
         ended = running.ended
         if ended is not None:
             extra = {
@@ -235,12 +242,19 @@ class Table:
             }
             log.info("process ended", extra=extra)
 
+    def _keep_finished(self, running: Running) -> None:
+        self._archive.add(running)
+        running.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
+
     async def signal_tree(self, running: Running, number: int) -> int:
         """Send a signal to a program and everything it started; return how many got it."""
         identity = running.identity
         if running.alive:
             self._keeper.kill(identity.ident, number, group=True)
-        return await asyncio.to_thread(tree.signal_tree, identity.pid, identity.mark, number)
+        try:
+            return await asyncio.to_thread(tree.signal_tree, identity.pid, identity.mark, number)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"signal everything that process {running.pid} started") from exc
 
     def signal(self, running: Running, number: int, *, group: bool) -> None:
         """Send a signal to a program itself or its process group."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable
+
+from envd.errors import EnvdError
 
 from .events import Cause
 from .running import Running
@@ -13,6 +16,7 @@ from .running import Running
 SignalTree = Callable[[Running, int], Awaitable[object]]
 
 _LONGEST_SLEEP_S = 3600.0
+_RETRY_S = 0.5
 
 
 async def enforce(running: Running, signal_tree: SignalTree) -> None:
@@ -57,10 +61,17 @@ async def end_tree(running: Running, cause: Cause, grace_s: float, signal_tree: 
     """End a program and everything it started: SIGTERM, `grace_s` seconds, SIGKILL. Without grace SIGKILL at once."""
     running.blame(cause)
     if grace_s > 0:
-        await signal_tree(running, signal.SIGTERM)
+        with contextlib.suppress(EnvdError):  # those it could not reach get SIGKILL
+            await signal_tree(running, signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_s):
                 await running.gone.wait()
         except TimeoutError:
             pass
-    await signal_tree(running, signal.SIGKILL)
+    while True:
+        try:
+            await signal_tree(running, signal.SIGKILL)
+        except EnvdError:
+            await asyncio.sleep(_RETRY_S)  # short of descriptors, say: a limit holds all the same
+        else:
+            return

@@ -56,6 +56,10 @@ class Body:
         self._broken = error
         self._wake()
 
+    def abandon(self) -> None:
+        """Free what has arrived: nobody will read it."""
+        self._buffer.clear()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -110,6 +110,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self.delivery.close()
         self._parser.close()
+        self._unparsed = b""
+        for exchange in (*self._queue, *([self._current] if self._current else [])):
+            exchange.body.abandon()
+        self._queue.clear()
         self._owner.lost(self)
         if self._task is not None:
             self._task.cancel()

@@ -475,3 +475,15 @@ async def test_a_server_killed_while_it_takes_over_is_replaced_again(
         outcome = await persist(lambda program=program: own.replay(pid(program), resume=OutputPosition()))
         assert_whole(outcome.stdout, outcome.stderr)
         assert outcome.end.exit_code == number
+
+
+async def test_an_announced_end_stays_what_it_was_over_a_kill() -> None:
+    async with running_daemon() as daemon:
+        processes = Processes.on(daemon.port, Codec.PROTO)
+        async with processes.start(start_request("sleep", "60")) as program:
+            await processes.signal(pid(program.pid), number=9)
+            before = (await program.rest()).end
+        await kill_server(daemon)
+        after = (await processes.replay(pid(program.pid))).end
+    assert before.cause == ProcessEvent.CAUSE_SIGNAL_REQUEST
+    assert after == before
