@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import json
 import logging
@@ -35,6 +36,8 @@ from envd_proto.process import process_pb2
 
 log = logging.getLogger("envd.server")
 
+_DESCRIPTOR_TABLE = 16384
+
 
 def main() -> None:
     """Run the server; started by the keeper, which hands it its socket and the listening ones."""
@@ -45,8 +48,15 @@ def main() -> None:
 
 
 def _raise_descriptor_limit() -> None:
+    """Use all descriptors there are, and have the kernel make room for them now.
+
+    It doubles the table when it is full, and once there are threads each doubling waits for an RCU grace period: calls
+    that opened descriptor 64, 128, 256 ... took 10 to 30 ms.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(OSError):  # only slower without
+        os.close(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, min(hard, _DESCRIPTOR_TABLE) - 1))
 
 
 async def _serve(config: Config) -> None:
