@@ -7,7 +7,7 @@ start-up; every transport serves the resulting table and knows no service by nam
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -74,10 +74,6 @@ class Method:
 
 MethodTable = Mapping[str, Method]
 """Methods by their path, "/package.Service/Method"."""
-
-Unary = Callable[[Any, Call], Awaitable[Message]]
-ServerStream = Callable[[Any, Call], AsyncIterator[Reply]]
-ClientStream = Callable[[AsyncIterator[Any], Call], Awaitable[Message]]
 
 
 def bind(

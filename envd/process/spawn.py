@@ -19,7 +19,7 @@ from envd.keeper.client import Inherited, KeeperClient, Spawned
 
 from .command import Command
 from .ending import is_missing
-from .events import STDERR, STDOUT, STREAMS
+from .events import STDERR, STDOUT
 from .input import Input
 from .journal import Journal
 from .ledger import Ledger
@@ -102,12 +102,11 @@ class Spawner:
             return None
         ident, held = inherited.ident, inherited.descriptors
         ledger = Ledger.adopt(held[SLOT_LEDGER])
-        ledger.settle(
-            [Journal(held[SLOT_JOURNAL[n]]).end if SLOT_JOURNAL.get(n) in held else 0 for n in range(STREAMS)]
-        )
         facts_json, _, command_json = ledger.metadata.partition(b"\n")
         identity = Identity(ident, spawned.pid, self._mark(ident), *_Facts.from_json(facts_json))
-        return self._running(identity, Command.from_json(command_json), ledger, held, spawned)
+        running = self._running(identity, Command.from_json(command_json), ledger, held, spawned)
+        ledger.settle(running.output.ends)
+        return running
 
     @staticmethod
     def key_of(inherited: Inherited) -> str | None:

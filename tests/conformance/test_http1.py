@@ -287,3 +287,42 @@ async def test_a_client_past_the_limit_is_told_so_and_those_within_it_are_served
                     pass
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_the_answer_to_head_has_a_length_but_no_body(client: Client):
+    async with connection(client.port) as conn:
+        await conn.send(request("HEAD", "/nope") + HEALTH)
+        refused = await conn.read_response(method="HEAD")
+        # A body here would be taken for the beginning of this one.
+        healthy = await conn.read_response()
+    assert (refused.status, refused.headers["content-length"], healthy.status) == (404, "19", 204)
+
+
+async def test_a_transfer_coding_other_than_chunked_is_refused(client: Client):
+    async with connection(client.port) as conn:
+        await conn.send(b"POST /process.Process/List HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
+        assert (await ends(conn)).startswith(b"HTTP/1.1 501 ")
+
+
+async def test_http_1_0_is_told_that_its_connection_is_kept(client: Client):
+    async with connection(client.port) as conn:
+        for _ in range(2):
+            await conn.send(b"GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert (await conn.read_response()).headers["connection"] == "keep-alive"
+
+
+async def test_a_target_that_is_no_url_is_refused_in_words(client: Client):
+    async with connection(client.port) as conn:
+        await conn.send(b"GET http://[::1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await ends(conn)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"the target is neither a path nor a URL" in answer
+
+
+async def test_four_thousand_ignored_upgrades_in_one_write_are_all_answered(client: Client):
+    upgrade = b"GET /health HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n"
+    async with connection(client.port) as conn:
+        sending = asyncio.create_task(conn.send(upgrade * 4000))
+        for _ in range(4000):
+            assert (await conn.read_response()).status == 204
+        await sending

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -369,3 +370,27 @@ async def test_a_killed_server_is_replaced_on_the_same_address() -> None:
         assert is_running(program)
         await processes.close_stdin(pid(program))
         assert (await processes.replay(pid(program))).end.exit_code == 9
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_to_the_whole_group_drains_as_one_to_the_daemon(number: int) -> None:
+    async with shell_daemon('exec "$@"', start_new_session=True, stderr=subprocess.PIPE) as process:
+        processes = Processes(Client(await port_of(process), Codec.PROTO))
+        async with processes.start(start_request("sleep", "60")) as program:
+            os.killpg(process.pid, number)
+            end = (await program.rest()).end
+        assert await asyncio.to_thread(process.wait, 20) == 0
+        assert end.cause == ProcessEvent.CAUSE_SHUTDOWN
+        assert process.stderr is not None
+        with process.stderr as log:
+            assert b"Traceback" not in log.read()
+
+
+async def test_a_hangup_ignored_from_the_start_stays_ignored() -> None:
+    async with shell_daemon("trap '' HUP; exec \"$@\"") as process:
+        processes = Processes(Client(await port_of(process), Codec.PROTO))
+        async with processes.start(start_request("sleep", "60")) as program:
+            process.send_signal(signal.SIGHUP)
+            await processes.signal(pid(program.pid), number=9)
+            assert (await program.rest()).end.cause == ProcessEvent.CAUSE_SIGNAL_REQUEST
+        assert process.poll() is None

@@ -16,7 +16,7 @@ import pytest
 from envd.config import Config
 from envd_proto.process.process_pb2 import Limits, ProcessConfig, StartRequest
 from tests.support.connect import Client, Codec, ConnectError, basic
-from tests.support.daemon import Daemon, running_daemon
+from tests.support.daemon import Daemon
 from tests.support.faults import (
     descriptors,
     hanging_directory,
@@ -39,18 +39,6 @@ AT_ONCE = 48
 KEPT_EACH = 2
 # Connections of this test that the server has not seen close yet, and its threads' wake-ups.
 SLACK = 8
-
-
-@pytest.fixture
-async def own_daemon() -> AsyncIterator[Daemon]:
-    """A daemon of this test alone."""
-    async with running_daemon() as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def own(own_daemon: Daemon) -> Processes:
-    return Processes(Client(own_daemon.port, Codec.PROTO))
 
 
 @pytest.fixture
@@ -561,3 +549,15 @@ async def test_a_server_without_descriptors_refuses_a_start_and_nothing_else(
         assert (await own.run(shell("exit 3"))).end.exit_code == 3
         assert descriptors(own_daemon.pid) <= before + 14 * KEPT_EACH + SLACK
     assert own_daemon.server_pid() == server
+
+
+async def test_an_account_without_its_home_starts_in_the_root(daemon: Daemon) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root runs programs as others")
+    homeless = next((entry for entry in pwd.getpwall() if entry.pw_uid and not os.path.exists(entry.pw_dir)), None)
+    if homeless is None:
+        pytest.skip("every account of this machine has its home")
+    processes = Processes.on(daemon.port, Codec.PROTO, user=homeless.pw_name)
+    assert (await processes.run(start_request("pwd"))).stdout == b"/\n"
+    with pytest.raises(ConnectError, match="does not exist"):
+        await processes.run(start_request("pwd", cwd="~"))

@@ -83,18 +83,6 @@ def random_source() -> random.Random:
     return random.Random(seed)
 
 
-@pytest.fixture
-async def own_daemon() -> AsyncIterator[Daemon]:
-    """A daemon of this test alone, for it is going to be hurt."""
-    async with running_daemon() as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def own(own_daemon: Daemon) -> Processes:
-    return Processes(Client(own_daemon.port, Codec.PROTO))
-
-
 @asynccontextmanager
 async def reading(client: Client, pids: list[int]) -> AsyncIterator[list[Reader]]:
     """Readers of programs that come back whenever their connection breaks."""
