@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import os
+from dataclasses import dataclass
 
 
 class Code(enum.Enum):
@@ -28,13 +29,22 @@ class Code(enum.Enum):
     UNAUTHENTICATED = "unauthenticated"
 
 
-class EnvdError(Exception):
-    """An expected failure. The message goes to the client: it never holds secrets."""
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Something a program can read beside an error's message: a protobuf message by its full name, serialised."""
 
-    def __init__(self, code: Code, message: str) -> None:
+    type_name: str
+    value: bytes
+
+
+class EnvdError(Exception):
+    """An expected failure. Message and details go to the client: they never hold secrets."""
+
+    def __init__(self, code: Code, message: str, details: tuple[Detail, ...] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.details = details
 
 
 _CODES = {

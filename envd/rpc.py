@@ -21,6 +21,19 @@ def _nothing_acknowledged() -> object:
 
 
 @dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a handler sends beside its messages: name and value pairs, in the order they were added.
+
+    Names are lower-case ASCII; the value of a name that ends in "-bin" is base64, of any other printable ASCII.
+    `headers` go out with the first message, so what is added after it is lost; `trailers` go out with the end, also
+    with an error.
+    """
+
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call as its handler sees it.
 
@@ -30,12 +43,14 @@ class Call:
         timeout_s: the client's deadline in seconds from now, None without one. The transport ends the call itself.
         acknowledged: the position of the last `Encoded` that the peer's kernel has acknowledged as a whole, None if
             none was. Stays callable after the call and after its connection.
+        response: what the handler sends beside its messages.
     """
 
     username: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     acknowledged: Callable[[], object] = _nothing_acknowledged
+    response: Metadata = field(default_factory=Metadata)
 
 
 class Encoded(Protocol):
@@ -60,7 +75,8 @@ class Method:
     """One RPC: where it is served, what it takes (at most `message_bytes` each) and gives, and what does it.
 
     The function takes the request message, or an async iterator of them if `client_streaming`, and the Call. It
-    returns an awaitable of the response message, or an async iterator of replies if `server_streaming`.
+    returns an awaitable of the response message, or an async generator of replies if `server_streaming`. With both, the
+    iterator yields what the client has sent so far while replies go out: the wire carries both directions at once.
     """
 
     path: str
