@@ -12,7 +12,7 @@ from envd_proto.process import process_pb2 as pb
 
 from . import messages
 from .events import BEGINNING, Event, Position
-from .running import Running
+from .running import Running, nothing_aside
 from .table import Table
 
 _SIGNALS = range(1, signal.NSIG)
@@ -31,8 +31,6 @@ class ProcessService:
 
     async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
         """Start a program and follow it."""
-        if request.HasField("pty"):
-            raise EnvdError(Code.UNIMPLEMENTED, "terminals are not served yet: start the process without pty")
         command = messages.command_from(request, call.timeout_s)
         position = messages.position_from(request.resume) if request.HasField("resume") else None
         running, existing = await self._table.start(command, call.username)
@@ -51,15 +49,15 @@ class ProcessService:
 
     async def update(self, request: pb.UpdateRequest, _: Call) -> pb.UpdateResponse:
         """Resize a terminal."""
-        self._select_live(request.process)
+        running = self._select_live(request.process)
         if request.HasField("pty"):
-            raise EnvdError(Code.INTERNAL, "error resizing tty: tty not assigned to process")
+            running.resize(messages.size_from(request.pty.size))
         return pb.UpdateResponse()
 
     async def send_input(self, request: pb.SendInputRequest, _: Call) -> pb.SendInputResponse:
         """Write to a program's input."""
         running = self._select_live(request.process)
-        await running.input.write(messages.stdin_from(request.input))
+        await running.input.write(_input(running, request.input))
         return pb.SendInputResponse()
 
     async def stream_input(self, requests: AsyncIterator[pb.StreamInputRequest], _: Call) -> pb.StreamInputResponse:
@@ -74,7 +72,7 @@ class ProcessService:
                     raise EnvdError(
                         Code.INVALID_ARGUMENT, "data before start: the first message must name the process to write to"
                     )
-                await running.input.write(messages.stdin_from(request.data.input))
+                await running.input.write(_input(running, request.data.input))
             elif kind is None:
                 raise EnvdError(Code.UNIMPLEMENTED, "invalid event type: set start, data or keepalive")
         return pb.StreamInputResponse()
@@ -106,7 +104,13 @@ class ProcessService:
 
     async def close_stdin(self, request: pb.CloseStdinRequest, _: Call) -> pb.CloseStdinResponse:
         """Close a program's standard input behind what was written."""
-        await self._select_live(request.process).input.end()
+        running = self._select_live(request.process)
+        if running.terminal is not None:
+            raise EnvdError(
+                Code.UNKNOWN,
+                "error closing stdin: cannot close stdin for PTY process — send Ctrl+D (0x04) instead",
+            )
+        await running.input.end()
         return pb.CloseStdinResponse()
 
     def _select(self, selector: pb.ProcessSelector) -> Running:
@@ -125,14 +129,19 @@ class ProcessService:
         return running
 
 
+def _input(running: Running, message: pb.ProcessInput) -> bytes:
+    return messages.input_from(message, terminal=running.terminal is not None)
+
+
 async def _follow(
     running: Running, call: Call, position: Position | None, *, existing: bool, gaps: bool
 ) -> AsyncGenerator[Event, None]:
     follower = running.output.follow(position, gaps=gaps, acknowledged=call.acknowledged)
-    events = running.follow(
+    events: AsyncGenerator[Event, None] = running.follow(
         follower,
         existing=existing,
         keepalive_s=messages.keepalive_from(call.headers),
+        aside=nothing_aside,
     )
     async with aclosing(events):
         async for event in events:
