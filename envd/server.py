@@ -27,12 +27,14 @@ from envd.process.running import Drain
 from envd.process.service import ProcessService
 from envd.process.spawn import Spawner
 from envd.process.table import Table
+from envd.pty.service import PtyService
 from envd.supervise import Supervisor
 from envd.transport import codec
 from envd.transport.http1 import Patience
 from envd.transport.listen import Listener
 from envd.transport.router import Router
 from envd_proto.process import process_pb2
+from envd_proto.pty import pty_pb2
 
 log = logging.getLogger("envd.server")
 
@@ -117,7 +119,7 @@ def _listener(config: Config, session: Session, table: Table, jobs: Supervisor) 
         larger={"Start": limits.start_bytes, "SendInput": limits.input_bytes, "StreamInput": limits.input_bytes},
     )
     router = Router(
-        methods,
+        {**methods, **_terminals(config, table, jobs)},
         web.table(routes.routes()),
         session.check_user,
         unary_s=limits.unary_s,
@@ -126,6 +128,16 @@ def _listener(config: Config, session: Session, table: Table, jobs: Supervisor) 
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = min(limits.connections, max(descriptors // 4, 16))
     return Listener(router.handle, patience, jobs.spawn, connections=connections)
+
+
+def _terminals(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+    limits = config.limits
+    return rpc.bind(
+        pty_pb2.DESCRIPTOR.services_by_name["Pty"],
+        PtyService(table, jobs),
+        message_bytes=limits.message_bytes,
+        larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
+    )
 
 
 def _warn_without_root() -> None:

@@ -10,12 +10,10 @@ from envd.errors import Code, EnvdError
 from envd.rpc import Call, Reply
 from envd_proto.process import process_pb2 as pb
 
-from . import messages
+from . import messages, signals
 from .events import BEGINNING, Event, Position
 from .running import Running, nothing_aside
 from .table import Table
-
-_SIGNALS = range(1, signal.NSIG)
 
 
 class ProcessService:
@@ -41,7 +39,7 @@ class ProcessService:
 
     async def connect(self, request: pb.ConnectRequest, call: Call) -> AsyncIterator[Reply]:
         """Follow a program that is there."""
-        running = self._select(request.process)
+        running = select(self._table, request.process)
         resume = request.HasField("resume")
         position = messages.position_from(request.resume) if resume else None
         async for event in _follow(running, call, position, existing=False, gaps=resume):
@@ -83,24 +81,17 @@ class ProcessService:
         number = int(request.signal)
         if request.HasField("signal_number"):
             number = request.signal_number
-            if number not in _SIGNALS:
-                raise EnvdError(Code.INVALID_ARGUMENT, f"signal_number must be from 1 to {_SIGNALS[-1]}, not {number}")
+            if number not in signals.NUMBERS:
+                raise EnvdError(
+                    Code.INVALID_ARGUMENT, f"signal_number must be from 1 to {signals.NUMBERS[-1]}, not {number}"
+                )
         elif number not in (int(signal.SIGTERM), int(signal.SIGKILL)):
             raise EnvdError(
                 Code.UNIMPLEMENTED,
                 f"invalid signal: {number}; set signal_number for other than SIGTERM and SIGKILL",
             )
-        await self._send(running, number, request.target)
+        await signals.send(self._table, running, number, request.target)
         return pb.SendSignalResponse()
-
-    async def _send(self, running: Running, number: int, target: int) -> None:
-        if target == pb.SIGNAL_TARGET_UNSPECIFIED:
-            target = pb.SIGNAL_TARGET_TREE if number == signal.SIGKILL else pb.SIGNAL_TARGET_LEADER
-        running.signalled(number)
-        if target == pb.SIGNAL_TARGET_TREE:
-            await self._table.signal_tree(running, number)
-        else:
-            self._table.signal(running, number, group=target == pb.SIGNAL_TARGET_GROUP)
 
     async def close_stdin(self, request: pb.CloseStdinRequest, _: Call) -> pb.CloseStdinResponse:
         """Close a program's standard input behind what was written."""
@@ -113,20 +104,26 @@ class ProcessService:
         await running.input.end()
         return pb.CloseStdinResponse()
 
-    def _select(self, selector: pb.ProcessSelector) -> Running:
-        kind = selector.WhichOneof("selector")
-        if kind == "pid":
-            return self._table.by_pid(selector.pid)
-        if kind == "tag":
-            return self._table.by_tag(selector.tag)
-        raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
-
     def _select_live(self, selector: pb.ProcessSelector) -> Running:
-        running = self._select(selector)
+        running = select(self._table, selector)
         if not running.alive:
             name = f"pid {selector.pid}" if selector.WhichOneof("selector") == "pid" else f"tag {selector.tag}"
             raise EnvdError(Code.NOT_FOUND, f"process with {name} not found: it has ended")
         return running
+
+
+def select(table: Table, selector: pb.ProcessSelector) -> Running:
+    """Return the program a selector names.
+
+    Raises:
+        EnvdError: NOT_FOUND if there is none, UNIMPLEMENTED if it names nothing.
+    """
+    kind = selector.WhichOneof("selector")
+    if kind == "pid":
+        return table.by_pid(selector.pid)
+    if kind == "tag":
+        return table.by_tag(selector.tag)
+    raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
 
 
 def _input(running: Running, message: pb.ProcessInput) -> bytes:
