@@ -1,11 +1,14 @@
-"""The terminal service as typed streams: one connection each, over which both sides speak at once."""
+"""The terminal service as typed streams: one call each, over which both sides speak at once."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+import grpc.aio
 from google.protobuf.message import Message
 
 from envd_proto.process.process_pb2 import PTY, SIGNAL_SIGKILL, ProcessEvent, StartRequest
@@ -23,8 +26,8 @@ from envd_proto.pty.pty_pb2 import (
     Signal,
     TerminalInfo,
 )
-from tests.support.connect import Client, ConnectError, Stream, frame
-from tests.support.http1 import Connection, chunk, connection
+from tests.support.connect import Client, ConnectError, frame
+from tests.support.http1 import chunk, connection
 from tests.support.process import Processes, pid
 
 OPEN = "pty.Pty/Open"
@@ -41,14 +44,105 @@ def opening(request: StartRequest, **options: object) -> Opening:
     return Opening(process=request.process, **options)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Both directions of one call."""
+
+    say: Callable[[Message], Awaitable[object]]
+    end_input: Callable[[], Awaitable[object]]
+    messages: AsyncIterator[Any]
+
+
+class Wire(Protocol):
+    """Makes calls that carry both directions at once."""
+
+    def call(
+        self, method: str, response: type[Message], *, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[Line]:
+        """A call of which nothing was sent; leaving the block ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectWire:
+    """Connect over HTTP/1.1: the request's body goes on while the response is read."""
+
+    client: Client
+
+    @asynccontextmanager
+    async def call(
+        self, method: str, response: type[Message], *, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Line]:
+        async with connection(self.client.port) as conn:
+            head = self.client.request(method, None, streaming=True, headers=headers, chunks=[])
+            await conn.send(head.removesuffix(b"0\r\n\r\n"))
+
+            async def say(message: Message) -> None:
+                await conn.send(chunk(frame(self.client.codec.encode(message))))
+
+            async def answers() -> AsyncGenerator[Message]:
+                async with self.client.response_on(conn) as stream, aclosing(stream.messages(response)) as messages:
+                    async for message in messages:
+                        yield message
+
+            async with aclosing(answers()) as messages:
+                yield Line(say, lambda: conn.send(b"0\r\n\r\n"), messages)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcWire:
+    """Native gRPC, by grpcio's own client."""
+
+    port: int
+
+    @asynccontextmanager
+    async def call(
+        self, method: str, response: type[Message], *, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Line]:
+        given = dict(headers or {})
+        timeout_ms = given.pop("Connect-Timeout-Ms", None)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            make = channel.stream_stream(
+                f"/{method}",
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=response.FromString,
+            )
+            call = make(
+                metadata=tuple((name.lower(), value) for name, value in given.items()),
+                timeout=None if timeout_ms is None else int(timeout_ms) / 1000,
+            )
+            try:
+                async with aclosing(_grpc_answers(call)) as messages:
+                    yield Line(lambda message: _unless_over(call.write(message)), call.done_writing, messages)
+            finally:
+                call.cancel()
+
+
+async def _unless_over(writing: Awaitable[None]) -> None:
+    """What is written behind the end of a call is lost, as on any other wire."""
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        await writing
+
+
+async def _grpc_answers(call: Any) -> AsyncGenerator[Any]:
+    """Every message; then returns after a good status or raises what another one means."""
+    try:
+        while (message := await call.read()) is not grpc.aio.EOF:
+            yield message
+        status, details = await call.code(), await call.details()
+    except grpc.aio.AioRpcError as error:
+        status, details = error.code(), error.details()
+    if status is grpc.StatusCode.UNAVAILABLE:
+        raise EOFError(details)
+    if status is not grpc.StatusCode.OK:
+        raise ConnectError(status.name.lower(), details, 0)
+
+
 class Screen:
     """One stream of a terminal's events; what was read of it stays here."""
 
-    def __init__(self, conn: Connection, client: Client, request: type[OpenRequest | AttachRequest]) -> None:
-        self._connection = conn
-        self._client = client
+    def __init__(self, line: Line, request: type[OpenRequest | AttachRequest]) -> None:
+        self._line = line
         self._request = request
-        self._messages: AsyncIterator[OpenResponse | AttachResponse] | None = None
         self.events: list[Event] = []
         self.output = bytearray()
         # Where the first byte of `output` lies in what the terminal printed.
@@ -67,13 +161,9 @@ class Screen:
         assert self.events[-1].HasField("exit"), self.kinds
         return self.events[-1].exit
 
-    def listen(self, messages: AsyncIterator[OpenResponse | AttachResponse]) -> None:
-        self._messages = messages
-
     async def next(self) -> Event:
         """The next event; StopAsyncIteration after a good end of the stream, ConnectError after a bad one."""
-        assert self._messages is not None
-        event = (await anext(self._messages)).event
+        event: Event = (await anext(self._line.messages)).event
         self.events.append(event)
         if event.HasField("start"):
             self.begin = event.start.offset
@@ -106,11 +196,8 @@ class Screen:
 
     # Input.
 
-    async def say(self, message: Message) -> None:
-        await self._connection.send(chunk(frame(self._client.codec.encode(message))))
-
     async def _input(self, message: Input) -> None:
-        await self.say(self._request(input=message))
+        await self._line.say(self._request(input=message))
 
     async def type(self, data: bytes) -> None:
         await self._input(Input(data=data))
@@ -126,23 +213,20 @@ class Screen:
 
     async def end_input(self) -> None:
         """End the request's side of the stream."""
-        await self._connection.send(b"0\r\n\r\n")
+        await self._line.end_input()
 
 
 @dataclass(frozen=True, slots=True)
 class Terminals:
-    """The terminal service of one daemon."""
+    """The terminal service of one daemon; `client` makes the calls that are not streams."""
 
     client: Client
-    opened: list[int] = field(default_factory=list)
+    wire: Wire
 
     @asynccontextmanager
-    async def open(
-        self, what: Opening, *, headers: Mapping[str, str] | None = None, receive_buffer_bytes: int | None = None
-    ) -> AsyncIterator[Screen]:
+    async def open(self, what: Opening, *, headers: Mapping[str, str] | None = None) -> AsyncIterator[Screen]:
         """Open a terminal and read its start event; on the way out its program is killed if it was not seen to end."""
-        first = OpenRequest(open=what)
-        async with self._stream(OPEN, first, OpenResponse, headers, receive_buffer_bytes) as screen:
+        async with self._stream(OPEN, OpenRequest(open=what), OpenResponse, headers) as screen:
             try:
                 yield screen
             finally:
@@ -151,12 +235,9 @@ class Terminals:
                         await Processes(self.client).signal(pid(screen.start.pid), SIGNAL_SIGKILL)
 
     @asynccontextmanager
-    async def attach(
-        self, what: Attachment, *, headers: Mapping[str, str] | None = None, receive_buffer_bytes: int | None = None
-    ) -> AsyncIterator[Screen]:
+    async def attach(self, what: Attachment, *, headers: Mapping[str, str] | None = None) -> AsyncIterator[Screen]:
         """Look at a terminal that is there, its start event read."""
-        first = AttachRequest(attach=what)
-        async with self._stream(ATTACH, first, AttachResponse, headers, receive_buffer_bytes) as screen:
+        async with self._stream(ATTACH, AttachRequest(attach=what), AttachResponse, headers) as screen:
             yield screen
 
     @asynccontextmanager
@@ -166,45 +247,27 @@ class Terminals:
         first: OpenRequest | AttachRequest,
         response: type[OpenResponse | AttachResponse],
         headers: Mapping[str, str] | None,
-        receive_buffer_bytes: int | None,
     ) -> AsyncIterator[Screen]:
-        async with self.raw(method, headers=headers, receive_buffer_bytes=receive_buffer_bytes) as conn:
-            screen = Screen(conn, self.client, type(first))
-            await screen.say(first)
-            async with self.client.response_on(conn) as stream, aclosing(stream.messages(response)) as messages:
-                screen.listen(messages)
-                await screen.next()
-                yield screen
-
-    @asynccontextmanager
-    async def raw(
-        self, method: str, *, headers: Mapping[str, str] | None = None, receive_buffer_bytes: int | None = None
-    ) -> AsyncIterator[Connection]:
-        """A call whose request has begun, and of whose body nothing was sent."""
-        async with connection(self.client.port, receive_buffer_bytes=receive_buffer_bytes) as conn:
-            head = self.client.request(method, None, streaming=True, headers=headers, chunks=[])
-            await conn.send(head.removesuffix(b"0\r\n\r\n"))
-            yield conn
+        async with self.wire.call(method, response, headers=headers) as line:
+            screen = Screen(line, type(first))
+            await line.say(first)
+            await screen.next()
+            yield screen
 
     async def refused(self, method: str, *messages: Message) -> ConnectError:
         """Send a whole request; the error that answers it."""
-        async with self.raw(method) as conn:
+        async with self.wire.call(method, OpenResponse) as line:
             for message in messages:
-                await conn.send(chunk(frame(self.client.codec.encode(message))))
-            await conn.send(b"0\r\n\r\n")
-            async with self.client.response_on(conn) as stream:
-                return await _error(stream)
+                await line.say(message)
+            await line.end_input()
+            try:
+                async for _ in line.messages:
+                    pass
+            except ConnectError as error:
+                return error
+        raise AssertionError("the call succeeded")
 
     async def list(self, *, include_finished: bool = False) -> dict[str, TerminalInfo]:
         """The terminals by their ids."""
         answer = await self.client.unary(LIST, ListRequest(include_finished=include_finished), ListResponse)
         return {info.id: info for info in answer.terminals}
-
-
-async def _error(stream: Stream) -> ConnectError:
-    try:
-        async for _ in stream.messages(OpenResponse):
-            pass
-    except ConnectError as error:
-        return error
-    raise AssertionError("the call succeeded")
