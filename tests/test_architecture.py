@@ -39,7 +39,7 @@ LATE = ("google.protobuf.json_format", "grpc", "watchdog")
 
 FUNCTION_LINES = 50
 MODULE_LINES = 300
-CATCHES_EVERYTHING = {"envd.keeper.loop", "envd.supervise", "envd.transport.connect", "envd.transport.http1"}
+CATCHES_EVERYTHING = {"envd.keeper.loop", "envd.supervise", "envd.transport.calls", "envd.transport.http1"}
 BORN_HERE = "envd.supervise"
 
 

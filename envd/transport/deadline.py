@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from envd.errors import Code, EnvdError
 
 _MAX_DIGITS = 10
 EXPIRED = "context deadline exceeded"
+# Source: gRPC over HTTP2, "Requests", Timeout.
+_GRPC_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_GRPC_UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 def timeout_from_headers(headers: Mapping[str, str]) -> float | None:
@@ -34,3 +38,24 @@ def timeout_from_headers(headers: Mapping[str, str]) -> float | None:
     if milliseconds <= 0:
         raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
     return milliseconds / 1000
+
+
+def timeout_from_grpc(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds Grpc-Timeout allows, None without the header.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is malformed; DEADLINE_EXCEEDED if it is zero.
+    """
+    text = headers.get("grpc-timeout")
+    if text is None:
+        return None
+    found = _GRPC_TIMEOUT.fullmatch(text.strip())
+    if found is None:
+        raise EnvdError(
+            Code.INVALID_ARGUMENT,
+            f'parse timeout: "{text[:40]}" is not at most 8 digits and a unit (H, M, S, m, u or n), as in "1500m"',
+        )
+    seconds = int(found[1]) * _GRPC_UNITS_S[found[2]]
+    if seconds == 0:
+        raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
+    return seconds

@@ -1,4 +1,7 @@
-"""Connect's stream frames: flags, big-endian length, payload. Source: Connect protocol reference, "Streaming RPCs"."""
+"""Frames of Connect's streams and of gRPC: flags, big-endian length, payload.
+
+Source: Connect protocol reference, "Streaming RPCs"; gRPC over HTTP2, "Length-Prefixed-Message".
+"""
 
 from __future__ import annotations
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from envd.errors import EnvdError
-from envd.rpc import MethodTable
+from envd.rpc import Method, MethodTable
 from envd.web import Request, RouteTable
 
-from . import connect, cors, status
+from . import cors, grpc_web, status
 from .auth import username_from_authorization
-from .exchange import Exchange, Headers
+from .codec import Codec
+from .connect import Connect
+from .exchange import Exchange
+from .grpc_web import GrpcWeb
 
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
+_CHARSETS = ("", "charset=utf-8")
 
 
 class Router:
@@ -37,7 +41,8 @@ class Router:
         self._methods = methods
         self._routes = routes
         self._check_user = check_user
-        self._connect = connect.Connect(unary_s=unary_s)
+        self._connect = Connect(unary_s=unary_s)
+        self._grpc_web = GrpcWeb(unary_s=unary_s)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -50,13 +55,30 @@ class Router:
             if exchange.username is not None:
                 self._check_user(exchange.username)
         except EnvdError as exc:
-            _refuse_user(exchange, exc)
+            self._wire_of(exchange).refuse(exchange, exc)
             return
         method = self._methods.get(head.path)
         if method is not None:
-            await self._connect.serve(exchange, method)
+            await self._serve_method(exchange, method)
         else:
             await self._serve_route(exchange)
+
+    def _wire_of(self, exchange: Exchange) -> Connect | GrpcWeb:
+        head = exchange.head
+        web = head.method == "POST" and head.headers.get("content-type", "").startswith(grpc_web.PREFIX)
+        return self._grpc_web if web else self._connect
+
+    async def _serve_method(self, exchange: Exchange, method: Method) -> None:
+        if exchange.head.method != "POST":
+            exchange.respond(405, (("Allow", "POST"),))
+            return
+        wire = self._wire_of(exchange)
+        codec = _codec(exchange.head.headers.get("content-type", ""), wire.types(method))
+        if codec is None:
+            accepted = _names({**self._connect.types(method), **self._grpc_web.types(method)})
+            exchange.respond(415, (("Accept-Post", ", ".join(accepted)),))
+        else:
+            await wire.serve(exchange, method, codec)
 
     async def _serve_route(self, exchange: Exchange) -> None:
         head = exchange.head
@@ -79,13 +101,13 @@ class Router:
         exchange.respond(response.status, response.headers, response.body)
 
 
-def _refuse_user(exchange: Exchange, error: EnvdError) -> None:
-    """Answer in the shape the client's protocol has for errors."""
-    head = exchange.head
-    content_type = head.headers.get("content-type", "")
-    if head.method == "POST" and content_type.startswith("application/connect+"):
-        headers: Headers = (("Content-Type", content_type),)
-        exchange.respond(200, headers, connect.end_stream(error))
-    else:
-        headers = (("Content-Type", "application/json"),)
-        exchange.respond(status.HTTP_STATUS[error.code], headers, status.error_json(status.error_fields(error)))
+def _codec(content_type: str, types: dict[str, Codec]) -> Codec | None:
+    name, _, parameters = content_type.partition(";")
+    codec = types.get(name.strip().lower())
+    if codec is not None and parameters.strip().lower() not in _CHARSETS:
+        return None
+    return codec
+
+
+def _names(types: dict[str, Codec]) -> list[str]:
+    return sorted([*types, *(f"{name}; charset=utf-8" for name in types if name.endswith("json"))])

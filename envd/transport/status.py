@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 from envd.errors import Code, EnvdError
@@ -51,9 +52,13 @@ REASONS = {
 _HTML_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
-def error_fields(error: EnvdError) -> dict[str, str]:
+def error_fields(error: EnvdError) -> dict[str, object]:
     """Return an error as Connect's JSON object."""
-    return {"code": error.code.value, "message": error.message}
+    fields: dict[str, object] = {"code": error.code.value, "message": error.message}
+    if error.details:
+        packed = ((detail.type_name, base64.b64encode(detail.value).decode().rstrip("=")) for detail in error.details)
+        fields["details"] = [{"type": name, "value": value} for name, value in packed]
+    return fields
 
 
 def error_json(fields: object) -> bytes:
