@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
+from tests.support.grpc_web import GrpcWeb
 from tests.support.kernel import Gate
 from tests.support.process import Processes
 from tests.support.users import temporary_user
@@ -30,7 +31,12 @@ async def connect_proto(port: int) -> AsyncIterator[Wire]:
     yield Client(port, Codec.PROTO)
 
 
-WIRES: dict[str, OpenWire] = {"connect-json": connect_json, "connect-proto": connect_proto}
+@asynccontextmanager
+async def grpc_web(port: int) -> AsyncIterator[Wire]:
+    yield GrpcWeb(port)
+
+
+WIRES: dict[str, OpenWire] = {"connect-json": connect_json, "connect-proto": connect_proto, "grpc-web": grpc_web}
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,9 @@ def error_in(last: Frame) -> RpcError | None:
 
 
 def timeout_header(timeout_s: float) -> dict[str, str]:
-    return {"Grpc-Timeout": f"{round(timeout_s * 1000)}m"}
+    """The deadline in the finest unit that needs at most eight digits."""
+    milliseconds = round(timeout_s * 1000)
+    return {"Grpc-Timeout": f"{milliseconds}m" if milliseconds < 10**8 else f"{round(timeout_s)}S"}
 
 
 @dataclass(frozen=True, slots=True)
