@@ -30,6 +30,7 @@ from tests.support.process import (
     input_for,
     pid,
     start_request,
+    tag,
 )
 from tests.support.wires import RpcError
 
@@ -292,6 +293,12 @@ async def test_an_argument_longer_than_the_kernel_takes_is_refused(processes: Pr
     request = start_request("true", "x" * (3 * MIB))
     # E2BIG, as an exec failure of the program or as an error of the call.
     assert await code_or_exit(processes, request) in {126, "invalid_argument"}
+
+
+async def test_a_message_larger_than_its_method_takes_is_refused(processes: Processes):
+    with pytest.raises(RpcError) as error:
+        await processes.signal(tag("x" * 8 * MIB), number=9)
+    assert error.value.code == "resource_exhausted"
 
 
 async def test_a_megabyte_of_arguments_is_no_trouble(processes: Processes):

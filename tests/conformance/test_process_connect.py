@@ -163,6 +163,15 @@ async def test_an_unknown_tag_is_not_found(processes: Processes):
 
 
 @pytest.mark.line(190)
+@pytest.mark.parametrize("text", ["100%", "ü–漢", "a\r\ngrpc-status: 0", '<&">'], ids=ascii)
+async def test_an_unknown_tag_is_named_whatever_its_letters(processes: Processes, text):
+    name = text + new_tag()
+    with pytest.raises(RpcError) as error:
+        await processes.signal(tag(name), SIGNAL_SIGKILL)
+    assert (error.value.code, error.value.message) == ("not_found", f"process with tag {name} not found")
+
+
+@pytest.mark.line(190)
 async def test_a_process_the_daemon_did_not_start_is_not_found(processes: Processes):
     with pytest.raises(RpcError) as error:
         await processes.signal(pid(1), SIGNAL_SIGKILL)
