@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
+from tests.support.grpc import Grpc
 from tests.support.grpc_web import GrpcWeb
 from tests.support.kernel import Gate
 from tests.support.process import Processes
@@ -36,7 +37,12 @@ async def grpc_web(port: int) -> AsyncIterator[Wire]:
     yield GrpcWeb(port)
 
 
-WIRES: dict[str, OpenWire] = {"connect-json": connect_json, "connect-proto": connect_proto, "grpc-web": grpc_web}
+WIRES: dict[str, OpenWire] = {
+    "connect-json": connect_json,
+    "connect-proto": connect_proto,
+    "grpc-web": grpc_web,
+    "grpc": Grpc.open,
+}
 
 
 @pytest.fixture(scope="session")
