@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.support.process import Processes, pid, start_request
+from envd_proto.process.process_pb2 import ListRequest, ListResponse
+from tests.support.process import LIST, Processes, pid, start_request
 from tests.support.wires import RpcError
 
 
@@ -22,13 +23,15 @@ async def test_a_stream_ends_at_its_deadline(processes: Processes):
     assert 0.65 < took < 3
 
 
-async def test_a_deadline_that_has_passed_starts_nothing(processes: Processes, tmp_path):
-    proof = tmp_path / "started"
+@pytest.mark.parametrize("method", ["run", "list"])
+async def test_a_deadline_that_has_passed_is_exceeded(processes: Processes, method):
+    # That nothing is started then is shown where a test can write the header itself.
     with pytest.raises(RpcError) as error:
-        await processes.run(start_request("touch", str(proof)), timeout_s=0)
+        if method == "run":
+            await processes.run(start_request("true"), timeout_s=0)
+        else:
+            await processes.wire.unary(LIST, ListRequest(), ListResponse, timeout_s=0)
     assert error.value.code == "deadline_exceeded"
-    assert (await processes.run(start_request("true"))).end.exited
-    assert not proof.exists()
 
 
 async def test_a_long_deadline_is_no_trouble(processes: Processes):

@@ -229,6 +229,18 @@ async def test_a_deadline_kills_the_whole_tree(over_grpc: Processes):
     assert error.value.code == "deadline_exceeded"
 
 
+@pytest.mark.parametrize("unit", "HMSmun")
+async def test_a_deadline_that_has_passed_starts_nothing(daemon: Daemon, over_grpc: Processes, unit, tmp_path):
+    proof = tmp_path / "started"
+    message = frame(start_request("touch", str(proof)).SerializeToString())
+    async with connection(daemon.port) as conn:
+        client = Http2(conn)
+        await conn.send(client.opening + client.call(1, START, message, ("grpc-timeout", f"0{unit}")))
+        assert DATA not in {part.kind for part in await client.response(1)}
+    assert (await over_grpc.run(start_request("true"))).end.exited
+    assert not proof.exists()
+
+
 @pytest.mark.line(186)
 @pytest.mark.parametrize("timeout_s", [None, 1000], ids=["no deadline", "a deadline"])
 async def test_a_cancelled_stream_does_not_kill_its_program(over_grpc: Processes, timeout_s):

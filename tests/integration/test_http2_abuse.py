@@ -250,14 +250,15 @@ async def many(daemon: Daemon, numbers: range) -> None:
 async def test_ten_thousand_connections_that_are_dropped_leave_nothing_behind(daemon: Daemon):
     server = daemon.server_pid()
     async with others_are_served(daemon):
-        await many(daemon, range(400))  # what is there after any use
+        await many(daemon, range(2000))  # what stays after any use
     fds = await at_rest(lambda: descriptors(server))
     resident = resident_bytes(server)
     async with others_are_served(daemon), asyncio.TaskGroup() as tasks:
         for lane in range(20):
             tasks.create_task(many(daemon, range(lane, 10_000, 20)))
     await until(lambda: descriptors(server) <= fds + 4)
-    assert resident_bytes(server) - resident < 32 * MIB
+    # The library's arenas still grow a little; what a connection needs while it is open would be far more.
+    assert resident_bytes(server) - resident < ROOM
 
 
 # Floods

@@ -116,6 +116,3 @@ class Received(Generic[MessageT]):
 
     def leave(self) -> None:
         self.raw.connection.reset()
-
-    def part(self) -> None:
-        self.raw.connection.half_close()

@@ -67,9 +67,6 @@ class GrpcIncoming(Generic[MessageT]):
     def leave(self) -> None:
         self.call.cancel()
 
-    def part(self) -> None:
-        self.call.cancel()
-
 
 @dataclass(frozen=True, slots=True)
 class Grpc:

@@ -16,8 +16,7 @@ ACK = END_STREAM = 0x1
 END_HEADERS = 0x4
 CANCEL = 0x8
 INITIAL_WINDOW_SIZE = 0x4
-_LARGEST_WINDOW = 2**31 - 1
-_FIRST_WINDOW = 65535
+_ROOM = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class Http2:
     def __init__(self, conn: Connection, *pairs: tuple[int, int]) -> None:
         self.connection = conn
         # The preface, settings, and room for all the server wants to say on the whole connection.
-        room = h2_frame(WINDOW_UPDATE, struct.pack(">I", _LARGEST_WINDOW - _FIRST_WINDOW))
+        room = h2_frame(WINDOW_UPDATE, struct.pack(">I", _ROOM))
         self.opening = PREFACE + settings(*pairs) + room
         self._buffer = bytearray()
 

@@ -153,12 +153,6 @@ class Follower:
         """Go away in the middle, as a client that crashes."""
         self._incoming.leave()
 
-    async def part(self) -> None:
-        """Say that no more is wanted, and read what was under way."""
-        self._incoming.part()
-        with suppress(EOFError, ConnectionError):
-            await self.rest()
-
 
 @dataclass(frozen=True, slots=True)
 class Processes:

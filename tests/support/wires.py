@@ -36,9 +36,6 @@ class Incoming(Protocol[MessageT_co]):
     def leave(self) -> None:
         """Go away in the middle without a word: a reset, or whatever comes closest to it."""
 
-    def part(self) -> None:
-        """Say that no more is wanted; what was under way can still be read, if the wire has something under way."""
-
 
 class Wire(Protocol):
     """Calls the methods of one daemon; `method` is "package.Service/Method", `timeout_s` the deadline of the call."""
