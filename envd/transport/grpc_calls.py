@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -36,16 +36,25 @@ class GrpcCalls:
         unary_s: how long a unary call may take where the client sets no deadline, in seconds.
         body_idle_s: how long the message of a call that has only one may take.
         statuses: what grpcio calls each code.
+        broken: what grpcio raises where a message cannot be sent any more.
     """
 
     def __init__(
-        self, gate: Gate, streams: Streams, *, unary_s: float, body_idle_s: float, statuses: Mapping[Code, Any]
+        self,
+        gate: Gate,
+        streams: Streams,
+        *,
+        unary_s: float,
+        body_idle_s: float,
+        statuses: Mapping[Code, Any],
+        broken: type[Exception],
     ) -> None:
         self._gate = gate
         self._streams = streams
         self._unary_s = unary_s
         self._body_idle_s = body_idle_s
         self._statuses = statuses
+        self._broken = broken
 
     async def answer(self, method: Method, received: AsyncIterable[bytes], context: Any) -> bytes:
         """Serve a call that is answered with one message."""
@@ -62,17 +71,17 @@ class GrpcCalls:
         await self._serve(method, received, context, context.write)
 
     async def _serve(self, method: Method, received: AsyncIterable[bytes], context: Any, write: Write) -> None:
-        sender = _Sender(context, write)
+        sender = _Sender(context, write, self._broken)
         limit_s = limit_of(method, context.time_remaining(), self._unary_s)
         error = await failure(self._run(method, received, context, sender), limit_s, method.path)
         trailers = _pairs(sender.response.trailers)
+        await sender.begin()
         if error is None:
             context.set_trailing_metadata(trailers)
             return
         if error.details:
             trailers = (*trailers, (DETAILS, details_of(error)))
-        await sender.begin()
-        await context.abort(self._statuses[error.code], error.message, trailers)
+        await sender.hand_over(context.abort(self._statuses[error.code], error.message, trailers))
 
     async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
         headers = _headers(context.invocation_metadata())
@@ -83,7 +92,7 @@ class GrpcCalls:
             raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
         marks = Marks(sender.delivery)
         call = Call(username, headers, timeout_s, marks.acknowledged, sender.response)
-        async with aclosing(replies(method, self._requests(method, received), call)) as answers:
+        async with aclosing(replies(method, self._requests(method, received, sender.delivery), call)) as answers:
             async for reply in answers:
                 await sender.send(reply)
                 if not isinstance(reply, Message):
@@ -96,37 +105,57 @@ class GrpcCalls:
             raise EnvdError(Code.PERMISSION_DENIED, "this socket is private: call the daemon's own address")
         return self._streams.claim(name) or StreamDelivery()
 
-    async def _requests(self, method: Method, received: AsyncIterable[bytes]) -> AsyncGenerator[Any, None]:
+    async def _requests(
+        self, method: Method, received: AsyncIterable[bytes], delivery: StreamDelivery
+    ) -> AsyncGenerator[Any, None]:
         messages = aiter(received)
+        idle_s = None if method.client_streaming else self._body_idle_s
         while True:
-            try:
-                async with asyncio.timeout(None if method.client_streaming else self._body_idle_s):
-                    data = await anext(messages)
-            except StopAsyncIteration:
+            data = await _next(messages, delivery, idle_s)
+            if data is None:
                 return
-            except TimeoutError as exc:
-                text = f"the request was not whole after {self._body_idle_s:g} s"
-                raise EnvdError(Code.DEADLINE_EXCEEDED, text) from exc
             if len(data) > method.message_bytes:
                 text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
                 raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
             yield codecs.PROTO.decode(data, method.request)
 
 
-class _Sender:
-    """One call's way to its client."""
+async def _next(messages: AsyncIterator[bytes], delivery: StreamDelivery, idle_s: float | None) -> bytes | None:
+    """Return the next message, None behind the last one; silence of `idle_s` seconds ends the wait."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(idle_s) as patience:
+            if idle_s is not None:
+                delivery.heard = lambda: patience.reschedule(loop.time() + idle_s)
+            try:
+                return await anext(messages)
+            finally:
+                delivery.heard = _nothing
+    except StopAsyncIteration:
+        return None
+    except TimeoutError as exc:
+        raise EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the request body for {idle_s:g} s") from exc
 
-    def __init__(self, context: Any, write: Write) -> None:
+
+def _nothing() -> None:
+    """Nobody waits for a message."""
+
+
+class _Sender:
+    """One call's way to its client; whatever is sent to one that is gone cancels the call."""
+
+    def __init__(self, context: Any, write: Write, broken: type[Exception]) -> None:
         self.response = Metadata()
         self.delivery = StreamDelivery()
         self._context = context
         self._write = write
+        self._broken = broken
         self._begun = False
 
     async def begin(self) -> None:
         """Send the headers, unless they have gone out already; without any the library sends its own."""
         if not self._begun and self.response.headers:
-            await self._context.send_initial_metadata(_pairs(self.response.headers))
+            await self.hand_over(self._context.send_initial_metadata(_pairs(self.response.headers)))
         self._begun = True
 
     async def send(self, reply: Reply) -> None:
@@ -134,7 +163,14 @@ class _Sender:
         await self.begin()
         for payload in codecs.encode_reply(codecs.PROTO, reply):
             self.delivery.written += _PREFIX_BYTES + len(payload)
-            await self._write(payload)
+            await self.hand_over(self._write(payload))
+
+    async def hand_over(self, sending: Awaitable[None]) -> None:
+        """Await something the library sends."""
+        try:
+            await sending
+        except self._broken as exc:
+            raise asyncio.CancelledError from exc  # the library notices it only later
 
 
 def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
