@@ -1,7 +1,7 @@
 """The deadline of a call, however the wire spells it. What it does to a program is in test_process_end.py.
 
-That a deadline of nothing starts nothing is shown with each wire, where a test can write the header itself: a gRPC client
-rounds up, and a fast answer may come before its clock does.
+That a deadline of nothing starts nothing is shown with each wire, where a test can write the header itself: a gRPC
+client rounds up, and a fast answer may come before its clock does.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from envd_proto.process.process_pb2 import (
     CloseStdinRequest,
     ListRequest,
     ListResponse,
+    ProcessEvent,
     SendSignalRequest,
     StartRequest,
     StartResponse,
@@ -32,7 +33,7 @@ from tests.support.daemon import Daemon, running_daemon
 from tests.support.frames import COMPRESSED, Frame, frame, frames_from
 from tests.support.grpc import Grpc, channel, rpc_error, serialize
 from tests.support.http1 import connection
-from tests.support.http2 import DATA, END_STREAM, HEADERS, Http2
+from tests.support.http2 import CANCEL, DATA, END_STREAM, HEADERS, RST_STREAM, Http2, h2_frame
 from tests.support.kernel import Gate, exited, is_running
 from tests.support.process import (
     CLOSE_STDIN,
@@ -52,6 +53,7 @@ from tests.support.process import (
 from tests.support.wires import RpcError, basic
 
 MIB = 2**20
+LINES = 150_000
 PROCESS, HEALTH, REFLECTION = "process.Process", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -272,6 +274,48 @@ async def test_a_closed_channel_does_not_kill_its_programs(daemon: Daemon):
         assert number in await processes.pids()
         await processes.close_stdin(pid(number))
         assert (await processes.replay(pid(number))).end.exit_code == 0
+
+
+@pytest.mark.line(188)
+@pytest.mark.parametrize("leave", [RST_STREAM, None], ids=["cancelled", "closed"])
+async def test_what_had_not_arrived_when_a_client_left_is_replayed(
+    daemon: Daemon, over_grpc: Processes, gate: Gate, leave
+):
+    request = shell(f"seq {LINES}; read _ < {gate.path}; echo last")
+    async with connection(daemon.port, receive_buffer_bytes=64 * 1024) as conn:
+        client = Http2(conn)
+        await conn.send(client.opening + client.call(1, START, frame(request.SerializeToString())))
+        got = b""
+        while len(got) < 100_000:
+            found = await client.next_frame()
+            got += found.payload if found.kind == DATA else b""
+        number = StartResponse.FromString(got[5 : 5 + got[4]]).event.start.pid
+        if leave is not None:
+            await conn.send(h2_frame(RST_STREAM, struct.pack(">I", CANCEL), stream=1))
+            # All the server has sent of the stream by then is on its way before the answer.
+            got += await client.until_ack_of_ping()
+        else:
+            client.half_close()
+            with suppress(EOFError, ConnectionError):
+                while True:
+                    found = await client.next_frame()
+                    got += found.payload if found.kind == DATA else b""
+    seen = b"".join(event.data.stdout for event in events_in(got))
+    gate.open()
+    outcome = await over_grpc.replay(pid(number))
+    begin = outcome.data[0].offset
+    assert begin <= len(seen)
+    assert outcome.stdout == (b"".join(b"%d\n" % line for line in range(1, LINES + 1)) + b"last\n")[begin:]
+
+
+def events_in(body: bytes) -> list[ProcessEvent]:
+    """The events in the whole messages of a body that may end inside one."""
+    found = []
+    while len(body) >= 5 and len(body) >= 5 + int.from_bytes(body[1:5], "big"):
+        size = int.from_bytes(body[1:5], "big")
+        found.append(StartResponse.FromString(body[5 : 5 + size]).event)
+        body = body[5 + size :]
+    return found
 
 
 # Compression

@@ -245,6 +245,13 @@ async def test_a_message_of_malformed_json_is_invalid(web_json: GrpcWeb, body):
     assert (await failure(web_json, SEND_SIGNAL, frame(body))).code == "invalid_argument"
 
 
+async def test_unknown_fields_are_ignored(web: GrpcWeb, web_json: GrpcWeb):
+    # Field 500, a string: the tag is 500 << 3 | 2.
+    for client, message in ((web, b"\xa2\x1f\x03abc"), (web_json, b'{"noSuchField": {"deep": [1, null]}}')):
+        _, frames = await client.whole(LIST, frame(message))
+        assert frames[-1] == GOOD_END
+
+
 @pytest.mark.parametrize("flags", [0x02, 0x7C, 0x80])
 async def test_a_frame_with_flags_nobody_knows_is_an_error(web: GrpcWeb, flags):
     assert (await failure(web, LIST, frame(b"", flags=flags))).code in {"invalid_argument", "internal"}

@@ -82,6 +82,12 @@ class Http2:
         room = h2_frame(WINDOW_UPDATE, struct.pack(">I", _ROOM))
         self.opening = PREFACE + settings(*pairs) + room
         self._buffer = bytearray()
+        self._silent = False
+
+    def half_close(self) -> None:
+        """Send FIN; from then on nothing is answered any more."""
+        self._silent = True
+        self.connection.half_close()
 
     def call(self, stream: int, method: str, body: bytes, *headers: tuple[str, str], end: bool = True) -> bytes:
         """A whole request, in frames as large as every server takes them."""
@@ -106,6 +112,8 @@ class Http2:
         head = await self._exactly(9)
         kind, flags, stream = struct.unpack(">BBI", head[3:])
         found = H2Frame(kind, flags, stream, await self._exactly(int.from_bytes(head[:3], "big")))
+        if self._silent:
+            return found
         if kind in (SETTINGS, PING) and not flags & ACK:
             answer = found.payload if kind == PING else b""
             await self.connection.send(h2_frame(kind, answer, flags=ACK))
@@ -122,10 +130,15 @@ class Http2:
                 found.append(next_one)
         return found
 
-    async def until_ack_of_ping(self, mark: bytes = b"envdping") -> None:
-        """Send a PING and read until its answer: all that was sent before has been looked at."""
+    async def until_ack_of_ping(self, mark: bytes = b"envdping") -> bytes:
+        """Send a PING and read until its answer: all that was sent before has been looked at.
+
+        Returns the contents of the DATA frames on the way.
+        """
+        data = b""
         await self.connection.send(h2_frame(PING, mark))
         while True:
             found = await self.next_frame()
+            data += found.payload if found.kind == DATA else b""
             if found.kind == PING and found.flags & ACK and found.payload == mark:
-                return
+                return data
