@@ -26,7 +26,7 @@ def grpcurl() -> Path:
 
 def call(grpcurl: Path, daemon: Daemon, *arguments: str, data: object = None) -> subprocess.CompletedProcess[str]:
     options = () if data is None else ("-d", json.dumps(data))
-    command = [str(grpcurl), "-plaintext", *options, f"127.0.0.1:{daemon.port}", *arguments]
+    command = [str(grpcurl), "-plaintext", "-connect-timeout", "5", *options, f"127.0.0.1:{daemon.port}", *arguments]
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CALL_TIMEOUT_S, check=False
     )
