@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.daemon import Daemon
-from tests.support.tools import INSTALL_TIMEOUT_S, node, npm_packages, or_skip
-
-SCRIPT = Path(__file__).parent / "node" / "e2b.mjs"
-PACKAGES = {"e2b": "2.51.0"}
-RUN_TIMEOUT_S = 90
+from tests.support.sdk import RUN_TIMEOUT_S, run_node
+from tests.support.tools import INSTALL_TIMEOUT_S
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)]
 
 
-def run_script(daemon: Daemon, directory: Path, group: str) -> dict[str, Any]:
-    """What the package saw in every scenario of a group."""
-    packages = or_skip(lambda: npm_packages(PACKAGES))
-    done = subprocess.run(
-        [node(), str(SCRIPT), str(packages), str(directory), group],
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("E2B_")},
-            "E2B_DEBUG": "true",
-            "E2B_SANDBOX_URL": f"http://127.0.0.1:{daemon.port}",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
 @pytest.fixture(scope="module")
 def seen(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_script(daemon, tmp_path_factory.mktemp("sdk"), "commands")
+    """What the package saw in every scenario of the script."""
+    return run_node("commands", tmp_path_factory.mktemp("sdk"), daemon)
 
 
 def test_the_sandbox_is_running(seen):

@@ -1,6 +1,6 @@
 // Drives a daemon with the published `e2b` package and prints what it saw in every scenario as one JSON object.
 //
-// Run by test_published_sdk_node.py: `node e2b.mjs PACKAGES DIRECTORY commands|terminals`. PACKAGES is a folder with the
+// Run by tests/support/sdk.py: `node e2b.mjs PACKAGES DIRECTORY commands|terminals`. PACKAGES is a folder with the
 // package, DIRECTORY is shared with the programs that are started; the environment says where the daemon is. Only the
 // package's public names are used.
 
@@ -163,13 +163,14 @@ class Terminal {
   }
 
   async end() {
-    const { exitCode } = await outcome(this.handle.wait());
-    return exitCode;
+    const { exitCode, error } = await outcome(this.handle.wait());
+    return { exit_code: exitCode, error, text: this.text };
   }
 }
 
+// As in sdk_terminals.py, with its names.
 const terminals = {
-  async size() {
+  async pty_size() {
     const terminal = await Terminal.create();
     await terminal.type("stty size; echo done-$((1+1))\n");
     await terminal.until("done-2");
@@ -177,32 +178,31 @@ const terminals = {
     await terminal.type("stty size; echo resized-$((1+1))\n");
     await terminal.until("resized-2");
     await terminal.type("exit 3\n");
-    return { exitCode: await terminal.end(), text: terminal.text };
+    return terminal.end();
   },
 
-  async environment() {
+  async pty_environment() {
     const terminal = await Terminal.create({ cwd: "/usr", envs: { OWN: "a b=c" } });
     await terminal.type('echo "<$TERM|$OWN|$PWD>"; tty; exit\n');
-    return { exitCode: await terminal.end(), text: terminal.text };
+    return terminal.end();
   },
 
-  async interrupt() {
+  async pty_interrupt() {
     const terminal = await Terminal.create();
     await terminal.type("sh -c 'echo up-$((1+1)); exec sleep 1000'\n");
     await terminal.until("up-2");
     await terminal.type("\x03");
     await terminal.type('echo "status-$?-$((1+1))"; exit\n');
-    return { exitCode: await terminal.end(), text: terminal.text };
+    return terminal.end();
   },
 
-  async kill() {
+  async pty_kill() {
     const terminal = await Terminal.create();
     const killed = await sandbox.pty.kill(terminal.handle.pid);
-    const found = await outcome(terminal.handle.wait());
-    return { killed, ...found, again: await sandbox.pty.kill(terminal.handle.pid) };
+    return { killed, ...(await terminal.end()), again: await sandbox.pty.kill(terminal.handle.pid) };
   },
 
-  async reconnect() {
+  async pty_reconnect() {
     const first = await Terminal.create();
     await first.type("kept=word; echo first-$((1+1))\n");
     await first.until("first-2");
@@ -210,10 +210,10 @@ const terminals = {
     const second = new Terminal();
     second.handle = await sandbox.pty.connect(first.handle.pid, { onData: second.onData });
     await second.type('echo "again-$kept"; exit 5\n');
-    return { exitCode: await second.end(), samePid: second.handle.pid === first.handle.pid, text: second.text };
+    return { same_pid: second.handle.pid === first.handle.pid, ...(await second.end()) };
   },
 
-  async list() {
+  async pty_list() {
     const terminal = await Terminal.create();
     const found = (await sandbox.commands.list()).find((info) => info.pid === terminal.handle.pid);
     await sandbox.pty.kill(terminal.handle.pid);
