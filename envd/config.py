@@ -15,6 +15,7 @@ class Limits:
     """What one client, request or message may use. Sizes in bytes, times in seconds."""
 
     connections: int = 4096
+    streams: int = 1024
     header_bytes: int = 64 * KIB
     message_bytes: int = 4 * MIB
     start_bytes: int = 32 * MIB

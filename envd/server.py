@@ -29,6 +29,8 @@ from envd.process.spawn import Spawner
 from envd.process.table import Table
 from envd.supervise import Supervisor
 from envd.transport import codec
+from envd.transport.auth import Gate
+from envd.transport.grpc_server import Bounds, GrpcServer
 from envd.transport.http1 import Patience
 from envd.transport.listen import Listener
 from envd.transport.router import Router
@@ -68,7 +70,10 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(jobs.stop)
         session = Session(Users(), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        listener = _listener(config, session, table, jobs)
+        gate = Gate(session.check_user)
+        methods = _methods(config, table)
+        grpc = _grpc(config, methods, gate)
+        listener = _listener(config, methods, gate, grpc, jobs)
         _warn_without_root()
 
         began = time.monotonic()
@@ -89,7 +94,7 @@ async def _serve(config: Config) -> None:
         gc.freeze()
         gc.enable()
         await stopping.wait()
-        await _drain(config, listener, table)
+        await _drain(config, listener, grpc, table)
         _remove_paths(addresses)
 
 
@@ -108,24 +113,31 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _listener(config: Config, session: Session, table: Table, jobs: Supervisor) -> Listener:
+def _methods(config: Config, table: Table) -> rpc.MethodTable:
     limits = config.limits
-    methods = rpc.bind(
+    return rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
         ProcessService(table),
         message_bytes=limits.message_bytes,
         larger={"Start": limits.start_bytes, "SendInput": limits.input_bytes, "StreamInput": limits.input_bytes},
     )
-    router = Router(
-        methods,
-        web.table(routes.routes()),
-        session.check_user,
-        unary_s=limits.unary_s,
+
+
+def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate) -> GrpcServer:
+    limits = config.limits
+    bounds = Bounds(
+        limits.streams, limits.header_bytes, limits.idle_s, limits.header_s, limits.unary_s, limits.body_idle_s
     )
+    return GrpcServer(methods, gate, bounds)
+
+
+def _listener(config: Config, methods: rpc.MethodTable, gate: Gate, grpc: GrpcServer, jobs: Supervisor) -> Listener:
+    limits = config.limits
+    router = Router(methods, web.table(routes.routes()), gate, unary_s=limits.unary_s)
     patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = min(limits.connections, max(descriptors // 4, 16))
-    return Listener(router.handle, patience, jobs.spawn, connections=connections)
+    return Listener(router.handle, patience, jobs.spawn, connections=connections, http2=grpc)
 
 
 def _warn_without_root() -> None:
@@ -159,12 +171,13 @@ def _address(sock: socket.socket) -> str:
     return f"{host}:{name[1]}"
 
 
-async def _drain(config: Config, listener: Listener, table: Table) -> None:
+async def _drain(config: Config, listener: Listener, grpc: GrpcServer, table: Table) -> None:
     """Take nothing new, end the programs, let followers see it, then leave."""
     log.info("stopping")
     await listener.stop_accepting()
     await table.stop(config.stop_grace_s)
     await listener.quiet(config.stop_grace_s)
+    await grpc.stop(config.stop_grace_s)
     listener.close()
 
 

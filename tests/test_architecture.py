@@ -35,7 +35,7 @@ KEEPER_STDLIB = {
     "time",
 }
 # Imports inside functions: too large to load before they are needed.
-LATE = ("google.protobuf.json_format", "grpc", "watchdog")
+LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "watchdog")
 
 FUNCTION_LINES = 50
 MODULE_LINES = 300

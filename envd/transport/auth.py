@@ -4,6 +4,32 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Mapping
+
+
+class Gate:
+    """Lets calls in, on every wire.
+
+    Args:
+        check_user: raises EnvdError if a user name the client gave is unknown.
+    """
+
+    def __init__(self, check_user: Callable[[str], None]) -> None:
+        self._check_user = check_user
+
+    def identify(self, headers: Mapping[str, str]) -> str | None:
+        """Return the user name a client gave, None if it gave none.
+
+        Args:
+            headers: by lower-case name; a gRPC client sends them as metadata.
+
+        Raises:
+            EnvdError: there is no such user.
+        """
+        username = username_from_authorization(headers.get("authorization"))
+        if username is not None:
+            self._check_user(username)
+        return username
 
 
 def username_from_authorization(value: str | None) -> str | None:

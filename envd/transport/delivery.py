@@ -7,6 +7,7 @@ import socket
 import struct
 import termios
 from collections import deque
+from typing import Protocol
 
 # ioctl SIOCOUTQ has the number of TIOCOUTQ: bytes not yet acknowledged. Source: tcp(7), unix(7).
 _SIOCOUTQ = termios.TIOCOUTQ
@@ -57,13 +58,58 @@ def _unacknowledged(sock: socket.socket) -> int:
         return 1 << 30  # unknown: nothing counts
 
 
+class Counted(Protocol):
+    """Bytes that go one way, and how many of them have arrived."""
+
+    @property
+    def written(self) -> int:
+        """Bytes handed over so far."""
+
+    def acknowledged(self) -> int:
+        """Return the bytes the peer's kernel has acknowledged."""
+
+
+class StreamDelivery:
+    """Byte counts of one stream among several on a connection; usable after both are gone.
+
+    Args:
+        connection: counts all its bytes; None if it is not known, and then nothing ever counts as arrived.
+
+    Attributes:
+        written: bytes of this stream that its handler has given away so far.
+    """
+
+    def __init__(self, connection: Delivery | None = None) -> None:
+        self.written = 0
+        self._connection = connection
+        self._carried = 0
+        self._arrived = 0
+        self._log: deque[tuple[int, int]] = deque()
+
+    def carried(self, size: int, at: int) -> None:
+        """Note that `size` more bytes of the stream lie before byte `at` of the connection."""
+        self._carried += size
+        if len(self._log) >= _MARKS:
+            self.acknowledged()
+        if len(self._log) >= _MARKS:
+            self._log = deque(list(self._log)[1::2])
+        self._log.append((at, self._carried))
+
+    def acknowledged(self) -> int:
+        """Return the bytes of this stream that the peer's kernel has acknowledged."""
+        reached = self._connection.acknowledged() if self._log and self._connection is not None else 0
+        while self._log and self._log[0][0] <= reached:
+            self._arrived = self._log.popleft()[1]
+        return self._arrived
+
+
 class Marks:
-    """Which positions of one stream lie before which byte of the connection.
+    """Which positions of one stream lie before which of its counted bytes.
 
     At most 1024 marks: when full, every second one is dropped, which only makes the answer more cautious.
     """
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Counted) -> None:
         self._delivery = delivery
         self._marks: deque[tuple[int, object]] = deque()
         self._last: object = None

@@ -127,6 +127,8 @@ class Exchange:
         return b"".join([head, b"%x\r\n" % size, *pieces, b"\r\n"])
 
     def _head(self, status: int, headers: Headers, *, shared: bool = True) -> bytes:
+        if not self.body.complete:
+            self.keep_alive = False  # its rest may be too long to skip, and a close has to be announced; RFC 9112, 9.6
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
         if shared:
             headers = (*headers, *response_headers(self.head.headers))

@@ -256,6 +256,10 @@ class Connection(asyncio.Protocol):
 
     # Ending.
 
+    def close(self) -> None:
+        """Close, flushing what has been written."""
+        self.transport.close()
+
     def refuse(self, status: int, message: str) -> None:
         """Answer a connection that is not served at all."""
         self._refuse(status, message)
@@ -290,6 +294,11 @@ class Connection(asyncio.Protocol):
         with contextlib.suppress(OSError):  # the peer has reset the connection already
             self.transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
+
+    def begin_head(self) -> None:
+        """Take note that a request has begun, though no more of it than its first letters."""
+        self._head_began_at = time.monotonic()
+        self._parser.in_head = True
 
     def check(self, now: float) -> None:
         """Look after time limits; the listener calls this every few seconds."""

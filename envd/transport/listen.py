@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from . import peer
 from .exchange import Exchange
 from .http1 import Connection, Patience
+from .splice import Backend, Spliced
 
 log = logging.getLogger("envd.transport")
 
@@ -31,8 +32,8 @@ class Spawn(Protocol):
 class Listener:
     """Serves connections on sockets that are already listening.
 
-    At most `connections` at once. One more gets a 503 and is closed; when 256 of those linger, further ones are closed
-    without an answer.
+    HTTP/2 goes to the backend, everything else is HTTP/1.1. At most `connections` at once. One more gets a 503 and is
+    closed; when 256 of those linger, further ones are closed without an answer.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Listener:
         spawn: Spawn,
         *,
         connections: int,
+        http2: Backend,
     ) -> None:
         self.handle = handle
         self.patience = patience
+        self.http2 = http2
         self._spawn = spawn
         self._limit = connections
-        self._open: set[Connection] = set()
+        self._open: set[Connection | Spliced] = set()
         self._refused: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
 
@@ -72,7 +75,16 @@ class Listener:
         else:
             connection.transport.abort()
 
-    def lost(self, connection: Connection) -> None:
+    def replace(self, connection: Connection, other: Spliced) -> None:
+        """Count another in place of one that was admitted."""
+        self._open.remove(connection)
+        self._open.add(other)
+
+    def is_refused(self, connection: Connection) -> bool:
+        """Tell whether a connection was not admitted."""
+        return connection not in self._open
+
+    def lost(self, connection: Connection | Spliced) -> None:
         """Forget a connection."""
         self._open.discard(connection)
         self._refused.discard(connection)
@@ -99,17 +111,18 @@ class Listener:
     def close(self) -> None:
         """Close every connection, flushing what has been written."""
         for connection in list(self._open):
-            connection.transport.close()
+            connection.close()
 
 
 class _FirstBytes(asyncio.Protocol):
     """Looks at how a client begins, then makes way for the protocol it speaks."""
 
     _transport: asyncio.Transport
+    _connection: Connection
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._connection: Connection | None = None
+        self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -119,25 +132,30 @@ class _FirstBytes(asyncio.Protocol):
         self._listener.admit(self._connection)
 
     def data_received(self, data: bytes) -> None:
-        connection = self._connection
-        assert connection is not None
-        if data.startswith(_HTTP2_PREFACE):
-            connection.refuse(405, "HTTP/2 is not served on this port yet: use HTTP/1.1")
-            return
-        self._transport.set_protocol(connection)
-        connection.data_received(data)
+        self._seen += data
+        beginning = self._seen[: len(_HTTP2_PREFACE)]
+        if self._listener.is_refused(self._connection) or not _HTTP2_PREFACE.startswith(beginning):
+            self._make_way(self._connection)
+        elif len(beginning) == len(_HTTP2_PREFACE):
+            spliced = Spliced(self._listener.patience, self._listener, self._listener.http2)
+            self._listener.replace(self._connection, spliced)
+            spliced.connection_made(self._transport)
+            self._make_way(spliced)
+        else:
+            self._connection.begin_head()
+
+    def _make_way(self, protocol: Connection | Spliced) -> None:
+        self._transport.set_protocol(protocol)
+        protocol.data_received(self._seen)
 
     def eof_received(self) -> bool:
-        return self._connection.eof_received() if self._connection else False
+        return self._connection.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._connection is not None:
-            self._connection.connection_lost(exc)
+        self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        if self._connection is not None:
-            self._connection.pause_writing()
+        self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        if self._connection is not None:
-            self._connection.resume_writing()
+        self._connection.resume_writing()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from envd.errors import EnvdError
 from envd.rpc import Method, MethodTable
 from envd.web import Request, RouteTable
 
 from . import cors, grpc_web, status
-from .auth import username_from_authorization
+from .auth import Gate
 from .codec import Codec
 from .connect import Connect
 from .exchange import Exchange
@@ -26,7 +24,7 @@ class Router:
     Args:
         methods: the RPCs.
         routes: the REST routes.
-        check_user: raises EnvdError if a user name the client gave is unknown.
+        gate: who may come in.
         unary_s: how long a unary call may take where the client sets no deadline.
     """
 
@@ -34,13 +32,13 @@ class Router:
         self,
         methods: MethodTable,
         routes: RouteTable,
-        check_user: Callable[[str], None],
+        gate: Gate,
         *,
         unary_s: float,
     ) -> None:
         self._methods = methods
         self._routes = routes
-        self._check_user = check_user
+        self._gate = gate
         self._connect = Connect(unary_s=unary_s)
         self._grpc_web = GrpcWeb(unary_s=unary_s)
 
@@ -51,9 +49,7 @@ class Router:
             exchange.preflight(cors.preflight_headers(head.headers))
             return
         try:
-            exchange.username = username_from_authorization(head.headers.get("authorization"))
-            if exchange.username is not None:
-                self._check_user(exchange.username)
+            exchange.username = self._gate.identify(head.headers)
         except EnvdError as exc:
             self._wire_of(exchange).refuse(exchange, exc)
             return

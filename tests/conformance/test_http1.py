@@ -124,15 +124,6 @@ async def test_connect_is_no_method_of_ours(daemon: Daemon):
         assert (await conn.read_response()).status in {404, 405}
 
 
-async def test_an_http_2_preface_is_not_allowed_for_now(daemon: Daemon):
-    async with connection(daemon.port) as conn:
-        await conn.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        response = await conn.read_response()
-        assert (response.version, response.status) == ("HTTP/1.1", 405)
-        assert response.headers["Connection"] == "close"
-        assert await ends(conn) == b""
-
-
 async def test_a_chunked_request_body_is_put_together(client: Client):
     body = nobody(client, 3).partition(b"\r\n\r\n")[2]
     response = await client.unary_raw(SEND_SIGNAL, None, chunks=[body[:1], body[1:3], body[3:]])

@@ -1,0 +1,157 @@
+"""Calls as grpc.aio hands them over: bytes in, bytes out, and a context of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from google.protobuf.message import Message
+
+from envd.errors import Code, EnvdError
+from envd.rpc import Call, Metadata, Method, Reply
+
+from . import codec as codecs
+from .auth import Gate
+from .calls import failure, limit_of, replies
+from .deadline import EXPIRED
+from .delivery import Marks, StreamDelivery
+from .grpc_status import DETAILS, details_of
+from .http2 import CALL_HEADER, Streams
+
+_PREFIX_BYTES = 5  # before each message, on the wire
+
+Pairs = tuple[tuple[str, str | bytes], ...]
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class GrpcCalls:
+    """Serves RPCs to native gRPC clients.
+
+    Args:
+        streams: knows the calls that came through our connections; others are refused.
+        unary_s: how long a unary call may take where the client sets no deadline, in seconds.
+        body_idle_s: how long the message of a call that has only one may take.
+        statuses: what grpcio calls each code.
+    """
+
+    def __init__(
+        self, gate: Gate, streams: Streams, *, unary_s: float, body_idle_s: float, statuses: Mapping[Code, Any]
+    ) -> None:
+        self._gate = gate
+        self._streams = streams
+        self._unary_s = unary_s
+        self._body_idle_s = body_idle_s
+        self._statuses = statuses
+
+    async def answer(self, method: Method, received: AsyncIterable[bytes], context: Any) -> bytes:
+        """Serve a call that is answered with one message."""
+        answers: list[bytes] = []
+
+        async def keep(payload: bytes) -> None:
+            answers.append(payload)
+
+        await self._serve(method, received, context, keep)
+        return answers[0]
+
+    async def stream(self, method: Method, received: AsyncIterable[bytes], context: Any) -> None:
+        """Serve a call that is answered with a stream."""
+        await self._serve(method, received, context, context.write)
+
+    async def _serve(self, method: Method, received: AsyncIterable[bytes], context: Any, write: Write) -> None:
+        sender = _Sender(context, write)
+        limit_s = limit_of(method, context.time_remaining(), self._unary_s)
+        error = await failure(self._run(method, received, context, sender), limit_s, method.path)
+        trailers = _pairs(sender.response.trailers)
+        if error is None:
+            context.set_trailing_metadata(trailers)
+            return
+        if error.details:
+            trailers = (*trailers, (DETAILS, details_of(error)))
+        await sender.begin()
+        await context.abort(self._statuses[error.code], error.message, trailers)
+
+    async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
+        headers = _headers(context.invocation_metadata())
+        sender.delivery = self._delivery(headers)
+        username = self._gate.identify(headers)
+        timeout_s = context.time_remaining()
+        if timeout_s is not None and timeout_s <= 0:
+            raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
+        marks = Marks(sender.delivery)
+        call = Call(username, headers, timeout_s, marks.acknowledged, sender.response)
+        async with aclosing(replies(method, self._requests(method, received), call)) as answers:
+            async for reply in answers:
+                await sender.send(reply)
+                if not isinstance(reply, Message):
+                    marks.add(reply.position)
+
+    def _delivery(self, headers: dict[str, str]) -> StreamDelivery:
+        """Return what counts the call's bytes on their way to the client."""
+        name = headers.pop(CALL_HEADER, "").rpartition(", ")[2]  # the last one is ours
+        if not self._streams.is_ours(name):
+            raise EnvdError(Code.PERMISSION_DENIED, "this socket is private: call the daemon's own address")
+        return self._streams.claim(name) or StreamDelivery()
+
+    async def _requests(self, method: Method, received: AsyncIterable[bytes]) -> AsyncGenerator[Any, None]:
+        messages = aiter(received)
+        while True:
+            try:
+                async with asyncio.timeout(None if method.client_streaming else self._body_idle_s):
+                    data = await anext(messages)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as exc:
+                text = f"the request was not whole after {self._body_idle_s:g} s"
+                raise EnvdError(Code.DEADLINE_EXCEEDED, text) from exc
+            if len(data) > method.message_bytes:
+                text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
+                raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
+            yield codecs.PROTO.decode(data, method.request)
+
+
+class _Sender:
+    """One call's way to its client."""
+
+    def __init__(self, context: Any, write: Write) -> None:
+        self.response = Metadata()
+        self.delivery = StreamDelivery()
+        self._context = context
+        self._write = write
+        self._begun = False
+
+    async def begin(self) -> None:
+        """Send the headers, unless they have gone out already; without any the library sends its own."""
+        if not self._begun and self.response.headers:
+            await self._context.send_initial_metadata(_pairs(self.response.headers))
+        self._begun = True
+
+    async def send(self, reply: Reply) -> None:
+        """Send one message, or a run of them; returns when the library has room for more."""
+        await self.begin()
+        for payload in codecs.encode_reply(codecs.PROTO, reply):
+            self.delivery.written += _PREFIX_BYTES + len(payload)
+            await self._write(payload)
+
+
+def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """Return metadata as the other wires have headers: joined by name, binary values in base64."""
+    headers: dict[str, str] = {}
+    for name, value in metadata:
+        text = value if isinstance(value, str) else base64.b64encode(value).decode()
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    return headers
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Pairs:
+    return tuple((name, _binary(value) if name.endswith("-bin") else value) for name, value in pairs)
+
+
+def _binary(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error:
+        return text.encode()

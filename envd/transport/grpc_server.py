@@ -1,0 +1,159 @@
+"""Native gRPC: grpcio behind a private socket, imported at the first connection. The one module that knows it.
+
+grpc.aio runs in our event loop; its core reads and writes in threads of its own. Source of the option names:
+grpc/impl/channel_arg_names.h.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from envd.errors import Code
+from envd.rpc import Method, MethodTable
+
+from .auth import Gate
+from .grpc_calls import GrpcCalls
+from .grpc_status import NUMBERS
+from .http2 import Streams
+
+# A client that asks more often whether we are there, with nothing to say besides, is sent away: GOAWAY, too_many_pings.
+_PING_INTERVAL_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one connection: open calls, bytes of a call's headers, seconds until it is idle, or begun; see GrpcCalls."""
+
+    streams: int
+    header_bytes: int
+    idle_s: float
+    header_s: float
+    unary_s: float
+    body_idle_s: float
+
+
+class GrpcServer:
+    """Serves the method table, reflection and health; started by the first who asks for its address."""
+
+    def __init__(self, methods: MethodTable, gate: Gate, bounds: Bounds) -> None:
+        self.streams = Streams()
+        self._methods = methods
+        self._gate = gate
+        self._bounds = bounds
+        self._starting = asyncio.Lock()
+        self._path = ""
+        self._server: Any = None
+        self._health: Any = None
+
+    async def address(self) -> str:
+        """Return the path of the private socket, once it is listening there."""
+        async with self._starting:
+            if not self._path:
+                # In a thread: on the loop the import stalls every client for a quarter of a second.
+                library = await asyncio.to_thread(_Library)
+                # An abstract name leaves nothing behind. What does not come through our connections is refused.
+                name = f"envd-grpc-{secrets.token_hex(16)}"
+                await self._start(library, name)
+                self._path = f"\0{name}"
+        return self._path
+
+    async def _start(self, library: _Library, name: str) -> None:
+        server = library.aio.server(options=_options(self._bounds, self._methods))
+        server.add_generic_rpc_handlers((self._handlers(library),))
+        services = {path.split("/")[1] for path in self._methods}
+        self._health = await library.add_health(server, services)
+        library.add_reflection(server, services)
+        server.add_insecure_port(f"unix-abstract:{name}")
+        await server.start()
+        self._server = server
+
+    def _handlers(self, library: _Library) -> Any:
+        calls = GrpcCalls(
+            self._gate,
+            self.streams,
+            unary_s=self._bounds.unary_s,
+            body_idle_s=self._bounds.body_idle_s,
+            statuses=library.statuses(),
+        )
+        return library.handlers({path: _behaviour(calls, method) for path, method in self._methods.items()})
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls; those under way have `grace_s` seconds."""
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace_s)
+
+
+Behaviour = Callable[..., Awaitable[Any]]
+
+
+def _behaviour(calls: GrpcCalls, method: Method) -> tuple[Behaviour, bool]:
+    """Return what answers a method, and whether it does so with a stream."""
+    serve = calls.stream if method.server_streaming else calls.answer
+    return functools.partial(serve, method), method.server_streaming
+
+
+def _options(bounds: Bounds, methods: MethodTable) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", bounds.streams),
+        ("grpc.max_metadata_size", bounds.header_bytes),
+        ("grpc.absolute_max_metadata_size", bounds.header_bytes),
+        ("grpc.max_receive_message_length", max(method.message_bytes for method in methods.values())),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_connection_idle_ms", round(bounds.idle_s * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(bounds.header_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MS),
+    ]
+
+
+class _Library:
+    """grpcio and its companions; making one imports them."""
+
+    def __init__(self) -> None:
+        # Children are the keeper's, so its fork handlers only cost; its own log lines are no JSON.
+        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        import grpc.aio  # noqa: PLC0415
+        import grpc_health.v1.health  # noqa: PLC0415
+        import grpc_health.v1.health_pb2  # noqa: PLC0415
+        import grpc_health.v1.health_pb2_grpc  # noqa: PLC0415
+        import grpc_reflection.v1alpha.reflection  # noqa: PLC0415
+
+        self._grpc = grpc
+        self.aio = grpc.aio
+        self._health = grpc_health.v1
+        self._reflection = grpc_reflection.v1alpha.reflection
+
+    def statuses(self) -> dict[Code, Any]:
+        """Return what grpcio calls each code."""
+        by_number = {status.value[0]: status for status in self._grpc.StatusCode}
+        return {code: by_number[number] for code, number in NUMBERS.items()}
+
+    def handlers(self, behaviours: dict[str, tuple[Behaviour, bool]]) -> Any:
+        """Return a handler of generic calls. All of them read a stream: so a request without a message is noticed."""
+        many, one = self._grpc.stream_stream_rpc_method_handler, self._grpc.stream_unary_rpc_method_handler
+        made = {path: (many if streams else one)(serve) for path, (serve, streams) in behaviours.items()}
+        # The base class is only known now that the library is.
+        kind = type("Handlers", (self._grpc.GenericRpcHandler,), {"service": lambda _, call: made.get(call.method)})
+        return kind()
+
+    async def add_health(self, server: Any, services: set[str]) -> Any:
+        """Serve grpc.health.v1: every service is there as long as the server is."""
+        servicer = self._health.health.aio.HealthServicer()
+        for service in services:
+            await servicer.set(service, self._health.health_pb2.HealthCheckResponse.SERVING)
+        self._health.health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        return servicer
+
+    def add_reflection(self, server: Any, services: set[str]) -> None:
+        """Serve grpc.reflection."""
+        names = (*services, self._health.health.SERVICE_NAME, self._reflection.SERVICE_NAME)
+        self._reflection.enable_server_reflection(names, server)

@@ -1,0 +1,257 @@
+"""HTTP/2 as far as a go-between has to understand it: where frames begin, and to which stream they belong.
+
+Frames pass through unread. Two things are done on the way. Behind the header block of each request goes one more header
+that names connection and stream, so that the handler of the call can be told how much of its stream has arrived. And
+what no honest client does, resetting streams or asking for answers without end, is counted and ends the connection.
+
+Source: RFC 9113, sections 4 and 6; RFC 7541, section 6.2.2 (a literal that leaves the dynamic table as it is).
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+
+from .delivery import Delivery, StreamDelivery
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+CALL_HEADER = "envd-call"
+
+_HEAD = 9
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
+_END_STREAM, _END_HEADERS, _ACK = 0x1, 0x4, 0x1
+_ENHANCE_YOUR_CALM = 0xB
+# At once, and then per second. A client may cancel many calls at a time; no honest one does it for long.
+_RESETS = (4000, 200.0)
+_CONTROLS = (10_000, 1000.0)
+
+
+class AbuseError(Exception):
+    """The connection is not to go on; the text says why."""
+
+
+class Streams:
+    """The deliveries of the streams of all connections, by what the added header says.
+
+    Bounded by the streams that are open: one is forgotten here when it ends, its handler keeps the delivery.
+    """
+
+    def __init__(self) -> None:
+        # Whoever cannot know it has not come through the connections of this process.
+        self._secret = secrets.token_hex(16)
+        self._numbers = itertools.count(1)
+        self._known: dict[str, StreamDelivery] = {}
+
+    def connection(self) -> str:
+        """Return a name for a new connection."""
+        return f"{self._secret}.{next(self._numbers)}"
+
+    def add(self, name: str, delivery: StreamDelivery) -> None:
+        """Know a stream from now on."""
+        self._known[name] = delivery
+
+    def forget(self, name: str) -> None:
+        """Know a stream no more."""
+        self._known.pop(name, None)
+
+    def claim(self, name: str) -> StreamDelivery | None:
+        """Return the delivery of a stream; None if it has ended already."""
+        return self._known.get(name)
+
+    def is_ours(self, name: str) -> bool:
+        """Tell whether a name was given here."""
+        return secrets.compare_digest(name.partition(".")[0].encode(errors="replace"), self._secret.encode())
+
+
+class Conversation:
+    """What both directions of one connection share: its open streams.
+
+    Args:
+        delivery: counts the connection's bytes towards the client.
+    """
+
+    def __init__(self, streams: Streams, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.last = 0
+        self._streams = streams
+        self._name = streams.connection()
+        self._open: dict[int, StreamDelivery] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def begin(self, stream: int) -> bytes:
+        """Open a stream; return the frame that names it, which goes behind its header block."""
+        name = f"{self._name}.{stream}"
+        if stream not in self._open:
+            self.last = max(self.last, stream)
+            self._open[stream] = delivery = StreamDelivery(self.delivery)
+            self._streams.add(name, delivery)
+        field = b"\0" + _string(CALL_HEADER) + _string(name)
+        return _frame(_CONTINUATION, _END_HEADERS, stream, field)
+
+    def carried(self, stream: int, size: int, at: int) -> None:
+        """Note that a piece of a stream lies before byte `at` of the connection."""
+        delivery = self._open.get(stream)
+        if delivery is not None:
+            delivery.carried(size, at)
+
+    def end(self, stream: int) -> None:
+        """Forget a stream."""
+        if self._open.pop(stream, None) is not None:
+            self._streams.forget(f"{self._name}.{stream}")
+
+    def end_all(self) -> None:
+        """Forget every stream: the connection is over."""
+        for stream in list(self._open):
+            self.end(stream)
+
+
+class FromClient:
+    """The client's bytes on their way to the server; `header_bytes` bounds one header block, as compressed."""
+
+    def __init__(self, conversation: Conversation, header_bytes: int) -> None:
+        self._conversation = conversation
+        self._header_bytes = header_bytes
+        self._left = len(PREFACE)
+        self._held = b""
+        self._named = 0
+        self._block_bytes = 0
+        self._resets = _Allowance("stream resets", *_RESETS)
+        self._controls = _Allowance("control frames", *_CONTROLS)
+
+    @property
+    def in_head(self) -> bool:
+        """True while the preface, the head of a frame or a header block is not whole."""
+        return bool(self._held or self._block_bytes) or (self._left > 0 and self._conversation.last == 0)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what the client sent; return what the server gets.
+
+        Raises:
+            AbuseError: the connection is not to go on.
+        """
+        data = self._held + data
+        pieces: list[bytes] = []
+        at = copied = 0
+        while True:
+            step = min(self._left, len(data) - at)
+            at, self._left = at + step, self._left - step
+            if self._left:
+                break
+            if self._named:
+                pieces += (data[copied:at], self._conversation.begin(self._named))
+                copied, self._named = at, 0
+            if len(data) - at < _HEAD:
+                break
+            if self._frame(data, at):
+                # The header block does not end here any more: the frame with its name does that.
+                pieces += (data[copied : at + 4], bytes((data[at + 4] & ~_END_HEADERS,)))
+                copied = at + 5
+            at += _HEAD
+        self._held = b"" if self._left else data[at:]
+        pieces.append(data[copied : len(data) - len(self._held)])
+        return b"".join(pieces)
+
+    def _frame(self, data: bytes, at: int) -> bool:
+        """Look at the head of a frame; True if it ends a header block."""
+        self._left, kind, flags, stream = _parse(data, at)
+        if kind in (_HEADERS, _CONTINUATION):
+            return self._block(flags, stream)
+        if kind == _RST_STREAM:
+            self._resets.use()
+            self._conversation.end(stream)
+        elif (kind in (_SETTINGS, _PING) and not flags & _ACK) or (kind == _DATA and not self._left and not flags):
+            self._controls.use()
+        return False
+
+    def _block(self, flags: int, stream: int) -> bool:
+        self._block_bytes += self._left + _HEAD
+        if self._block_bytes > self._header_bytes:
+            raise AbuseError(f"request header is larger than {self._header_bytes} bytes")
+        if not flags & _END_HEADERS:
+            return False
+        self._block_bytes = 0
+        self._named = stream
+        return True
+
+
+class FromServer:
+    """The server's bytes on their way to the client."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._left = 0
+        self._held = b""
+
+    @property
+    def between_frames(self) -> bool:
+        """True where a frame of our own may be sent."""
+        return not self._left and not self._held
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what the server sent; return what the client gets, whole heads of frames only."""
+        data = self._held + data
+        base = self._conversation.delivery.written
+        at = 0
+        while True:
+            step = min(self._left, len(data) - at)
+            at, self._left = at + step, self._left - step
+            if self._left or len(data) - at < _HEAD:
+                break
+            self._frame(data, at, base)
+            at += _HEAD
+        self._held = b"" if self._left else data[at:]
+        return data[: len(data) - len(self._held)]
+
+    def _frame(self, data: bytes, at: int, base: int) -> None:
+        self._left, kind, flags, stream = _parse(data, at)
+        if kind == _DATA and self._left:
+            self._conversation.carried(stream, self._left, base + at + _HEAD + self._left)
+        if kind == _RST_STREAM or (kind in (_DATA, _HEADERS) and flags & _END_STREAM):
+            self._conversation.end(stream)
+
+
+def goaway(last_stream: int, reason: str) -> bytes:
+    """Return the frame that tells a client why its connection ends."""
+    payload = last_stream.to_bytes(4, "big") + _ENHANCE_YOUR_CALM.to_bytes(4, "big") + reason.encode()
+    return _frame(_GOAWAY, 0, 0, payload)
+
+
+class _Allowance:
+    """So many at once, and then so many per second."""
+
+    def __init__(self, what: str, at_once: int, per_s: float) -> None:
+        self._what = what
+        self._at_once = at_once
+        self._per_s = per_s
+        self._left = float(at_once)
+        self._since = time.monotonic()
+
+    def use(self) -> None:
+        """Take one.
+
+        Raises:
+            AbuseError: there is none left.
+        """
+        now = time.monotonic()
+        self._left = min(self._left + (now - self._since) * self._per_s, self._at_once) - 1
+        self._since = now
+        if self._left < 0:
+            raise AbuseError(f"too many {self._what}: {self._at_once} at once and {self._per_s:g} a second are allowed")
+
+
+def _parse(data: bytes, at: int) -> tuple[int, int, int, int]:
+    """Return length, type, flags and stream of the frame whose head is at `at`."""
+    head = int.from_bytes(data[at : at + _HEAD], "big")
+    return head >> 48, head >> 40 & 0xFF, head >> 32 & 0xFF, head & 0x7FFFFFFF
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _string(text: str) -> bytes:
+    """Encode a string of at most 126 bytes for a header block, without Huffman coding. RFC 7541, section 5.2."""
+    return bytes((len(text),)) + text.encode()

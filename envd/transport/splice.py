@@ -1,0 +1,218 @@
+"""An HTTP/2 connection joined, in the event loop, to the gRPC server's private socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from . import peer
+from .delivery import Delivery
+from .http2 import AbuseError, Conversation, FromClient, FromServer, Streams, goaway
+
+log = logging.getLogger("envd.transport")
+
+_HIGH_BYTES = 256 * 1024  # waiting for the server: above that the client is not read
+_LINGER_S = 2.0
+
+
+class Backend(Protocol):
+    """The server behind the splice."""
+
+    streams: Streams
+
+    async def address(self) -> str:
+        """Return the path of its socket, once it is listening there."""
+
+
+class Patience(Protocol):
+    """Bounds of one connection, as envd.transport.http1 has them."""
+
+    @property
+    def header_bytes(self) -> int:
+        """Most bytes of one request's header block."""
+
+    @property
+    def header_s(self) -> float:
+        """Seconds a header block may take to arrive."""
+
+    @property
+    def peer_dead_s(self) -> float:
+        """Seconds without an answer after which a peer is gone."""
+
+
+class Owner(Protocol):
+    """What connections need of their listener."""
+
+    def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a task."""
+
+    def lost(self, connection: Spliced) -> None:
+        """Forget a connection."""
+
+
+class Spliced(asyncio.Protocol):
+    """The client's side. Bounded: what one side does not take stops the reading of the other."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, patience: Patience, owner: Owner, backend: Backend) -> None:
+        self._patience = patience
+        self._owner = owner
+        self._backend = backend
+        self._server: _ServerSide | None = None
+        self._waiting = b""
+        self._active_at = self._head_began_at = time.monotonic()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over a connection whose first bytes somebody else has seen."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=0)  # so that "not blocked" means "all of it is in the kernel"
+        self._sock = transport.get_extra_info("socket")
+        self._delivery = Delivery(self._sock)
+        self._conversation = Conversation(self._backend.streams, self._delivery)
+        self._requests = FromClient(self._conversation, self._patience.header_bytes)
+        self._responses = FromServer(self._conversation)
+        self._blocked = False
+        transport.pause_reading()
+        self._owner.spawn(self._join(), name="splice")
+
+    async def _join(self) -> None:
+        """Connect to the server, which the first connection starts."""
+        try:
+            path = await self._backend.address()
+            _, side = await asyncio.get_running_loop().create_unix_connection(lambda: _ServerSide(self), path)
+        except OSError as exc:
+            log.warning("cannot reach the gRPC server", extra={"error": str(exc)})
+            self.transport.abort()
+            return
+        self._server = side
+        if self.transport.is_closing():
+            side.transport.abort()
+            return
+        waiting, self._waiting = self._waiting, b""
+        self.data_received(waiting)
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # Towards the server.
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        self._active_at = now
+        if not self._requests.in_head:
+            self._head_began_at = now
+        if self._server is None:
+            self._waiting += data
+            return
+        try:
+            self._server.transport.write(self._requests.feed(data))
+        except AbuseError as exc:
+            self._give_up(str(exc))
+
+    def server_blocked(self, *, blocked: bool) -> None:
+        """Stop or go on reading the client, as its server cannot or can take more."""
+        if self.transport.is_closing():
+            return
+        if blocked:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        return False  # a client that ends its side is gone: HTTP/2 has no half-closed connections
+
+    # Towards the client.
+
+    def from_server(self, data: bytes) -> None:
+        """Pass on what the server sent."""
+        if self.transport.is_closing():
+            return
+        out = self._responses.feed(data)
+        self._delivery.writing(len(out))
+        self.transport.write(out)
+        if not self._blocked and not self.transport.is_closing():
+            self._delivery.flushed()
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+        if self._server is not None and not self._server.transport.is_closing():
+            self._server.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._delivery.flushed()
+        if self._server is not None and not self._server.transport.is_closing():
+            self._server.transport.resume_reading()
+
+    # Ending.
+
+    def _give_up(self, reason: str) -> None:
+        """Tell the client why, if a frame can be sent now, and close."""
+        log.warning("connection refused to go on", extra={"reason": reason})
+        if self._responses.between_frames:
+            self.transport.write(goaway(self._conversation.last, reason))
+        self.close()
+
+    def server_lost(self) -> None:
+        """Close: the server has ended its side, having said why."""
+        self.transport.close()
+
+    def close(self) -> None:
+        """Close, flushing what has been written; who does not read it is cut off."""
+        if self._server is not None:
+            self._server.transport.abort()
+        self.transport.close()
+        asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._delivery.close()
+        self._conversation.end_all()
+        self._owner.lost(self)
+        if self._server is not None:
+            self._server.transport.abort()
+        self._waiting = b""
+
+    @property
+    def busy(self) -> bool:
+        """True while a call is being served."""
+        return len(self._conversation) > 0
+
+    def check(self, now: float) -> None:
+        """Look after time limits; the listener calls this every few seconds. The server closes idle connections."""
+        if self.transport.is_closing():
+            return
+        if self._requests.in_head and now - self._head_began_at > self._patience.header_s:
+            self._give_up(f"request header not complete after {self._patience.header_s:g} s")
+        elif self.busy and peer.is_dead(self._sock, self._patience.peer_dead_s):
+            log.info("peer is gone", extra={"silence_s": self._patience.peer_dead_s})
+            self.transport.abort()
+
+
+class _ServerSide(asyncio.Protocol):
+    """The private socket's side."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, client: Spliced) -> None:
+        self._client = client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        self._client.from_server(data)
+
+    def pause_writing(self) -> None:
+        self._client.server_blocked(blocked=True)
+
+    def resume_writing(self) -> None:
+        self._client.server_blocked(blocked=False)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._client.server_lost()
