@@ -15,6 +15,7 @@ from tests.support.tools import UnavailableError
 HERE = Path(__file__).parent
 CONFIG = HERE / "config.yaml"
 KNOWN_FAILING = HERE / "known_failing.txt"
+SKIPPED = HERE / "skipped.txt"
 ROOT = HERE.parents[2]
 _NOT_RUN = "# not run: "
 
@@ -27,7 +28,7 @@ def command(*arguments: str) -> list[str]:
     """
     runner = RUNNER.install()
     compile_contract()
-    own = ["--mode", "server", "--conf", str(CONFIG), "--known-failing", f"@{KNOWN_FAILING}"]
+    own = ["--mode", "server", "--conf", str(CONFIG), "--known-failing", f"@{KNOWN_FAILING}", "--skip", f"@{SKIPPED}"]
     return [str(runner), *own, *arguments, "--", sys.executable, "-m", "tests.conformance.connect_suite.server"]
 
 
@@ -44,9 +45,9 @@ def main() -> int:
         print(f"conformance: SKIPPED, nothing was checked: {exc}")
         return 0
     status = subprocess.run(line, cwd=ROOT, check=False).returncode
-    print("\nNot run:")
-    for left_out in not_run():
-        print(f"  {left_out}")
+    print("\nNot run:", *not_run(), sep="\n  ")
+    for path in (SKIPPED, KNOWN_FAILING):
+        print(f"\n{path.read_text().strip()}")
     return status
 
 

@@ -15,12 +15,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from envd import rpc
-from envd.config import Limits
+from envd import rpc, server
+from envd.config import Config
 from envd.supervise import Supervisor
-from envd.transport.http1 import Patience
-from envd.transport.listen import Listener
-from envd.transport.router import Router
+from envd.transport.auth import Gate
 from tests.conformance.connect_suite import contract
 from tests.conformance.connect_suite.service import ConformanceService
 
@@ -28,13 +26,13 @@ _LENGTH = struct.Struct(">I")
 
 
 async def serve(descriptor: Any, wanted: Any) -> None:
-    limits = Limits()
-    methods = rpc.bind(
-        descriptor, ConformanceService(), message_bytes=wanted.message_receive_limit or limits.message_bytes
-    )
-    router = Router(methods, {}, lambda name: None, unary_s=limits.unary_s)
-    patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)
-    listener = Listener(router.handle, patience, Supervisor().spawn, connections=limits.connections)
+    """Listen and serve as the daemon does, another table of methods apart."""
+    config = Config()
+    message_bytes = wanted.message_receive_limit or config.limits.message_bytes
+    methods = rpc.bind(descriptor, ConformanceService(), message_bytes=message_bytes)
+    gate = Gate(lambda _: None)
+    grpc = server._grpc(config, methods, gate)
+    listener = server._listener(config, methods, gate, grpc, Supervisor())
     sock = socket.create_server(("127.0.0.1", 0))
     await listener.start([sock])
     write_message(contract.message("ServerCompatResponse")(host="127.0.0.1", port=sock.getsockname()[1]))
