@@ -28,12 +28,16 @@ class Daemon:
 
     def cpu_s(self) -> float:
         """Processor seconds of keeper and server so far, without the programs'."""
-        pids = (self.keeper, self.server)
-        return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids) / 1e9
+        return cpu_s_of(self.keeper) + cpu_s_of(self.server)
 
     def pss_mb(self) -> tuple[float, float]:
         """Proportional set size of keeper and server, in MB."""
         return _pss_mb(self.keeper), _pss_mb(self.server)
+
+
+def cpu_s_of(pid: int) -> float:
+    """Processor seconds of a process so far: of all its threads that still run."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def _pss_mb(pid: int) -> float:

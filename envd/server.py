@@ -176,8 +176,7 @@ async def _drain(config: Config, listener: Listener, grpc: GrpcServer, table: Ta
     log.info("stopping")
     await listener.stop_accepting()
     await table.stop(config.stop_grace_s)
-    await listener.quiet(config.stop_grace_s)
-    await grpc.stop(config.stop_grace_s)
+    await asyncio.gather(listener.quiet(config.stop_grace_s), grpc.stop(config.stop_grace_s))
     listener.close()
 
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import termios
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 # ioctl SIOCOUTQ has the number of TIOCOUTQ: bytes not yet acknowledged. Source: tcp(7), unix(7).
@@ -77,10 +78,12 @@ class StreamDelivery:
 
     Attributes:
         written: bytes of this stream that its handler has given away so far.
+        heard: called when a piece of the stream arrives from the peer.
     """
 
     def __init__(self, connection: Delivery | None = None) -> None:
         self.written = 0
+        self.heard: Callable[[], None] = _nobody_listens
         self._connection = connection
         self._carried = 0
         self._arrived = 0
@@ -101,6 +104,10 @@ class StreamDelivery:
         while self._log and self._log[0][0] <= reached:
             self._arrived = self._log.popleft()[1]
         return self._arrived
+
+
+def _nobody_listens() -> None:
+    """Stand in until a handler waits for the stream."""
 
 
 class Marks:

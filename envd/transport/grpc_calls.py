@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -36,16 +36,25 @@ class GrpcCalls:
         unary_s: how long a unary call may take where the client sets no deadline, in seconds.
         body_idle_s: how long the message of a call that has only one may take.
         statuses: what grpcio calls each code.
+        broken: what grpcio raises where a message cannot be sent any more.
     """
 
     def __init__(
-        self, gate: Gate, streams: Streams, *, unary_s: float, body_idle_s: float, statuses: Mapping[Code, Any]
+        self,
+        gate: Gate,
+        streams: Streams,
+        *,
+        unary_s: float,
+        body_idle_s: float,
+        statuses: Mapping[Code, Any],
+        broken: type[Exception],
     ) -> None:
         self._gate = gate
         self._streams = streams
         self._unary_s = unary_s
         self._body_idle_s = body_idle_s
         self._statuses = statuses
+        self._broken = broken
 
     async def answer(self, method: Method, received: AsyncIterable[bytes], context: Any) -> bytes:
         """Serve a call that is answered with one message."""
@@ -59,19 +68,26 @@ class GrpcCalls:
 
     async def stream(self, method: Method, received: AsyncIterable[bytes], context: Any) -> None:
         """Serve a call that is answered with a stream."""
-        await self._serve(method, received, context, context.write)
+
+        async def write(payload: bytes) -> None:
+            try:
+                await context.write(payload)
+            except self._broken as exc:
+                raise asyncio.CancelledError from exc  # the client is gone, as the library is about to say too
+
+        await self._serve(method, received, context, write)
 
     async def _serve(self, method: Method, received: AsyncIterable[bytes], context: Any, write: Write) -> None:
         sender = _Sender(context, write)
         limit_s = limit_of(method, context.time_remaining(), self._unary_s)
         error = await failure(self._run(method, received, context, sender), limit_s, method.path)
         trailers = _pairs(sender.response.trailers)
+        await sender.begin()
         if error is None:
             context.set_trailing_metadata(trailers)
             return
         if error.details:
             trailers = (*trailers, (DETAILS, details_of(error)))
-        await sender.begin()
         await context.abort(self._statuses[error.code], error.message, trailers)
 
     async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
@@ -83,7 +99,7 @@ class GrpcCalls:
             raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
         marks = Marks(sender.delivery)
         call = Call(username, headers, timeout_s, marks.acknowledged, sender.response)
-        async with aclosing(replies(method, self._requests(method, received), call)) as answers:
+        async with aclosing(replies(method, self._requests(method, received, sender.delivery), call)) as answers:
             async for reply in answers:
                 await sender.send(reply)
                 if not isinstance(reply, Message):
@@ -96,21 +112,40 @@ class GrpcCalls:
             raise EnvdError(Code.PERMISSION_DENIED, "this socket is private: call the daemon's own address")
         return self._streams.claim(name) or StreamDelivery()
 
-    async def _requests(self, method: Method, received: AsyncIterable[bytes]) -> AsyncGenerator[Any, None]:
+    async def _requests(
+        self, method: Method, received: AsyncIterable[bytes], delivery: StreamDelivery
+    ) -> AsyncGenerator[Any, None]:
         messages = aiter(received)
+        idle_s = None if method.client_streaming else self._body_idle_s
         while True:
-            try:
-                async with asyncio.timeout(None if method.client_streaming else self._body_idle_s):
-                    data = await anext(messages)
-            except StopAsyncIteration:
+            data = await _next(messages, delivery, idle_s)
+            if data is None:
                 return
-            except TimeoutError as exc:
-                text = f"the request was not whole after {self._body_idle_s:g} s"
-                raise EnvdError(Code.DEADLINE_EXCEEDED, text) from exc
             if len(data) > method.message_bytes:
                 text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
                 raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
             yield codecs.PROTO.decode(data, method.request)
+
+
+async def _next(messages: AsyncIterator[bytes], delivery: StreamDelivery, idle_s: float | None) -> bytes | None:
+    """Return the next message, None behind the last one; silence of `idle_s` seconds ends the wait."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(idle_s) as patience:
+            if idle_s is not None:
+                delivery.heard = lambda: patience.reschedule(loop.time() + idle_s)
+            try:
+                return await anext(messages)
+            finally:
+                delivery.heard = _nothing
+    except StopAsyncIteration:
+        return None
+    except TimeoutError as exc:
+        raise EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the request body for {idle_s:g} s") from exc
+
+
+def _nothing() -> None:
+    """Nobody waits for a message."""
 
 
 class _Sender:

@@ -80,6 +80,7 @@ class GrpcServer:
             unary_s=self._bounds.unary_s,
             body_idle_s=self._bounds.body_idle_s,
             statuses=library.statuses(),
+            broken=library.broken,
         )
         return library.handlers({path: _behaviour(calls, method) for path, method in self._methods.items()})
 
@@ -129,6 +130,7 @@ class _Library:
 
         self._grpc = grpc
         self.aio = grpc.aio
+        self.broken: type[Exception] = grpc._cython.cygrpc.ExecuteBatchError  # noqa: SLF001 - it has no public name
         self._health = grpc_health.v1
         self._reflection = grpc_reflection.v1alpha.reflection
 

@@ -20,7 +20,8 @@ CALL_HEADER = "envd-call"
 
 _HEAD = 9
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
-_END_STREAM, _END_HEADERS, _ACK = 0x1, 0x4, 0x1
+_END_STREAM, _END_HEADERS = 0x1, 0x4
+_ACK_OR_END = 0x1  # of SETTINGS and PING the one, of DATA the other
 _ENHANCE_YOUR_CALM = 0xB
 # At once, and then per second. A client may cancel many calls at a time; no honest one does it for long.
 _RESETS = (4000, 200.0)
@@ -97,6 +98,12 @@ class Conversation:
         if delivery is not None:
             delivery.carried(size, at)
 
+    def heard(self, stream: int) -> None:
+        """Note that the client sends a piece of a stream."""
+        delivery = self._open.get(stream)
+        if delivery is not None:
+            delivery.heard()
+
     def end(self, stream: int) -> None:
         """Forget a stream."""
         if self._open.pop(stream, None) is not None:
@@ -162,7 +169,9 @@ class FromClient:
         if kind == _RST_STREAM:
             self._resets.use()
             self._conversation.end(stream)
-        elif (kind in (_SETTINGS, _PING) and not flags & _ACK) or (kind == _DATA and not self._left and not flags):
+        elif kind == _DATA and self._left:
+            self._conversation.heard(stream)
+        elif kind in (_SETTINGS, _PING, _DATA) and not flags & _ACK_OR_END:
             self._controls.use()
         return False
 

@@ -94,9 +94,8 @@ class Spliced(asyncio.Protocol):
             side.transport.abort()
             return
         waiting, self._waiting = self._waiting, b""
+        self.transport.resume_reading()
         self.data_received(waiting)
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
 
     # Towards the server.
 
