@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.tools, pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIM
 
 
 @pytest.fixture(scope="module")
+def packages() -> Path:
+    return or_skip(lambda: npm_packages(PACKAGES))
+
+
+@pytest.fixture(scope="module")
 def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The contract of the process service, compiled."""
     path = tmp_path_factory.mktemp("contract") / "process.binpb"
@@ -32,9 +37,8 @@ def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=WIRES)
-def seen(request: pytest.FixtureRequest, daemon: Daemon, descriptors: Path) -> dict[str, Any]:
+def seen(request: pytest.FixtureRequest, daemon: Daemon, packages: Path, descriptors: Path) -> dict[str, Any]:
     """What the package saw in every scenario of the script."""
-    packages = or_skip(lambda: npm_packages(PACKAGES))
     command = [node(), str(SCRIPT), str(packages), f"http://127.0.0.1:{daemon.port}", str(descriptors), request.param]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False

@@ -1,6 +1,7 @@
 """Programs and packages of other ecosystems that tests run: pinned, installed once into .venv, shared by all workers.
 
-Nothing here is needed to use envd. Where a tool cannot be had, `UnavailableError` says why and its tests are skipped.
+Nothing here is needed to use envd. Where a program or its registry cannot be reached, `UnavailableError` says so and
+the tests are skipped; an installation that fails although they can be reached is an error.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from typing import TypeVar
 import pytest
 
 CACHE = Path(__file__).resolve().parents[2] / ".venv" / "tools"
-# A cold build of the largest tool takes a minute of two cores.
+# A cold build of the largest tool takes half a minute of two idle cores.
 INSTALL_TIMEOUT_S = 420
 
 T = TypeVar("T")
 
 
 class UnavailableError(Exception):
-    """A tool that this machine does not have and could not install; the message says what was missing."""
+    """A tool that this machine does not have and cannot install; the message says what is missing."""
+
+
+class InstallError(Exception):
+    """A tool whose installation failed, although all it needs is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,63 +45,41 @@ class GoTool:
 
     def install(self) -> Path:
         """Return the path of the command, built now if it was not before."""
-        folder = CACHE / f"{self.package.rpartition('/')[2]}@{self.version}"
-        command = folder / self.package.rpartition("/")[2]
+        name = self.package.rpartition("/")[2]
+        folder = CACHE / f"{name}@{self.version}"
         with _once(folder) as missing:
             if missing:
-                run("go", "install", f"{self.module}/{self.package}@{self.version}", env={"GOBIN": str(folder)})
-        return command
+                self.sources()
+                _install("go", "install", f"{self.module}/{self.package}@{self.version}", env={"GOBIN": str(folder)})
+        return folder / name
 
     def sources(self) -> Path:
         """Return the folder in Go's own cache that holds the module's sources."""
-        told = run("go", "mod", "download", "-json", f"{self.module}@{self.version}", env={"GOFLAGS": "-mod=mod"})
+        told = _probe(_path_of("go"), "mod", "download", "-json", f"{self.module}@{self.version}")
         return Path(json.loads(told)["Dir"])
 
 
 def npm_packages(versions: Mapping[str, str]) -> Path:
     """Return a folder whose node_modules has these packages, at these versions."""
-    manifest = json.dumps({"private": True, "type": "module", "dependencies": dict(versions)}, sort_keys=True)
-    folder = CACHE / f"npm-{hashlib.sha256(manifest.encode()).hexdigest()[:12]}"
     node()
+    manifest = json.dumps({"private": True, "dependencies": dict(versions)}, sort_keys=True)
+    folder = CACHE / f"npm-{hashlib.sha256(manifest.encode()).hexdigest()[:12]}"
     with _once(folder) as missing:
         if missing:
+            for name, version in versions.items():
+                _probe(_path_of("npm"), "view", "--fetch-retries=0", f"{name}@{version}", "version")
             (folder / "package.json").write_text(manifest)
-            run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", cwd=folder)
+            _install("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", cwd=folder)
     return folder
 
 
 def node() -> str:
     """Return the path of Node; version 20 is the oldest the packages support."""
     path = _path_of("node")
-    version = run(path, "--version").strip()
+    version = _probe(path, "--version").strip()
     if int(version.removeprefix("v").split(".")[0]) < 20:
         raise UnavailableError(f"{path} is {version}, and the packages need 20 or newer")
     return path
-
-
-def run(*command: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Return what a command of an ecosystem prints.
-
-    Raises:
-        UnavailableError: it is not on the path, failed, or did not finish in seven minutes.
-    """
-    try:
-        done = subprocess.run(
-            [_path_of(command[0]), *command[1:]],
-            env={**os.environ, **(env or {})},
-            cwd=cwd or CACHE,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"{' '.join(command)} did not finish in {INSTALL_TIMEOUT_S} s") from None
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise UnavailableError(f"{' '.join(command)}: {' / '.join(last)}")
-    return done.stdout
 
 
 def or_skip(wanted: Callable[[], T]) -> T:
@@ -111,8 +94,47 @@ def _path_of(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise UnavailableError(f"{name} is not on the path")
-    CACHE.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _probe(*command: str) -> str:
+    """Return what a command prints that only works where the tool and its registry are there."""
+    done = _run(command)
+    if done.returncode:
+        raise UnavailableError(_complaint(command, done))
+    return done.stdout
+
+
+def _install(*command: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    done = _run(command, env=env, cwd=cwd)
+    if done.returncode:
+        kind = UnavailableError if "requires go >=" in done.stderr else InstallError
+        raise kind(_complaint(command, done))
+
+
+def _run(
+    command: tuple[str, ...], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    try:
+        return subprocess.run(
+            command,
+            env={**os.environ, **(env or {})},
+            cwd=cwd or CACHE,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"not finished after {INSTALL_TIMEOUT_S} s")
+
+
+def _complaint(command: tuple[str, ...], done: subprocess.CompletedProcess[str]) -> str:
+    said = [line.strip() for line in (done.stderr or done.stdout).splitlines()]
+    told = [line for line in said if line and not line.startswith("go: downloading")]
+    return f"{' '.join(command)}: {' / '.join(told[:4])}"
 
 
 @contextmanager
