@@ -68,17 +68,10 @@ class GrpcCalls:
 
     async def stream(self, method: Method, received: AsyncIterable[bytes], context: Any) -> None:
         """Serve a call that is answered with a stream."""
-
-        async def write(payload: bytes) -> None:
-            try:
-                await context.write(payload)
-            except self._broken as exc:
-                raise asyncio.CancelledError from exc  # the client is gone, as the library is about to say too
-
-        await self._serve(method, received, context, write)
+        await self._serve(method, received, context, context.write)
 
     async def _serve(self, method: Method, received: AsyncIterable[bytes], context: Any, write: Write) -> None:
-        sender = _Sender(context, write)
+        sender = _Sender(context, write, self._broken)
         limit_s = limit_of(method, context.time_remaining(), self._unary_s)
         error = await failure(self._run(method, received, context, sender), limit_s, method.path)
         trailers = _pairs(sender.response.trailers)
@@ -88,7 +81,7 @@ class GrpcCalls:
             return
         if error.details:
             trailers = (*trailers, (DETAILS, details_of(error)))
-        await context.abort(self._statuses[error.code], error.message, trailers)
+        await sender.hand_over(context.abort(self._statuses[error.code], error.message, trailers))
 
     async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
         headers = _headers(context.invocation_metadata())
@@ -149,19 +142,20 @@ def _nothing() -> None:
 
 
 class _Sender:
-    """One call's way to its client."""
+    """One call's way to its client; whatever is sent to one that is gone cancels the call."""
 
-    def __init__(self, context: Any, write: Write) -> None:
+    def __init__(self, context: Any, write: Write, broken: type[Exception]) -> None:
         self.response = Metadata()
         self.delivery = StreamDelivery()
         self._context = context
         self._write = write
+        self._broken = broken
         self._begun = False
 
     async def begin(self) -> None:
         """Send the headers, unless they have gone out already; without any the library sends its own."""
         if not self._begun and self.response.headers:
-            await self._context.send_initial_metadata(_pairs(self.response.headers))
+            await self.hand_over(self._context.send_initial_metadata(_pairs(self.response.headers)))
         self._begun = True
 
     async def send(self, reply: Reply) -> None:
@@ -169,7 +163,14 @@ class _Sender:
         await self.begin()
         for payload in codecs.encode_reply(codecs.PROTO, reply):
             self.delivery.written += _PREFIX_BYTES + len(payload)
-            await self._write(payload)
+            await self.hand_over(self._write(payload))
+
+    async def hand_over(self, sending: Awaitable[None]) -> None:
+        """Await something the library sends."""
+        try:
+            await sending
+        except self._broken as exc:
+            raise asyncio.CancelledError from exc  # the library notices it only later
 
 
 def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
