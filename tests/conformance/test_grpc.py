@@ -33,7 +33,21 @@ from tests.support.daemon import Daemon, running_daemon
 from tests.support.frames import COMPRESSED, Frame, frame, frames_from
 from tests.support.grpc import Grpc, channel, rpc_error, serialize
 from tests.support.http1 import connection
-from tests.support.http2 import CANCEL, DATA, END_STREAM, HEADERS, RST_STREAM, Http2, h2_frame
+from tests.support.http2 import (
+    CANCEL,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    PRIORITY_FLAG,
+    RST_STREAM,
+    Http2,
+    call_fields,
+    h2_frame,
+    literal,
+)
 from tests.support.kernel import Gate, exited, is_running
 from tests.support.process import (
     CLOSE_STDIN,
@@ -419,6 +433,59 @@ async def body(daemon: Daemon, method: str, message: bytes, *headers: tuple[str,
     assert found[0].kind == found[-1].kind == HEADERS
     assert found[-1].flags & END_STREAM
     return frames_from(b"".join(part.payload for part in found if part.kind == DATA))
+
+
+async def test_a_priority_is_understood(daemon: Daemon):
+    async with connection(daemon.port) as conn:
+        client = Http2(conn)
+        # A dependency on no stream with a weight, then the fields.
+        block = struct.pack(">IB", 0, 15) + call_fields(LIST)
+        headers = h2_frame(HEADERS, block, flags=PRIORITY_FLAG | END_HEADERS, stream=1)
+        await conn.send(client.opening + headers + h2_frame(DATA, frame(b""), flags=END_STREAM, stream=1))
+        assert DATA in {part.kind for part in await client.response(1)}
+
+
+async def test_padding_is_understood_or_refused(daemon: Daemon):
+    # The library does not know padding in DATA frames. What it must not do is take it for a message.
+    async with connection(daemon.port) as conn:
+        client, pad, message = Http2(conn), 7, start_request("true").SerializeToString()
+        headers = h2_frame(HEADERS, call_fields(START), flags=END_HEADERS, stream=1)
+        data = bytes((pad,)) + frame(message) + bytes(pad)
+        await conn.send(client.opening + headers + h2_frame(DATA, data, flags=PADDED | END_STREAM, stream=1))
+        with suppress(EOFError):
+            found = frames_from(b"".join(part.payload for part in await client.response(1) if part.kind == DATA))
+            assert not found or StartResponse.FromString(found[-1].payload).event.end.exited
+
+
+async def test_a_header_block_in_pieces_is_understood(daemon: Daemon):
+    block = call_fields(LIST)
+    async with connection(daemon.port) as conn:
+        client = Http2(conn)
+        parts = [h2_frame(CONTINUATION, block[at : at + 1], stream=1) for at in range(1, len(block))]
+        headers = h2_frame(HEADERS, block[:1], stream=1) + b"".join(parts)
+        await conn.send(client.opening + headers + h2_frame(CONTINUATION, b"", flags=END_HEADERS, stream=1))
+        await conn.send(h2_frame(DATA, frame(b""), flags=END_STREAM, stream=1))
+        assert DATA in {part.kind for part in await client.response(1)}
+
+
+async def test_an_input_stream_may_end_with_trailers(daemon: Daemon):
+    async with connection(daemon.port) as conn:
+        client = Http2(conn)
+        await conn.send(client.opening + client.call(1, STREAM_INPUT, b"", end=False))
+        block = literal("x-own", "1")
+        await conn.send(h2_frame(HEADERS, block, flags=END_HEADERS | END_STREAM, stream=1))
+        assert DATA in {part.kind for part in await client.response(1)}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/grpcx", ""])
+async def test_another_content_type_is_answered_somehow(daemon: Daemon, content_type):
+    # The library takes every one for its own.
+    async with connection(daemon.port) as conn:
+        client = Http2(conn)
+        await conn.send(client.opening + client.call(1, LIST, frame(b""), content_type=content_type))
+        await client.response(1)
+        await conn.send(client.call(3, LIST, frame(b"")))
+        assert DATA in {part.kind for part in await client.response(3)}
 
 
 async def test_the_bytes_of_an_echo(daemon: Daemon):

@@ -256,12 +256,3 @@ async def test_the_same_idempotency_key_never_runs_twice(processes: Processes, g
 
 async def test_a_start_of_nothing_ends_like_an_unknown_command(processes: Processes):
     assert (await processes.run(StartRequest())).end.exit_code == 127
-
-
-async def test_a_start_that_asks_for_a_terminal_is_unimplemented_for_now(processes: Processes):
-    request = start_request("true")
-    request.pty.size.cols = 80
-    request.pty.size.rows = 24
-    with pytest.raises(RpcError) as error:
-        await processes.run(request)
-    assert error.value.code == "unimplemented"

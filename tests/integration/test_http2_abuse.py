@@ -44,8 +44,9 @@ from tests.support.http2 import (
     settings,
 )
 from tests.support.kernel import is_running
-from tests.support.process import CONNECT, LIST, START, Processes, pid, shell, start_request
+from tests.support.process import CONNECT, LIST, START, STREAM_INPUT, Processes, pid, shell, start_request
 from tests.support.readers import MIB, at_rest, configured, descriptors, resident_bytes, until
+from tests.support.wires import RpcError
 
 HEALTH = request("GET", "/health")
 HALF_REQUEST = HEALTH[:-4]
@@ -65,7 +66,7 @@ def daemon() -> Iterator[Daemon]:
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Daemon]:
-    with configured(Config(limits=Limits(header_s=1.0))) as started:
+    with configured(Config(limits=Limits(header_s=1.0, body_idle_s=1.0))) as started:
         yield started
 
 
@@ -217,7 +218,44 @@ async def test_a_header_that_comes_one_byte_a_second_ends_the_connection(impatie
             await task
 
 
+async def test_a_call_whose_message_does_not_come_ends(impatient: Daemon):
+    async with others_are_served(impatient), opened(impatient) as client:
+        await client.connection.send(call_block(LIST, stream=1) + call_block(START, stream=3))
+        await client.connection.send(h2_frame(DATA, frame(b"x" * 100)[:20], stream=3))
+        over: set[int] = set()
+        while over < {1, 3}:
+            found = await client.next_frame()
+            assert found.kind != DATA
+            if found.kind == RST_STREAM or found.flags & END_STREAM and found.stream:
+                over.add(found.stream)
+
+
+async def test_an_input_stream_may_be_silent_for_longer_than_that(impatient: Daemon):
+    async with others_are_served(impatient), opened(impatient) as client:
+        await client.connection.send(call_block(STREAM_INPUT, stream=1) + call_block(LIST, stream=3))
+        while (await client.next_frame()).stream != 3:
+            pass
+        await client.connection.send(h2_frame(DATA, b"", flags=END_STREAM, stream=1))
+        assert DATA in {part.kind for part in await client.response(1)}
+
+
 # Many connections
+
+
+async def test_connections_beyond_the_limit_are_refused_whatever_they_speak():
+    with configured(Config(limits=Limits(connections=40))) as few:
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(opened(few)) for _ in range(40)]
+            async with connection(few.port) as conn:
+                await conn.send(Http2(conn).opening)
+                assert (await conn.read_to_end()).startswith(b"HTTP/1.1 503 ")
+            for client in clients:
+                await client.until_ack_of_ping()
+        async with asyncio.timeout(20), Grpc.open(few.port) as grpc:
+            while True:
+                with suppress(RpcError):
+                    await grpc.unary(LIST, ListRequest(), ListResponse)
+                    break
 
 
 async def one_of_many(daemon: Daemon, number: int) -> None:
@@ -330,6 +368,45 @@ async def test_a_flood_of_calls_that_are_reset_at_once_is_borne_or_ended(daemon:
             reader.cancel()
             with suppress(asyncio.CancelledError):
                 await reader
+        assert resident_bytes(server) - resident < ROOM
+
+
+async def test_a_flood_of_calls_the_server_is_made_to_reset_is_borne_or_ended(daemon: Daemon):
+    server = daemon.server_pid()
+    async with others_are_served(daemon):
+        resident = resident_bytes(server)
+        async with opened(daemon) as client:
+            reader = asyncio.create_task(reading_along(client.connection))
+            for first in range(1, 40_000, 200):
+                # A window that grows by nothing is an error of the stream: the server resets it, the call is under way.
+                burst = b"".join(
+                    client.call(stream, LIST, frame(b"")) + h2_frame(WINDOW_UPDATE, struct.pack(">I", 0), stream=stream)
+                    for stream in range(first, first + 200, 2)
+                )
+                if not await send_what_is_taken(client.connection, burst):
+                    break
+            reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await reader
+        assert resident_bytes(server) - resident < ROOM
+
+
+@pytest.mark.parametrize("first", [2, 1], ids=["even numbers", "numbers that are over"])
+async def test_a_flood_of_calls_that_cannot_be_costs_nothing(daemon: Daemon, first):
+    server = daemon.server_pid()
+    last = 2_000_001
+    async with others_are_served(daemon), opened(daemon) as client:
+        await client.connection.send(client.call(last, LIST, frame(b"")))
+        await client.response(last)
+        resident = resident_bytes(server)
+        reader = asyncio.create_task(reading_along(client.connection))
+        for begin in range(first, 400_000, 1000):
+            burst = b"".join(call_block(stream=stream) for stream in range(begin, begin + 1000, 2))
+            if not await send_what_is_taken(client.connection, burst):
+                break
+        reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await reader
         assert resident_bytes(server) - resident < ROOM
 
 

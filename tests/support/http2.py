@@ -14,6 +14,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 ACK = END_STREAM = 0x1
 END_HEADERS = 0x4
+PADDED = 0x8
+PRIORITY_FLAG = 0x20
 CANCEL = 0x8
 INITIAL_WINDOW_SIZE = 0x4
 _ROOM = 2**30
@@ -59,14 +61,14 @@ def literal(name: str, value: str, *, indexed: bool = False) -> bytes:
     return (b"\x40" if indexed else b"\0") + _string(name) + _string(value)
 
 
-def call_fields(method: str, *headers: tuple[str, str]) -> bytes:
+def call_fields(method: str, *headers: tuple[str, str], content_type: str = "application/grpc") -> bytes:
     """The header block of a gRPC call."""
     fields = (
         (":method", "POST"),
         (":scheme", "http"),
         (":path", f"/{method}"),
         (":authority", "localhost"),
-        ("content-type", "application/grpc"),
+        ("content-type", content_type),
         ("te", "trailers"),
         *headers,
     )
@@ -89,10 +91,22 @@ class Http2:
         self._silent = True
         self.connection.half_close()
 
-    def call(self, stream: int, method: str, body: bytes, *headers: tuple[str, str], end: bool = True) -> bytes:
+    def call(
+        self,
+        stream: int,
+        method: str,
+        body: bytes,
+        *headers: tuple[str, str],
+        content_type: str = "application/grpc",
+        end: bool = True,
+    ) -> bytes:
         """A whole request, in frames as large as every server takes them."""
         parts = [body[at : at + 16384] for at in range(0, len(body), 16384)] or [b""]
-        frames = [h2_frame(HEADERS, call_fields(method, *headers), flags=END_HEADERS, stream=stream)]
+        frames = [
+            h2_frame(
+                HEADERS, call_fields(method, *headers, content_type=content_type), flags=END_HEADERS, stream=stream
+            )
+        ]
         frames += [h2_frame(DATA, part, stream=stream) for part in parts[:-1]]
         frames.append(h2_frame(DATA, parts[-1], flags=END_STREAM if end else 0, stream=stream))
         return b"".join(frames)
