@@ -12,7 +12,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test check gen bench conformance clean
+.PHONY: help demo test check gen bench conformance lines clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,10 @@ gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/
 bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside recorded figures of the reference
 	@$(BIN)/python benchmarks/run.py
 
-conformance: $(VENV)/.ready-test ## the lines of docs/compatibility.md over every wire
+conformance: $(VENV)/.ready-test ## the Connect project's own suite over every wire; needs Go
+	@$(BIN)/python -m tests.conformance.connect_suite.run $(ARGS)
+
+lines: $(VENV)/.ready-test ## the lines of docs/compatibility.md over every wire
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance $(ARGS)
 
 clean: ## remove .venv, caches and build products
@@ -45,7 +48,7 @@ clean: ## remove .venv, caches and build products
 
 # What each verb needs beside the daemon itself.
 $(VENV)/.ready-demo: EXTRAS :=
-$(VENV)/.ready-test: EXTRAS := [test,sdk-test]
+$(VENV)/.ready-test: EXTRAS := [test,sdk-test,gen]
 $(VENV)/.ready-check: EXTRAS := [check,gen,test]
 
 $(VENV)/.ready-%: pyproject.toml $(BIN)/python

@@ -1,21 +1,48 @@
-"""What most tests share: one daemon per worker, a client in each codec, a user of their own."""
+"""What most tests share: one daemon per worker, every wire to it, a user of their own."""
 
 from __future__ import annotations
 
 import pwd
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
+from tests.support.grpc import Grpc
+from tests.support.grpc_web import GrpcWeb
 from tests.support.kernel import Gate
 from tests.support.process import Processes
 from tests.support.users import temporary_user
+from tests.support.wires import OpenWire, Wire
 
 # Set in the daemon's own environment, so that a test can see that programs do not inherit it.
 INHERITED = "ENVD_TEST_INHERITED"
+
+
+@asynccontextmanager
+async def connect_json(port: int) -> AsyncIterator[Wire]:
+    yield Client(port, Codec.JSON)
+
+
+@asynccontextmanager
+async def connect_proto(port: int) -> AsyncIterator[Wire]:
+    yield Client(port, Codec.PROTO)
+
+
+@asynccontextmanager
+async def grpc_web(port: int) -> AsyncIterator[Wire]:
+    yield GrpcWeb(port)
+
+
+WIRES: dict[str, OpenWire] = {
+    "connect-json": connect_json,
+    "connect-proto": connect_proto,
+    "grpc-web": grpc_web,
+    "grpc": Grpc.open,
+}
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +72,24 @@ def other_user() -> Iterator[pwd.struct_passwd]:
         yield user
 
 
+@pytest.fixture(params=list(WIRES))
+def open_wire(request: pytest.FixtureRequest) -> OpenWire:
+    """Every wire in its turn, for tests that start a daemon of their own."""
+    return WIRES[request.param]
+
+
+@pytest.fixture
+async def wire(daemon: Daemon, open_wire: OpenWire) -> AsyncIterator[Wire]:
+    """Every wire in its turn: for what the service does, whatever the frames."""
+    async with open_wire(daemon.port) as opened:
+        yield opened
+
+
+@pytest.fixture
+def processes(wire: Wire) -> Processes:
+    return Processes(wire)
+
+
 @pytest.fixture(params=list(Codec), ids=lambda codec: codec.value)
 def codec(request: pytest.FixtureRequest) -> Codec:
     found: Codec = request.param
@@ -53,11 +98,12 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 @pytest.fixture
 def client(daemon: Daemon, codec: Codec) -> Client:
+    """Connect in each codec: for what its frames and HTTP are like."""
     return Client(daemon.port, codec)
 
 
 @pytest.fixture
-def processes(client: Client) -> Processes:
+def over_connect(client: Client) -> Processes:
     return Processes(client)
 
 

@@ -1,7 +1,8 @@
 """The wire as its clients see it, over real sockets: one behaviour per test.
 
 `@pytest.mark.line(N)` names the line of the compliance checklist (docs/compatibility.md) that a test shows. Tests that
-use the fixtures `client` or `processes` run once per codec.
+use the fixtures `wire` or `processes` run once per wire, those that use `client` or `over_connect` once per codec of
+Connect.
 
 Lines of transport (1 to 41) and processes (171 to 206) that are not shown here, or not in full:
 
@@ -13,7 +14,6 @@ line  why
 35    WatchDir is the filesystem's; the deadline of a stream is shown with Connect on a silent program
 36    "no authentication needed" is shown with an unknown user, as tokens are not there yet
 38    ten minutes are not waited for: the limit is read from the configuration, and a short idleness is shown
-42    gRPC-Web is not there yet
 ====  ======================================================================================================
 
 Improved on purpose, and tested as improved: 188 (what nobody took is replayed), 189 (ten minutes; only the presence

@@ -30,7 +30,9 @@ from tests.support.process import (
     input_for,
     pid,
     start_request,
+    tag,
 )
+from tests.support.wires import RpcError
 
 MIB = 2**20
 
@@ -236,14 +238,14 @@ async def test_a_frame_with_flags_nobody_knows_is_an_error(client: Client):
     assert (await stream_error(client, START, body)).code in {"invalid_argument", "internal"}
 
 
-async def test_garbage_after_good_input_leaves_the_program_alone(processes: Processes):
-    client = processes.client
-    async with processes.start(start_request("cat")) as program:
+async def test_garbage_after_good_input_leaves_the_program_alone(over_connect: Processes):
+    client = over_connect.client
+    async with over_connect.start(start_request("cat")) as program:
         good = [input_for(pid(program.pid)), input_data(b"good\n")]
         body = b"".join(frame(client.codec.encode(message)) for message in good) + frame(b"\xff\xff\xff")
         assert (await stream_error(client, STREAM_INPUT, body)).code == "invalid_argument"
         await program.until(b"good\n")
-        await processes.send_input(pid(program.pid), b"and on\n")
+        await over_connect.send_input(pid(program.pid), b"and on\n")
         await program.until(b"and on\n")
 
 
@@ -283,7 +285,7 @@ async def code_or_exit(processes: Processes, request: StartRequest) -> str | int
     """The code of the error of a Start, or the exit status of its program."""
     try:
         return (await processes.run(request)).end.exit_code
-    except ConnectError as error:
+    except RpcError as error:
         return error.code
 
 
@@ -291,6 +293,12 @@ async def test_an_argument_longer_than_the_kernel_takes_is_refused(processes: Pr
     request = start_request("true", "x" * (3 * MIB))
     # E2BIG, as an exec failure of the program or as an error of the call.
     assert await code_or_exit(processes, request) in {126, "invalid_argument"}
+
+
+async def test_a_message_larger_than_its_method_takes_is_refused(processes: Processes):
+    with pytest.raises(RpcError) as error:
+        await processes.signal(tag("x" * 8 * MIB), number=9)
+    assert error.value.code == "resource_exhausted"
 
 
 async def test_a_megabyte_of_arguments_is_no_trouble(processes: Processes):
@@ -306,7 +314,7 @@ async def test_a_null_byte_in_what_the_kernel_gets_is_invalid(processes: Process
         "env": start_request("true", envs={"A": "b\0c"}),
         "cwd": start_request("true", cwd="/tmp\0"),
     }
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.run(requests[field])
     assert error.value.code == "invalid_argument"
 

@@ -208,21 +208,21 @@ async def test_a_body_nobody_reads_does_not_spoil_the_next_request(daemon: Daemo
         assert (await conn.read_response()).status == 204
 
 
-async def test_a_fin_after_the_request_ends_the_stream_and_not_the_program(processes: Processes):
-    async with processes.start(start_request("cat")) as program:
+async def test_a_fin_after_the_request_ends_the_stream_and_not_the_program(over_connect: Processes):
+    async with over_connect.start(start_request("cat")) as program:
         program.stream.connection.half_close()
         assert END not in await program.stream.connection.read_to_end()
-        assert program.pid in await processes.pids()
-        await processes.send_input(pid(program.pid), b"still here\n")
-        async with processes.connect(pid(program.pid)) as follower:
+        assert program.pid in await over_connect.pids()
+        await over_connect.send_input(pid(program.pid), b"still here\n")
+        async with over_connect.connect(pid(program.pid)) as follower:
             await follower.until(b"still here\n")
 
 
-async def test_a_reset_ends_the_stream_and_not_the_program(processes: Processes):
-    async with processes.start(start_request("cat")) as program:
+async def test_a_reset_ends_the_stream_and_not_the_program(over_connect: Processes):
+    async with over_connect.start(start_request("cat")) as program:
         program.stream.connection.reset()
-        await processes.send_input(pid(program.pid), b"still here\n")
-        async with processes.connect(pid(program.pid)) as follower:
+        await over_connect.send_input(pid(program.pid), b"still here\n")
+        async with over_connect.connect(pid(program.pid)) as follower:
             await follower.until(b"still here\n")
 
 
@@ -232,24 +232,24 @@ async def test_a_connection_that_says_nothing_disturbs_nobody(daemon: Daemon):
         assert (await exchange(daemon.port, "GET", "/health")).status == 204
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_request_starts_nothing(processes: Processes, tmp_path):
+async def test_a_client_that_leaves_in_the_middle_of_its_request_starts_nothing(over_connect: Processes, tmp_path):
     proof = tmp_path / "started"
-    client = processes.client
+    client = over_connect.client
     whole = client.request(START, frame(client.codec.encode(start_request("touch", str(proof)))), streaming=True)
     for leave in (Connection.half_close, Connection.reset):
         async with connection(client.port) as conn:
             await conn.send(whole[:-1])
             leave(conn)
             await conn.read_to_end()
-    assert (await processes.run(start_request("true"))).end.exited
+    assert (await over_connect.run(start_request("true"))).end.exited
     assert not proof.exists()
 
 
-async def test_twenty_streams_live_side_by_side(processes: Processes, gate: Gate):
+async def test_twenty_streams_live_side_by_side(over_connect: Processes, gate: Gate):
     async def follow() -> bytes:
-        async with processes.start(shell("echo ready; read line; echo $line")) as program:
+        async with over_connect.start(shell("echo ready; read line; echo $line")) as program:
             await program.until(b"ready\n")
-            await processes.send_input(pid(program.pid), f"{program.pid}\n".encode())
+            await over_connect.send_input(pid(program.pid), f"{program.pid}\n".encode())
             outcome = await program.rest()
             assert not is_running(program.pid)
             return outcome.stdout.replace(f"{program.pid}".encode(), b"own")

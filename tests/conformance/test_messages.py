@@ -90,11 +90,11 @@ async def test_bytes_are_accepted_in_both_base64_alphabets(daemon: Daemon):
 
 
 @pytest.mark.line(20)
-async def test_an_empty_answer_is_an_empty_message(processes: Processes):
-    async with processes.start(start_request("cat")) as program:
-        codec = processes.client.codec
+async def test_an_empty_answer_is_an_empty_message(over_connect: Processes):
+    async with over_connect.start(start_request("cat")) as program:
+        codec = over_connect.client.codec
         body = codec.encode(SendInputRequest(process=ProcessSelector(pid=program.pid), input={"stdin": b"x"}))
-        response = await processes.client.unary_raw(SEND_INPUT, body)
+        response = await over_connect.client.unary_raw(SEND_INPUT, body)
     assert response.body == (b"{}" if codec is Codec.JSON else b"")
 
 

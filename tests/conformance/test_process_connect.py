@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from contextlib import AsyncExitStack
 
@@ -10,13 +11,15 @@ import pytest
 from envd_proto.process.process_pb2 import (
     SIGNAL_SIGKILL,
     ConnectRequest,
+    ConnectResponse,
+    ListRequest,
+    ListResponse,
     OutputPosition,
     ProcessEvent,
     ProcessSelector,
+    StartResponse,
 )
-from tests.support.connect import Client, Codec, ConnectError, error_in, frame
 from tests.support.daemon import running_daemon
-from tests.support.http1 import connection
 from tests.support.kernel import Gate, exited, is_running
 from tests.support.process import (
     CONNECT,
@@ -30,16 +33,24 @@ from tests.support.process import (
     start_request,
     tag,
 )
+from tests.support.wires import OpenWire, RpcError
 
 
 def new_tag() -> str:
     return uuid.uuid4().hex
 
 
+async def listed(processes: Processes, name: str) -> None:
+    """Wait until a program of that tag runs."""
+    async with asyncio.timeout(20):
+        while name not in {info.tag for info in await processes.list()}:
+            pass
+
+
 @pytest.mark.line(186)
 async def test_a_program_goes_on_and_is_listed_when_its_client_is_gone(processes: Processes):
     async with processes.start(start_request("sleep", "1000")) as program:
-        program.stream.connection.close()
+        program.leave()
         assert program.pid in await processes.pids()
         assert is_running(program.pid)
 
@@ -88,7 +99,7 @@ async def test_what_nobody_took_is_replayed_while_the_program_runs(processes: Pr
     reported = Gate(tmp_path, "reported")
     script = f"read _ < {gate.path}; echo lost; echo x > {reported.path}; exec sleep 1000"
     async with processes.start(shell(script)) as program:
-        program.stream.connection.close()
+        program.leave()
         gate.open()
         await reported.reached()
         reported.close()
@@ -100,7 +111,7 @@ async def test_what_nobody_took_is_replayed_while_the_program_runs(processes: Pr
 @pytest.mark.line(188, 189)
 async def test_what_nobody_took_is_replayed_after_the_program_ended(processes: Processes, gate: Gate):
     async with processes.start(shell(f"read _ < {gate.path}; echo out; echo err >&2; exit 3")) as program:
-        program.stream.connection.close()
+        program.leave()
         gate.open()
         await exited(program.pid)
         outcome = await processes.replay(pid(program.pid))
@@ -138,7 +149,7 @@ async def test_a_finished_program_is_not_listed_unless_asked_for(processes: Proc
 
 @pytest.mark.line(190)
 async def test_an_unknown_pid_is_not_found(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.replay(pid(NO_PID))
     assert (error.value.code, error.value.message) == ("not_found", f"process with pid {NO_PID} not found")
 
@@ -146,34 +157,43 @@ async def test_an_unknown_pid_is_not_found(processes: Processes):
 @pytest.mark.line(190)
 async def test_an_unknown_tag_is_not_found(processes: Processes):
     name = new_tag()
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.replay(tag(name))
     assert (error.value.code, error.value.message) == ("not_found", f"process with tag {name} not found")
 
 
 @pytest.mark.line(190)
+@pytest.mark.parametrize("text", ["100%", "ü–漢", "a\r\ngrpc-status: 0", '<&">'], ids=ascii)
+async def test_an_unknown_tag_is_named_whatever_its_letters(processes: Processes, text):
+    name = text + new_tag()
+    with pytest.raises(RpcError) as error:
+        await processes.signal(tag(name), SIGNAL_SIGKILL)
+    assert (error.value.code, error.value.message) == ("not_found", f"process with tag {name} not found")
+
+
+@pytest.mark.line(190)
 async def test_a_process_the_daemon_did_not_start_is_not_found(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.signal(pid(1), SIGNAL_SIGKILL)
     assert error.value.code == "not_found"
 
 
 @pytest.mark.line(191)
 @pytest.mark.parametrize("request_", [ConnectRequest(), ConnectRequest(process=ProcessSelector())], ids=["no", "empty"])
-async def test_a_missing_selector_is_unimplemented(client: Client, request_):
-    _, frames = await client.stream_whole(CONNECT, frame(client.codec.encode(request_)))
-    error = error_in(frames[-1])
-    assert error is not None
-    assert error.code == "unimplemented"
+async def test_a_missing_selector_is_unimplemented(processes: Processes, request_):
+    async with processes.wire.server_stream(CONNECT, request_, ConnectResponse) as incoming:
+        with pytest.raises(RpcError) as error:
+            await anext(incoming)
+    assert error.value.code == "unimplemented"
 
 
 @pytest.mark.line(191)
 @pytest.mark.parametrize("method", ["send_input", "close_stdin", "signal"])
 async def test_a_missing_selector_of_a_unary_call_is_unimplemented(processes: Processes, method):
     arguments = {"send_input": (b"x",), "close_stdin": (), "signal": (SIGNAL_SIGKILL,)}[method]
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await getattr(processes, method)(ProcessSelector(), *arguments)
-    assert (error.value.code, error.value.status) == ("unimplemented", 501)
+    assert error.value.code == "unimplemented"
 
 
 @pytest.mark.line(192)
@@ -196,7 +216,7 @@ async def test_a_reader_that_leaves_does_not_disturb_the_other(processes: Proces
         processes.start(start_request("cat")) as program,
         processes.connect(pid(program.pid)) as follower,
     ):
-        program.stream.connection.reset()
+        program.leave()
         await processes.send_input(pid(program.pid), b"x" * 100_000)
         await processes.close_stdin(pid(program.pid))
         assert len((await follower.rest()).stdout) == 100_000
@@ -214,17 +234,16 @@ async def test_the_list_shows_how_a_program_was_started(processes: Processes):
 
 
 @pytest.mark.line(193)
-async def test_the_list_of_no_programs_is_an_empty_message(codec: Codec):
-    async with running_daemon() as quiet:
-        response = await Client(quiet.port, codec).unary_raw(LIST, b"{}" if codec is Codec.JSON else b"")
-    assert (response.status, response.body) == (200, b"{}" if codec is Codec.JSON else b"")
+async def test_the_list_of_no_programs_is_an_empty_message(open_wire: OpenWire):
+    async with running_daemon() as quiet, open_wire(quiet.port) as wire:
+        assert await wire.unary(LIST, ListRequest(), ListResponse) == ListResponse()
 
 
 @pytest.mark.line(203)
 async def test_the_deadline_of_a_connect_is_only_that_streams(processes: Processes):
     async with processes.start(start_request("cat")) as program:
-        with pytest.raises(ConnectError) as error:
-            async with processes.connect(pid(program.pid), headers={"Connect-Timeout-Ms": "200"}) as follower:
+        with pytest.raises(RpcError) as error:
+            async with processes.connect(pid(program.pid), timeout_s=0.2) as follower:
                 await follower.rest()
         assert error.value.code == "deadline_exceeded"
         await processes.send_input(pid(program.pid), b"alive\n")
@@ -270,7 +289,7 @@ async def test_bytes_that_are_no_longer_kept_are_announced_as_a_gap(processes: P
 
 async def test_a_position_behind_the_end_is_refused_or_waits_for_nothing(processes: Processes):
     first = await processes.run(shell("printf 0123456789"))
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.replay(pid(first.pid), resume=OutputPosition(stdout=11))
     assert error.value.code in {"invalid_argument", "out_of_range"}
 
@@ -278,12 +297,9 @@ async def test_a_position_behind_the_end_is_refused_or_waits_for_nothing(process
 @pytest.mark.line(186)
 async def test_a_client_that_vanishes_before_the_start_event_leaves_a_program_that_can_be_found(processes: Processes):
     name = new_tag()
-    client = processes.client
-    body = frame(client.codec.encode(start_request("cat", tag=name)))
-    async with connection(client.port) as conn:
-        await conn.send(client.request(START, body, streaming=True))
-        await conn.read_head()
-        conn.reset()
+    async with processes.wire.server_stream(START, start_request("cat", tag=name), StartResponse) as incoming:
+        await listed(processes, name)
+        incoming.leave()
     async with processes.connect(tag(name)) as follower:
         await processes.send_input(tag(name), b"here\n")
         await follower.until(b"here\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,12 +16,10 @@ from envd_proto.process.process_pb2 import (
     StreamInputResponse,
     UpdateRequest,
 )
-from tests.support.connect import Client, Codec, ConnectError, frame
 from tests.support.kernel import Gate, is_running
 from tests.support.process import (
     NO_PID,
     SEND_INPUT,
-    STREAM_INPUT,
     Processes,
     input_data,
     input_for,
@@ -29,6 +28,7 @@ from tests.support.process import (
     shell,
     start_request,
 )
+from tests.support.wires import RpcError
 
 # Prints a line once it has read one byte, then waits to be let on, then counts the rest.
 SLOW_READER = """
@@ -91,9 +91,9 @@ async def test_closing_comes_after_what_was_sent_before(processes: Processes, ga
 
 async def test_input_to_a_program_that_does_not_read_ends_at_its_deadline(processes: Processes, gate: Gate):
     async with processes.start(slow_reader(gate)) as program:
-        with pytest.raises(ConnectError) as error:
-            await processes.send_input(pid(program.pid), b"x" * 2**20, headers={"Connect-Timeout-Ms": "300"})
-    assert (error.value.code, error.value.status) == ("deadline_exceeded", 504)
+        with pytest.raises(RpcError) as error:
+            await processes.send_input(pid(program.pid), b"x" * 2**20, timeout_s=0.3)
+    assert error.value.code == "deadline_exceeded"
 
 
 async def test_input_that_waits_blocks_no_other_call(processes: Processes, gate: Gate):
@@ -113,8 +113,8 @@ async def test_input_that_waits_blocks_no_other_call(processes: Processes, gate:
 @pytest.mark.line(195)
 async def test_terminal_input_to_a_program_with_pipes_is_an_error(processes: Processes):
     async with processes.start(start_request("cat")) as program:
-        with pytest.raises(ConnectError) as error:
-            await processes.client.unary(SEND_INPUT, program_input(program.pid, pty=b"x"), SendInputResponse)
+        with pytest.raises(RpcError) as error:
+            await processes.wire.unary(SEND_INPUT, program_input(program.pid, pty=b"x"), SendInputResponse)
     assert (error.value.code, error.value.message) == (
         "internal",
         "error writing to tty: tty not assigned to process — input should be written to the stdin, not the tty",
@@ -125,15 +125,15 @@ async def test_terminal_input_to_a_program_with_pipes_is_an_error(processes: Pro
 async def test_input_of_no_kind_is_unimplemented(processes: Processes):
     async with processes.start(start_request("cat")) as program:
         for request in (SendInputRequest(process=pid(program.pid)), program_input(program.pid)):
-            with pytest.raises(ConnectError) as error:
-                await processes.client.unary(SEND_INPUT, request, SendInputResponse)
+            with pytest.raises(RpcError) as error:
+                await processes.wire.unary(SEND_INPUT, request, SendInputResponse)
             assert error.value.code == "unimplemented"
 
 
 @pytest.mark.line(196)
 async def test_input_to_a_program_without_any_is_an_error(processes: Processes):
     async with processes.start(start_request("sleep", "1000", stdin=False)) as program:
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             await processes.send_input(pid(program.pid), b"x")
     assert error.value.code == "internal"
     assert "stdin not enabled or closed" in error.value.message
@@ -143,7 +143,7 @@ async def test_input_to_a_program_without_any_is_an_error(processes: Processes):
 async def test_input_after_closing_is_an_error(processes: Processes):
     async with processes.start(shell("cat; exec sleep 1000")) as program:
         await processes.close_stdin(pid(program.pid))
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             await processes.send_input(pid(program.pid), b"x")
     assert error.value.code == "internal"
     assert "stdin not enabled or closed" in error.value.message
@@ -152,9 +152,9 @@ async def test_input_after_closing_is_an_error(processes: Processes):
 async def test_input_nobody_reads_any_more_is_an_error(processes: Processes):
     async with processes.start(shell("exec 0<&-; echo closed; exec sleep 1000")) as program:
         await program.until(b"closed\n")
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             # More than the pipe holds, as the keeper's copy of its reading end may still take the first bytes.
-            await processes.send_input(pid(program.pid), b"x" * 2**20, headers={"Connect-Timeout-Ms": "5000"})
+            await processes.send_input(pid(program.pid), b"x" * 2**20, timeout_s=5)
     assert error.value.code in {"internal", "deadline_exceeded"}
 
 
@@ -174,7 +174,7 @@ async def test_resizing_a_program_without_a_terminal_is_an_error(processes: Proc
         request = UpdateRequest(process=pid(program.pid))
         request.pty.size.cols = 80
         request.pty.size.rows = 24
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             await processes.update(request)
     assert (error.value.code, error.value.message) == (
         "internal",
@@ -231,19 +231,19 @@ async def test_an_input_stream_of_nothing_is_no_error(processes: Processes):
 
 @pytest.mark.line(200)
 async def test_streamed_input_for_nobody_is_not_found(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.stream_input([input_for(pid(NO_PID)), input_data(b"x")])
-    assert (error.value.code, error.value.status) == ("not_found", 200)
+    assert error.value.code == "not_found"
 
 
 async def test_streamed_input_without_a_program_is_invalid(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.stream_input([input_data(b"x")])
     assert error.value.code == "invalid_argument"
 
 
 async def test_an_input_event_of_no_kind_is_unimplemented(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.stream_input([StreamInputRequest()])
     assert error.value.code == "unimplemented"
 
@@ -251,19 +251,51 @@ async def test_an_input_event_of_no_kind_is_unimplemented(processes: Processes):
 async def test_streamed_terminal_input_to_a_program_with_pipes_is_an_error(processes: Processes):
     async with processes.start(start_request("cat")) as program:
         data = StreamInputRequest(data=StreamInputRequest.DataEvent(input=ProcessInput(pty=b"x")))
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             await processes.stream_input([input_for(pid(program.pid)), data])
     assert error.value.code == "internal"
     assert "tty not assigned to process" in error.value.message
 
 
 @pytest.mark.line(200)
-async def test_much_streamed_input_arrives_whole(client: Client):
-    processes = Processes(client)
-    piece = frame(client.codec.encode(input_data(b"x" * 50_000)))
+async def test_much_streamed_input_arrives_whole(processes: Processes):
     async with processes.start(start_request("wc", "-c")) as program:
-        begin = frame(client.codec.encode(input_for(pid(program.pid))))
-        _, frames = await client.stream_whole(STREAM_INPUT, begin + piece * 100)
-        assert [found.payload for found in frames] == [b"{}" if client.codec is Codec.JSON else b"", b"{}"]
+        await processes.stream_input([input_for(pid(program.pid)), *[input_data(b"x" * 50_000)] * 100])
         await processes.close_stdin(pid(program.pid))
         assert int((await program.rest()).stdout) == 5_000_000
+
+
+@pytest.mark.line(200)
+async def test_streamed_input_is_read_as_it_comes(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+
+        async def messages() -> AsyncIterator[StreamInputRequest]:
+            yield input_for(pid(program.pid))
+            for text in (b"one\n", b"two\n"):
+                yield input_data(text)
+                await program.until(text)
+
+        assert await processes.stream_input(messages()) == StreamInputResponse()
+        assert is_running(program.pid)
+
+
+async def test_an_input_stream_that_fails_is_answered_though_its_client_goes_on(processes: Processes):
+    async def messages() -> AsyncIterator[StreamInputRequest]:
+        yield input_for(pid(NO_PID))
+        yield input_data(b"x")
+        await asyncio.Event().wait()
+
+    with pytest.raises(RpcError) as error:
+        await processes.stream_input(messages())
+    assert error.value.code == "not_found"
+
+
+@pytest.mark.line(35)
+async def test_an_input_stream_ends_at_its_deadline_though_its_client_sends_nothing(processes: Processes):
+    async def messages() -> AsyncIterator[StreamInputRequest]:
+        await asyncio.Event().wait()
+        yield StreamInputRequest()
+
+    with pytest.raises(RpcError) as error:
+        await processes.stream_input(messages(), timeout_s=0.3)
+    assert error.value.code == "deadline_exceeded"

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from envd_proto.process.process_pb2 import Limits, ProcessEvent, Timeouts
-from tests.support.connect import Client, ConnectError, basic
 from tests.support.kernel import exited, is_running
 from tests.support.process import Processes, pid, shell, start_request
+from tests.support.wires import RpcError
 
 OWN_NAME = pwd.getpwuid(os.geteuid()).pw_name
 
@@ -32,7 +32,7 @@ async def test_a_wall_timeout_holds_though_nobody_is_connected(processes: Proces
     request = start_request("sleep", "1000")
     request.timeouts.CopyFrom(Timeouts(wall_ms=400))
     async with processes.start(request) as program:
-        program.stream.connection.reset()
+        program.leave()
         await exited(program.pid, timeout_s=5)
     assert (await processes.replay(pid(program.pid))).end.cause == ProcessEvent.CAUSE_WALL_TIMEOUT
 
@@ -84,14 +84,14 @@ async def test_a_limit_on_memory_is_felt(processes: Processes):
 async def test_a_limit_above_the_daemons_own_is_invalid(processes: Processes):
     request = start_request("true")
     request.limits.open_files = 2**40
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.run(request)
     assert error.value.code == "invalid_argument"
 
 
 async def test_the_list_says_whose_a_program_is_and_since_when(processes: Processes, other_user: pwd.struct_passwd):
     before = time.time()
-    named = Processes(Client(processes.client.port, processes.client.codec, basic(other_user.pw_name)))
+    named = processes.as_user(other_user.pw_name)
     async with processes.start(start_request("sleep", "1000")) as own, named.start(shell("exec sleep 1000")) as other:
         listed = {info.pid: info for info in await processes.list()}
     assert (listed[own.pid].user, listed[other.pid].user) == (OWN_NAME, other_user.pw_name)
@@ -103,7 +103,7 @@ async def test_an_idempotency_key_with_a_position_goes_on_where_the_client_was(p
     request.idempotency_key = os.urandom(8).hex()
     async with processes.start(request) as first:
         await first.until(b"0123456789")
-        first.stream.connection.reset()
+        first.leave()
         request.resume.stdout = 4
         async with processes.start(request) as again:
             assert again.seen.events[0].start.existing
@@ -124,7 +124,7 @@ async def test_different_keys_are_different_programs(processes: Processes):
 async def test_a_key_that_is_too_long_is_invalid(processes: Processes):
     request = start_request("true")
     request.idempotency_key = "x" * 256
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.run(request)
     assert error.value.code == "invalid_argument"
 
@@ -132,7 +132,7 @@ async def test_a_key_that_is_too_long_is_invalid(processes: Processes):
 async def test_a_key_whose_program_could_not_be_started_may_be_used_again(processes: Processes):
     request = start_request("pwd", cwd="/no/such/directory")
     request.idempotency_key = os.urandom(8).hex()
-    with pytest.raises(ConnectError):
+    with pytest.raises(RpcError):
         await processes.run(request)
     request.process.cwd = "/usr"
     assert (await processes.run(request)).stdout == b"/usr\n"

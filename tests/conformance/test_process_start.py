@@ -11,17 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from envd_proto.process.process_pb2 import ProcessEvent
+from envd_proto.process.process_pb2 import ProcessEvent, StartRequest
 from tests.conftest import INHERITED
-from tests.support.connect import Client, ConnectError, basic
 from tests.support.kernel import OF_THE_PROGRAM, Gate, is_running
 from tests.support.process import Processes, shell, start_request
+from tests.support.wires import RpcError
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only a daemon that is root sets priorities")
-
-
-def as_user(processes: Processes, name: str) -> Processes:
-    return Processes(Client(processes.client.port, processes.client.codec, basic(name)))
 
 
 @pytest.mark.line(171)
@@ -107,7 +103,7 @@ async def test_a_command_is_looked_up_in_the_programs_own_path(processes: Proces
 
 @pytest.mark.line(177)
 async def test_a_missing_cwd_is_invalid(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.run(start_request("pwd", cwd="/no/such/directory"))
     assert error.value.code == "invalid_argument"
     assert error.value.message == "cwd '/no/such/directory' does not exist"
@@ -115,14 +111,14 @@ async def test_a_missing_cwd_is_invalid(processes: Processes):
 
 @pytest.mark.line(178)
 async def test_a_cwd_the_user_may_not_enter_is_invalid(processes: Processes, other_user: pwd.struct_passwd):
-    with tempfile.TemporaryDirectory() as private, pytest.raises(ConnectError) as error:
-        await as_user(processes, other_user.pw_name).run(start_request("pwd", cwd=private))
+    with tempfile.TemporaryDirectory() as private, pytest.raises(RpcError) as error:
+        await processes.as_user(other_user.pw_name).run(start_request("pwd", cwd=private))
     assert error.value.code == "invalid_argument"
     assert "permission denied" in error.value.message
 
 
 async def test_a_cwd_that_is_a_file_is_invalid(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.run(start_request("pwd", cwd="/etc/passwd"))
     assert error.value.code == "invalid_argument"
     assert "not a directory" in error.value.message
@@ -131,7 +127,7 @@ async def test_a_cwd_that_is_a_file_is_invalid(processes: Processes):
 @pytest.mark.line(179)
 @pytest.mark.parametrize("cwd", [None, "", "~"])
 async def test_without_a_cwd_it_is_the_home(processes: Processes, other_user: pwd.struct_passwd, cwd):
-    outcome = await as_user(processes, other_user.pw_name).run(start_request("pwd", cwd=cwd))
+    outcome = await processes.as_user(other_user.pw_name).run(start_request("pwd", cwd=cwd))
     assert outcome.stdout.decode().strip() == other_user.pw_dir
 
 
@@ -140,20 +136,20 @@ async def test_without_a_cwd_it_is_the_home(processes: Processes, other_user: pw
 async def test_a_relative_cwd_is_below_the_home(processes: Processes, other_user: pwd.struct_passwd, cwd):
     where = Path(other_user.pw_dir, "sub/dir")
     where.mkdir(parents=True, exist_ok=True)
-    outcome = await as_user(processes, other_user.pw_name).run(start_request("pwd", cwd=cwd))
+    outcome = await processes.as_user(other_user.pw_name).run(start_request("pwd", cwd=cwd))
     assert outcome.stdout.decode().strip() == str(where)
 
 
 @pytest.mark.line(177)
 async def test_the_home_of_another_user_is_not_spelled_with_a_tilde(processes: Processes):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.run(start_request("pwd", cwd="~root"))
     assert error.value.code == "invalid_argument"
 
 
 @pytest.mark.line(180)
 async def test_the_environment_is_the_users_and_not_the_daemons(processes: Processes, other_user: pwd.struct_passwd):
-    outcome = await as_user(processes, other_user.pw_name).run(start_request("/usr/bin/env", "-0"))
+    outcome = await processes.as_user(other_user.pw_name).run(start_request("/usr/bin/env", "-0"))
     found = dict(entry.split("=", 1) for entry in outcome.stdout.decode().split("\0") if entry)
     assert found["PATH"] == os.environ["PATH"]
     assert found["HOME"] == other_user.pw_dir
@@ -172,7 +168,7 @@ async def test_the_variables_of_the_request_come_last(processes: Processes):
 
 @pytest.mark.line(182)
 async def test_user_and_groups_are_those_of_the_user(processes: Processes, other_user: pwd.struct_passwd):
-    outcome = await as_user(processes, other_user.pw_name).run(shell("id -u; id -g; id -G"))
+    outcome = await processes.as_user(other_user.pw_name).run(shell("id -u; id -g; id -G"))
     uid, gid, groups = outcome.stdout.decode().splitlines()
     assert (int(uid), int(gid)) == (other_user.pw_uid, other_user.pw_gid)
     assert set(map(int, groups.split())) == set(os.getgrouplist(other_user.pw_name, other_user.pw_gid))
@@ -180,7 +176,7 @@ async def test_user_and_groups_are_those_of_the_user(processes: Processes, other
 
 @pytest.mark.line(182)
 async def test_a_program_has_the_users_rights_and_no_more(processes: Processes, other_user: pwd.struct_passwd):
-    named = as_user(processes, other_user.pw_name)
+    named = processes.as_user(other_user.pw_name)
     assert (await named.run(start_request("cat", "/etc/shadow"))).end.exit_code == 1
     status = (await named.run(start_request("grep", "CapEff", "/proc/self/status"))).stdout
     assert status.split() == [b"CapEff:", b"0000000000000000"]
@@ -256,3 +252,7 @@ async def test_the_same_idempotency_key_never_runs_twice(processes: Processes, g
     third = await processes.run(request)
     assert (ends, third.end.exit_code, third.pid) == ([5, 5], 5, first.pid)
     assert count.read_text() == "run\n"
+
+
+async def test_a_start_of_nothing_ends_like_an_unknown_command(processes: Processes):
+    assert (await processes.run(StartRequest())).end.exit_code == 127

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import time
 
 import pytest
 
 from envd_proto.process.process_pb2 import (
     ConnectRequest,
     ProcessSelector,
-    StartRequest,
     StartResponse,
     StreamInputRequest,
-    StreamInputResponse,
 )
 from tests.support.connect import (
     COMPRESSED,
@@ -29,7 +26,6 @@ from tests.support.connect import (
 )
 from tests.support.daemon import Daemon
 from tests.support.http1 import connection, exchange
-from tests.support.kernel import is_running
 from tests.support.process import (
     CONNECT,
     NO_PID,
@@ -39,7 +35,6 @@ from tests.support.process import (
     input_data,
     input_for,
     pid,
-    shell,
     start_request,
 )
 
@@ -197,30 +192,6 @@ async def test_another_protocol_version_fails_the_stream(client: Client):
     assert error.code == "invalid_argument"
 
 
-@pytest.mark.line(35)
-async def test_a_stream_ends_at_its_deadline(processes: Processes):
-    async with processes.start(start_request("sleep", "1000")) as program:
-        began = time.monotonic()
-        with pytest.raises(ConnectError) as error:
-            async with processes.connect(pid(program.pid), headers={"Connect-Timeout-Ms": "700"}) as follower:
-                await follower.rest()
-        took = time.monotonic() - began
-    assert (error.value.code, error.value.message) == ("deadline_exceeded", "context deadline exceeded")
-    assert 0.65 < took < 3
-
-
-@pytest.mark.line(35)
-async def test_a_client_stream_ends_at_its_deadline_though_its_client_sends_nothing(client: Client):
-    async with connection(client.port) as conn:
-        # Chunked and never ended.
-        head = client.request(STREAM_INPUT, None, streaming=True, headers={"Connect-Timeout-Ms": "300"}, chunks=[])
-        await conn.send(head.removesuffix(b"0\r\n\r\n"))
-        async with client.response_on(conn) as stream:
-            error = error_in(await stream.read_to_end())
-    assert error is not None
-    assert error.code == "deadline_exceeded"
-
-
 @pytest.mark.parametrize("timeout", ["0", "-1"])
 async def test_a_deadline_that_has_passed_starts_nothing(client: Client, tmp_path, timeout):
     proof = tmp_path / "started"
@@ -229,48 +200,6 @@ async def test_a_deadline_that_has_passed_starts_nothing(client: Client, tmp_pat
     assert error.code == "deadline_exceeded"
     assert (await Processes(client).run(start_request("true"))).end.exited
     assert not proof.exists()
-
-
-@pytest.mark.line(39)
-async def test_a_silent_program_has_a_keepalive_about_every_second(processes: Processes):
-    async with processes.start(start_request("sleep", "1000"), headers={"Keepalive-Ping-Interval": "1"}) as program:
-        began = time.monotonic()
-        for _ in range(2):
-            assert (await program.next()).HasField("keepalive")
-        assert 1.8 < time.monotonic() - began < 4
-
-
-@pytest.mark.line(39)
-async def test_a_connected_stream_has_keepalives_too(processes: Processes):
-    async with (
-        processes.start(start_request("sleep", "1000")) as program,
-        processes.connect(pid(program.pid), headers={"Keepalive-Ping-Interval": "1"}) as follower,
-    ):
-        assert (await follower.next()).HasField("keepalive")
-
-
-@pytest.mark.line(40)
-async def test_output_puts_the_keepalive_off(processes: Processes):
-    script = "for i in 1 2 3 4; do sleep 0.5; echo $i; done"
-    outcome = await processes.run(shell(script), headers={"Keepalive-Ping-Interval": "1"})
-    assert "keepalive" not in outcome.kinds
-    assert outcome.stdout == b"1\n2\n3\n4\n"
-
-
-@pytest.mark.line(41)
-async def test_a_keepalive_interval_that_makes_no_sense_is_the_default(processes: Processes):
-    async def kinds(value: str) -> list[str]:
-        headers = {"Keepalive-Ping-Interval": value}
-        async with processes.start(shell("sleep 1.3; echo done"), headers=headers) as program:
-            async with processes.connect(pid(program.pid), headers=headers) as follower:
-                connected = await follower.rest()
-            started = await program.rest()
-        return started.kinds + connected.kinds
-
-    values = ["0", "-1", "abc", "", "0.5", "99999999999999999999", "NaN"]
-    for seen in await asyncio.gather(*map(kinds, values)):
-        assert seen.count("end") == 2
-        assert "keepalive" not in seen
 
 
 async def test_a_client_that_leaves_its_request_open_is_not_answered_yet(client: Client):
@@ -285,26 +214,9 @@ async def test_a_client_that_leaves_its_request_open_is_not_answered_yet(client:
             assert (await stream.read_to_end()).data == b"{}"
 
 
-async def test_a_client_stream_is_read_as_it_comes(processes: Processes):
-    client = processes.client
-    async with processes.start(start_request("cat")) as program, connection(client.port) as conn:
-        first = [
-            frame(client.codec.encode(input_for(pid(program.pid)))),
-            frame(client.codec.encode(input_data(b"a\n"))),
-        ]
-        head = client.request(STREAM_INPUT, None, streaming=True, chunks=first)
-        await conn.send(head.removesuffix(b"0\r\n\r\n"))
-        await program.until(b"a\n")
-        await conn.send(b"0\r\n\r\n")
-        async with client.response_on(conn) as stream:
-            replies = [reply async for reply in stream.messages(StreamInputResponse)]
-        assert replies == [StreamInputResponse()]
-        assert is_running(program.pid)
-
-
-async def test_frames_may_be_cut_anywhere(processes: Processes):
-    client = processes.client
-    async with processes.start(start_request("cat")) as program:
+async def test_frames_may_be_cut_anywhere(over_connect: Processes):
+    client = over_connect.client
+    async with over_connect.start(start_request("cat")) as program:
         messages: list[StreamInputRequest] = [input_for(pid(program.pid)), input_data(b"0123456789"), input_data(b"\n")]
         body = b"".join(frame(client.codec.encode(message)) for message in messages)
         pieces = [body[i : i + 1] for i in range(len(body))]
@@ -319,8 +231,3 @@ async def test_the_end_of_a_stream_is_the_end_of_its_response_and_not_of_the_con
             await conn.send(client.request(START, echo(client), streaming=True))
             response = await conn.read_response()
             assert frames_from(response.body)[-1].payload == b"{}"
-
-
-async def test_a_start_of_nothing_ends_like_an_unknown_command(processes: Processes):
-    outcome = await processes.run(StartRequest())
-    assert outcome.end.exit_code == 127

@@ -19,7 +19,6 @@ from envd_proto.process.process_pb2 import (
     StreamInputRequest,
     UpdateRequest,
 )
-from tests.support.connect import ConnectError, basic
 from tests.support.kernel import Gate
 from tests.support.process import SEND_INPUT, Processes, input_data, input_for, pid, shell, start_request, tag
 from tests.support.terminals import (
@@ -34,6 +33,7 @@ from tests.support.terminals import (
     terminal_shell,
     until,
 )
+from tests.support.wires import RpcError
 
 # Says the size once at the start and again whenever the window changes.
 WATCHES_SIZE = """
@@ -93,7 +93,7 @@ async def test_no_size_at_the_start_means_eighty_by_twentyfour(processes: Proces
 
 @pytest.mark.parametrize(("cols", "rows"), [(80, 70000), (65536, 24)])
 async def test_a_start_with_an_impossible_size_is_refused(processes: Processes, cols: int, rows: int):
-    with pytest.raises(ConnectError) as error:
+    with pytest.raises(RpcError) as error:
         await processes.run(terminal_shell("true", cols=cols, rows=rows))
     assert error.value.code == "invalid_argument"
     assert "from 1 to 65535" in error.value.message
@@ -153,7 +153,7 @@ async def test_input_for_stdin_of_a_program_in_a_terminal_is_an_error(processes:
             lambda: processes.send_input(pid(program.pid), b"x"),
             lambda: processes.stream_input([input_for(pid(program.pid)), input_data(b"x")]),
         ):
-            with pytest.raises(ConnectError) as error:
+            with pytest.raises(RpcError) as error:
                 await send()
             assert (error.value.code, error.value.message) == (
                 "internal",
@@ -164,15 +164,15 @@ async def test_input_for_stdin_of_a_program_in_a_terminal_is_an_error(processes:
 async def test_input_without_bytes_for_anything_is_an_error(processes: Processes):
     async with processes.start(terminal_shell("exec sleep 1000")) as program:
         request = SendInputRequest(process=pid(program.pid), input=ProcessInput())
-        with pytest.raises(ConnectError) as error:
-            await processes.client.unary(SEND_INPUT, request, SendInputResponse)
+        with pytest.raises(RpcError) as error:
+            await processes.wire.unary(SEND_INPUT, request, SendInputResponse)
     assert error.value.code == "unimplemented"
 
 
 @pytest.mark.line(197)
 async def test_closing_the_stdin_of_a_terminal_is_an_error_that_says_what_to_do(processes: Processes):
     async with processes.start(terminal_shell("exec sleep 1000")) as program:
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             await processes.close_stdin(pid(program.pid))
     assert (error.value.code, error.value.message) == (
         "unknown",
@@ -199,7 +199,7 @@ async def test_an_update_without_a_size_leaves_the_terminal_as_it_is(processes: 
 @pytest.mark.parametrize(("cols", "rows"), [(80, 70000), (65536, 24), (0, 24), (80, 0)])
 async def test_an_impossible_size_is_refused_and_changes_nothing(processes: Processes, cols: int, rows: int):
     async with processes.start(terminal_shell("read _; stty size")) as program:
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             await resize(processes, pid(program.pid), cols, rows)
         assert error.value.code == "invalid_argument"
         assert "from 1 to 65535" in error.value.message
@@ -236,7 +236,7 @@ async def test_input_after_the_exit_finds_nothing(processes: Processes):
         lambda: send_pty(processes, pid(outcome.pid), b"x"),
         lambda: resize(processes, pid(outcome.pid), 90, 20),
     ):
-        with pytest.raises(ConnectError) as error:
+        with pytest.raises(RpcError) as error:
             await act()
         assert error.value.code == "not_found"
 
@@ -253,7 +253,7 @@ async def test_a_terminal_counts_as_a_program_in_the_list_and_can_be_followed_by
 
 async def test_the_terminal_belongs_to_the_user_who_runs_in_it(processes: Processes, other_user: pwd.struct_passwd):
     request = terminal_shell("stat -c '%u %a' $(tty); echo x > $(tty); id -u")
-    outcome = await processes.run(request, headers=basic(other_user.pw_name))
+    outcome = await processes.as_user(other_user.pw_name).run(request)
     uid = str(other_user.pw_uid).encode()
     assert printed(outcome) == uid + b" 620\r\nx\r\n" + uid + b"\r\n"
 

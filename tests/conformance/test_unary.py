@@ -113,10 +113,10 @@ async def test_unimplemented_is_501(client: Client):
 
 
 @pytest.mark.line(15)
-async def test_internal_is_500(processes: Processes):
-    async with processes.start(start_request("sleep", "1000", stdin=False)) as program:
+async def test_internal_is_500(over_connect: Processes):
+    async with over_connect.start(start_request("sleep", "1000", stdin=False)) as program:
         with pytest.raises(ConnectError) as error:
-            await processes.send_input(ProcessSelector(pid=program.pid), b"x")
+            await over_connect.send_input(ProcessSelector(pid=program.pid), b"x")
     assert (error.value.status, error.value.code) == (500, "internal")
 
 
@@ -127,11 +127,11 @@ async def test_deadline_exceeded_is_504(client: Client):
 
 
 @pytest.mark.line(22)
-async def test_an_answer_is_compressed_if_the_client_accepts_it_however_small(processes: Processes):
-    codec = processes.client.codec
-    async with processes.start(start_request("cat")) as program:
+async def test_an_answer_is_compressed_if_the_client_accepts_it_however_small(over_connect: Processes):
+    codec = over_connect.client.codec
+    async with over_connect.start(start_request("cat")) as program:
         body = codec.encode(CloseStdinRequest(process=ProcessSelector(pid=program.pid)))
-        response = await processes.client.unary_raw(CLOSE_STDIN, body, headers={"Accept-Encoding": "br, gzip"})
+        response = await over_connect.client.unary_raw(CLOSE_STDIN, body, headers={"Accept-Encoding": "br, gzip"})
     assert response.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(response.body) == (b"{}" if codec is Codec.JSON else b"")
 

@@ -1,8 +1,8 @@
 """Drives a daemon with the published `e2b` package and prints what it saw as one JSON object.
 
-Run by test_published_sdk.py in an interpreter that has the package: `sdk_script.py sync|async DIRECTORY`. The
-environment says where the daemon is. DIRECTORY is shared with the programs that are started. Only the package's public
-names are used.
+Run by tests/support/sdk.py in an interpreter that has the package: `sdk_script.py MODE DIRECTORY`, with a mode from the
+end of this file. The environment says where the daemon is. DIRECTORY is shared with the programs that are started. Only
+the package's public names are used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from e2b import AsyncSandbox, CommandExitException, CommandResult, Sandbox
+from sdk_terminals import AsyncTerminals, SyncTerminals
 
 DIRECTORY = Path(sys.argv[2])
 
@@ -312,10 +313,10 @@ def scenarios(of: type) -> list[str]:
     return [name for name in vars(of) if not name.startswith("_") and callable(getattr(of, name))]
 
 
-def run_sync() -> dict[str, Any]:
-    driver = Sync()
+def run_sync(kind: type[Sync | SyncTerminals]) -> dict[str, Any]:
+    driver = kind()
     seen = {}
-    for name in scenarios(Sync):
+    for name in scenarios(kind):
         scenario: Callable[[], Any] = getattr(driver, name)
         try:
             seen[name] = scenario()
@@ -324,11 +325,11 @@ def run_sync() -> dict[str, Any]:
     return seen
 
 
-async def run_async() -> dict[str, Any]:
-    driver = Async()
+async def run_async(kind: type[Async | AsyncTerminals]) -> dict[str, Any]:
+    driver = kind()
     driver.sandbox = await AsyncSandbox.create()
     seen = {}
-    for name in scenarios(Async):
+    for name in scenarios(kind):
         scenario: Callable[[], Awaitable[Any]] = getattr(driver, name)
         try:
             seen[name] = await scenario()
@@ -337,7 +338,14 @@ async def run_async() -> dict[str, Any]:
     return seen
 
 
+MODES: dict[str, Callable[[], dict[str, Any]]] = {
+    "sync": lambda: run_sync(Sync),
+    "async": lambda: asyncio.run(run_async(Async)),
+    "sync-terminals": lambda: run_sync(SyncTerminals),
+    "async-terminals": lambda: asyncio.run(run_async(AsyncTerminals)),
+}
+
 if __name__ == "__main__":
-    print(json.dumps(run_sync() if sys.argv[1] == "sync" else asyncio.run(run_async())), flush=True)
+    print(json.dumps(MODES[sys.argv[1]]()), flush=True)
     # Release 2.63 now and then aborts (SIGABRT) while the interpreter shuts down its threads. Everything has been said.
     os._exit(0)

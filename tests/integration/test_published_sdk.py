@@ -1,93 +1,26 @@
-"""The newest published `e2b` package, unmodified, against a daemon on a free port.
-
-It runs in a subprocess: its generated stubs and ours cannot share one. Where this interpreter does not have it, it is
-installed from the registry into a virtual environment of pytest's cache.
-"""
+"""The newest published `e2b` package, unmodified, against a daemon on a free port."""
 
 from __future__ import annotations
 
-import fcntl
-import importlib.util
-import json
 import os
 import pwd
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.sdk import RUN_TIMEOUT_S, run_python
+from tests.support.tools import INSTALL_TIMEOUT_S
 
-SCRIPT = Path(__file__).with_name("sdk_script.py")
-INSTALL_TIMEOUT_S = 100
-RUN_TIMEOUT_S = 100
 OWN_NAME = pwd.getpwuid(os.geteuid()).pw_name
 
-
-pytestmark = pytest.mark.timeout(2 * INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
-
-
-def run(*command: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """A finished command; one that took too long counts as failed."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"not finished after {timeout_s} s")
-
-
-def has_sdk(python: str) -> bool:
-    return run(python, "-c", "import e2b", timeout_s=60).returncode == 0
-
-
-def install_sdk(directory: Path) -> str:
-    """The interpreter of a virtual environment with the newest release; skips where there is no way to get one."""
-    python = str(directory / "bin" / "python")
-    with (directory.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for command in (
-            [sys.executable, "-m", "venv", str(directory)],
-            [python, "-m", "pip", "install", "--quiet", "--upgrade", "e2b"],
-        ):
-            done = run(*command, timeout_s=INSTALL_TIMEOUT_S)
-            if done.returncode and not (os.path.exists(python) and has_sdk(python)):
-                last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-                pytest.skip(f"the e2b package cannot be installed here: {' '.join(command)}: {' '.join(last)}")
-    return python
-
-
-@pytest.fixture(scope="session")
-def sdk_python(pytestconfig: pytest.Config) -> str:
-    """An interpreter that has the package."""
-    if importlib.util.find_spec("e2b") is not None:
-        return sys.executable
-    cache = pytestconfig.cache
-    assert cache is not None
-    return install_sdk(cache.mkdir("published-sdk") / "venv")
+pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
 
 
 @pytest.fixture(scope="module", params=["sync", "async"])
-def seen(
-    request: pytest.FixtureRequest, daemon: Daemon, sdk_python: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def seen(request: pytest.FixtureRequest, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the package saw in every scenario of the script."""
-    directory = tmp_path_factory.mktemp("sdk")
-    done = subprocess.run(
-        [sdk_python, str(SCRIPT), request.param, str(directory)],
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("E2B_")},
-            "E2B_DEBUG": "true",
-            "E2B_SANDBOX_URL": f"http://127.0.0.1:{daemon.port}",
-        },
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return run_python(request.param, tmp_path_factory.mktemp("sdk"), daemon)
 
 
 def test_the_sandbox_is_running(seen):

@@ -5,25 +5,21 @@ Source: https://connectrpc.com/docs/protocol
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
-import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from tests.support.http1 import Connection, Head, Headers, Response, connection, request
+from tests.support.frames import COMPRESSED, END_STREAM, Frame, FrameReader, Received, frame, frames_from
+from tests.support.http1 import Connection, Head, Response, connection, request, sending
+from tests.support.wires import MessageT, Outgoing, RpcError, as_they_come, basic
 
-COMPRESSED = 0x01
-END_STREAM = 0x02
-
-MessageT = TypeVar("MessageT", bound=Message)
+__all__ = ["COMPRESSED", "END_STREAM", "Client", "Codec", "ConnectError", "Frame", "Stream", "basic", "frame"]
 
 
 class Codec(Enum):
@@ -51,50 +47,12 @@ class Codec(Enum):
         return json_format.Parse(data, message_type())
 
 
-class ConnectError(Exception):
+class ConnectError(RpcError):
     """An error the server answered with, as a unary body or in an end-stream frame."""
 
     def __init__(self, code: str, message: str, status: int) -> None:
-        super().__init__(f"{code}: {message} (HTTP {status})")
-        self.code = code
-        self.message = message
+        super().__init__(code, message, f"HTTP {status}")
         self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One envelope as it stood on the wire."""
-
-    flags: int
-    payload: bytes
-
-    @property
-    def data(self) -> bytes:
-        """The payload, decompressed if it is flagged so."""
-        return gzip.decompress(self.payload) if self.flags & COMPRESSED else self.payload
-
-    @property
-    def is_end(self) -> bool:
-        return bool(self.flags & END_STREAM)
-
-
-def frame(payload: bytes, *, flags: int = 0) -> bytes:
-    """One envelope: flags, length, payload."""
-    return struct.pack(">BI", flags, len(payload)) + payload
-
-
-def frames_from(body: bytes) -> list[Frame]:
-    """The frames of a whole body; ValueError if it ends inside one."""
-    found = []
-    while body:
-        if len(body) < 5:
-            raise ValueError(f"half a frame prefix: {body!r}")
-        flags, length = struct.unpack(">BI", body[:5])
-        if len(body) < 5 + length:
-            raise ValueError(f"a frame of {length} bytes has only {len(body) - 5}")
-        found.append(Frame(flags, body[5 : 5 + length]))
-        body = body[5 + length :]
-    return found
 
 
 def error_of(response: Response) -> ConnectError:
@@ -109,55 +67,12 @@ def error_in(end: Frame, status: int = 200) -> ConnectError | None:
     return error and ConnectError(error["code"], error.get("message", ""), status)
 
 
-def basic(user: str, password: str = "") -> dict[str, str]:
-    """The header that names the user."""
-    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
-
-
-class Stream:
+class Stream(FrameReader):
     """The response half of a streaming call."""
 
     def __init__(self, conn: Connection, head: Head, codec: Codec) -> None:
-        self.connection = conn
-        self.status = head.status
-        self.headers: Headers = head.headers
+        super().__init__(conn, head)
         self.codec = codec
-        # The end-stream frame, once it was read.
-        self.end: Frame | None = None
-        self._pieces = conn.read_body(head)
-        self._buffer = bytearray()
-
-    async def _exactly(self, count: int) -> bytes:
-        """That many body bytes; fewer only if the body ends."""
-        while len(self._buffer) < count:
-            try:
-                self._buffer += await anext(self._pieces)
-            except StopAsyncIteration:
-                break
-        data = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return data
-
-    async def next_frame(self) -> Frame | None:
-        """The next frame; None where the body ends. EOFError if it ends inside a frame."""
-        prefix = await self._exactly(5)
-        if not prefix:
-            return None
-        if len(prefix) < 5:
-            raise EOFError(f"the body ends in a frame prefix: {prefix!r}")
-        flags, length = struct.unpack(">BI", prefix)
-        payload = await self._exactly(length)
-        if len(payload) < length:
-            raise EOFError(f"the body ends in a frame: {len(payload)} of {length} bytes")
-        found = Frame(flags, payload)
-        if found.is_end:
-            self.end = found
-        return found
-
-    async def frames(self) -> AsyncGenerator[Frame]:
-        """Every frame to the end of the body, the end-stream frame included."""
-        while (found := await self.next_frame()) is not None:
-            yield found
 
     async def messages(self, message_type: type[MessageT]) -> AsyncGenerator[MessageT]:
         """Every message; then returns after a good end-stream frame or raises the ConnectError in it."""
@@ -178,9 +93,6 @@ class Stream:
                     return found
         raise EOFError("the body ended without an end-stream frame")
 
-    async def aclose(self) -> None:
-        await self._pieces.aclose()
-
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -189,6 +101,9 @@ class Client:
     port: int
     codec: Codec
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def with_headers(self, headers: Mapping[str, str]) -> Client:
+        return replace(self, headers={**self.headers, **headers})
 
     def request(
         self,
@@ -224,9 +139,11 @@ class Client:
         response_type: type[MessageT],
         *,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> MessageT:
         """A unary call; ConnectError if that is the answer."""
-        response = await self.unary_raw(method, self.codec.encode(message), headers=headers)
+        lines = {**_deadline(timeout_s), **(headers or {})}
+        response = await self.unary_raw(method, self.codec.encode(message), headers=lines)
         if response.status != 200:
             raise error_of(response)
         compressed = response.headers.get("Content-Encoding") == "gzip"
@@ -249,6 +166,47 @@ class Client:
                 yield stream
 
     @asynccontextmanager
+    async def server_stream(
+        self,
+        method: str,
+        message: Message,
+        response_type: type[MessageT],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+        receive_buffer_bytes: int | None = None,
+    ) -> AsyncIterator[Received[MessageT]]:
+        """One message there, many back; `raw` of what it gives is the Stream."""
+        lines = {**_deadline(timeout_s), **(headers or {})}
+        body = frame(self.codec.encode(message))
+        call = self.stream_raw(method, body, headers=lines, receive_buffer_bytes=receive_buffer_bytes)
+        async with call as stream, aclosing(stream.messages(response_type)) as messages:
+            yield Received(stream, messages)
+
+    async def client_stream(
+        self,
+        method: str,
+        messages: Outgoing,
+        response_type: type[MessageT],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> MessageT:
+        """Many messages there, each a chunk of the body as it comes, and one back."""
+        lines = {**_deadline(timeout_s), **(headers or {})}
+        head = self.request(method, None, streaming=True, headers=lines, chunks=[])
+        chunks = (frame(self.codec.encode(message)) async for message in as_they_come(messages))
+        async with (
+            connection(self.port) as conn,
+            sending(conn, head, chunks),
+            self.response_on(conn) as stream,
+            aclosing(stream.messages(response_type)) as answers,
+        ):
+            replies = [answer async for answer in answers]
+        assert len(replies) == 1, replies
+        return replies[0]
+
+    @asynccontextmanager
     async def response_on(self, conn: Connection) -> AsyncIterator[Stream]:
         """The streaming response to what was sent on a connection."""
         stream = Stream(conn, await conn.read_head(), self.codec)
@@ -268,3 +226,7 @@ class Client:
             await conn.send(self.request(method, body, streaming=True, headers=headers, chunks=chunks))
             response = await conn.read_response()
         return response, frames_from(response.body)
+
+
+def _deadline(timeout_s: float | None) -> dict[str, str]:
+    return {} if timeout_s is None else {"Connect-Timeout-Ms": str(round(timeout_s * 1000))}

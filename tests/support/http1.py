@@ -192,6 +192,29 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+@asynccontextmanager
+async def sending(conn: Connection, head: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[None]:
+    """Send a chunked request made with `chunks=[]`, its pieces as they come, beside what the block does.
+
+    Leaving the block gives up what is not sent; a server that closes early is no error, for it may have answered.
+    """
+
+    async def send() -> None:
+        with suppress(ConnectionError):
+            await conn.send(head.removesuffix(b"0\r\n\r\n"))
+            async for piece in pieces:
+                await conn.send(chunk(piece))
+            await conn.send(b"0\r\n\r\n")
+
+    task = asyncio.create_task(send())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 async def exchange(port: int, method: str, path: str, **parts: object) -> Response:
     """One request on a connection of its own; `parts` as for `request`."""
     async with connection(port) as conn:

@@ -1,9 +1,9 @@
-"""The process service as typed calls in either codec."""
+"""The process service as typed calls over any wire."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from envd_proto.process.process_pb2 import (
@@ -32,7 +32,9 @@ from envd_proto.process.process_pb2 import (
     UpdateRequest,
     UpdateResponse,
 )
-from tests.support.connect import Client, Codec, ConnectError, Stream, basic, frame
+from tests.support.connect import Client, Codec, Stream
+from tests.support.frames import Received
+from tests.support.wires import Incoming, Outgoing, RpcError, Wire, basic
 
 LIST = "process.Process/List"
 CONNECT = "process.Process/Connect"
@@ -108,18 +110,24 @@ class Outcome:
 class Follower:
     """One stream of a program's events; what was read of it is in `seen`."""
 
-    def __init__(self, stream: Stream, messages: AsyncIterator[StartResponse | ConnectResponse]) -> None:
-        self.stream = stream
-        self._messages = messages
+    def __init__(self, incoming: Incoming[StartResponse | ConnectResponse]) -> None:
+        self._incoming = incoming
         self.seen = Outcome()
+
+    @property
+    def stream(self) -> Stream:
+        """The response as Connect has it, for tests about that wire."""
+        assert isinstance(self._incoming, Received)
+        assert isinstance(self._incoming.raw, Stream)
+        return self._incoming.raw
 
     @property
     def pid(self) -> int:
         return self.seen.pid
 
     async def next(self) -> ProcessEvent:
-        """The next event; StopAsyncIteration after a good end of the stream, ConnectError after a bad one."""
-        event = (await anext(self._messages)).event
+        """The next event; StopAsyncIteration after a good end of the stream, RpcError after a bad one."""
+        event = (await anext(self._incoming)).event
         self.seen.events.append(event)
         return event
 
@@ -141,16 +149,31 @@ class Follower:
                 await self.next()
         return self.seen
 
+    def leave(self) -> None:
+        """Go away in the middle, as a client that crashes."""
+        self._incoming.leave()
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
     """The process service of one daemon."""
 
-    client: Client
+    wire: Wire
 
     @classmethod
     def on(cls, port: int, codec: Codec, *, user: str | None = None) -> Processes:
+        """Over Connect."""
         return cls(Client(port, codec, {} if user is None else basic(user)))
+
+    @property
+    def client(self) -> Client:
+        """The wire as Connect, for tests about that wire."""
+        assert isinstance(self.wire, Client)
+        return self.wire
+
+    def as_user(self, name: str) -> Processes:
+        """The same for a client that names a user."""
+        return Processes(self.wire.with_headers(basic(name)))
 
     @asynccontextmanager
     async def start(
@@ -158,13 +181,20 @@ class Processes:
         request: StartRequest,
         *,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
         receive_buffer_bytes: int | None = None,
     ) -> AsyncIterator[Follower]:
         """Start a program and read its start event; on the way out it is killed if it was not seen to end."""
-        body = frame(self.client.codec.encode(request))
-        call = self.client.stream_raw(START, body, headers=headers, receive_buffer_bytes=receive_buffer_bytes)
-        async with call as stream, aclosing(stream.messages(StartResponse)) as messages:
-            follower = Follower(stream, messages)
+        call = self.wire.server_stream(
+            START,
+            request,
+            StartResponse,
+            headers=headers,
+            timeout_s=timeout_s,
+            receive_buffer_bytes=receive_buffer_bytes,
+        )
+        async with call as incoming:
+            follower = Follower(incoming)
             await follower.next()
             try:
                 yield follower
@@ -179,18 +209,21 @@ class Processes:
         *,
         resume: OutputPosition | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> AsyncIterator[Follower]:
         """Follow a program that was started before, its start event read."""
-        body = frame(self.client.codec.encode(ConnectRequest(process=selector, resume=resume)))
-        call = self.client.stream_raw(CONNECT, body, headers=headers)
-        async with call as stream, aclosing(stream.messages(ConnectResponse)) as messages:
-            follower = Follower(stream, messages)
+        request = ConnectRequest(process=selector, resume=resume)
+        call = self.wire.server_stream(CONNECT, request, ConnectResponse, headers=headers, timeout_s=timeout_s)
+        async with call as incoming:
+            follower = Follower(incoming)
             await follower.next()
             yield follower
 
-    async def run(self, request: StartRequest, *, headers: Mapping[str, str] | None = None) -> Outcome:
+    async def run(
+        self, request: StartRequest, *, headers: Mapping[str, str] | None = None, timeout_s: float | None = None
+    ) -> Outcome:
         """Start a program and follow it to its end."""
-        async with self.start(request, headers=headers) as follower:
+        async with self.start(request, headers=headers, timeout_s=timeout_s) as follower:
             return await follower.rest()
 
     async def replay(self, selector: ProcessSelector, *, resume: OutputPosition | None = None) -> Outcome:
@@ -200,19 +233,17 @@ class Processes:
 
     async def list(self, *, include_finished: bool = False) -> list[ProcessInfo]:
         request = ListRequest(include_finished=include_finished)
-        return list((await self.client.unary(LIST, request, ListResponse)).processes)
+        return list((await self.wire.unary(LIST, request, ListResponse)).processes)
 
     async def pids(self) -> set[int]:
         return {info.pid for info in await self.list()}
 
-    async def send_input(
-        self, selector: ProcessSelector, stdin: bytes, *, headers: Mapping[str, str] | None = None
-    ) -> None:
+    async def send_input(self, selector: ProcessSelector, stdin: bytes, *, timeout_s: float | None = None) -> None:
         request = SendInputRequest(process=selector, input=ProcessInput(stdin=stdin))
-        await self.client.unary(SEND_INPUT, request, SendInputResponse, headers=headers)
+        await self.wire.unary(SEND_INPUT, request, SendInputResponse, timeout_s=timeout_s)
 
     async def close_stdin(self, selector: ProcessSelector) -> None:
-        await self.client.unary(CLOSE_STDIN, CloseStdinRequest(process=selector), CloseStdinResponse)
+        await self.wire.unary(CLOSE_STDIN, CloseStdinRequest(process=selector), CloseStdinResponse)
 
     async def signal(
         self,
@@ -224,25 +255,18 @@ class Processes:
     ) -> None:
         """SendSignal by E2B's enum or by any number."""
         request = SendSignalRequest(process=selector, signal=signal, signal_number=number, target=target)  # type: ignore[arg-type]
-        await self.client.unary(SEND_SIGNAL, request, SendSignalResponse)
+        await self.wire.unary(SEND_SIGNAL, request, SendSignalResponse)
 
     async def update(self, request: UpdateRequest) -> None:
-        await self.client.unary(UPDATE, request, UpdateResponse)
+        await self.wire.unary(UPDATE, request, UpdateResponse)
 
-    async def stream_input(
-        self, messages: Iterable[StreamInputRequest], *, headers: Mapping[str, str] | None = None
-    ) -> StreamInputResponse:
-        """Send a whole input stream, one chunk of the body per message; ConnectError if that is the answer."""
-        chunks = [frame(self.client.codec.encode(message)) for message in messages]
-        call = self.client.stream_raw(STREAM_INPUT, None, chunks=chunks, headers=headers)
-        async with call as stream, aclosing(stream.messages(StreamInputResponse)) as answers:
-            replies = [answer async for answer in answers]
-        assert len(replies) == 1, replies
-        return replies[0]
+    async def stream_input(self, messages: Outgoing, *, timeout_s: float | None = None) -> StreamInputResponse:
+        """Send a whole input stream as its messages come; RpcError if that is the answer."""
+        return await self.wire.client_stream(STREAM_INPUT, messages, StreamInputResponse, timeout_s=timeout_s)
 
     async def _kill(self, number: int) -> None:
         # The program may have ended, and the daemon may have been what the test killed.
-        with suppress(ConnectError, OSError, EOFError):
+        with suppress(RpcError, OSError, EOFError):
             await self.signal(pid(number), SIGNAL_SIGKILL)
 
 

@@ -76,7 +76,7 @@ async def matched(follower: Follower, pattern: bytes) -> re.Match[bytes]:
 async def send_pty(processes: Processes, selector: ProcessSelector, data: bytes) -> None:
     """Type into a terminal."""
     request = SendInputRequest(process=selector, input=ProcessInput(pty=data))
-    await processes.client.unary(SEND_INPUT, request, SendInputResponse)
+    await processes.wire.unary(SEND_INPUT, request, SendInputResponse)
 
 
 def pty_data(data: bytes) -> StreamInputRequest:

@@ -1,0 +1,233 @@
+// Drives a daemon with the published `e2b` package and prints what it saw in every scenario as one JSON object.
+//
+// Run by tests/support/sdk.py: `node e2b.mjs PACKAGES DIRECTORY commands|terminals`. PACKAGES is a folder with the
+// package, DIRECTORY is shared with the programs that are started; the environment says where the daemon is. Only the
+// package's public names are used.
+
+import { writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const [packages, directory, group] = process.argv.slice(2);
+const { CommandExitError, Sandbox } = createRequire(join(packages, "package.json"))("e2b");
+
+// Waits until a file is there.
+const waitFor = (gate) => `until test -e ${gate}; do sleep 0.02; done`;
+const path = (name) => join(directory, name);
+const open = (gate) => writeFileSync(gate, "");
+
+const sandbox = await Sandbox.create();
+
+const result = ({ stdout, stderr, exitCode, error }) => ({ stdout, stderr, exitCode, error: error ?? null });
+
+// What a caller could tell from an exception.
+function exception(error) {
+  const found = { raised: error.constructor.name, text: String(error.message) };
+  return error instanceof CommandExitError ? { ...found, ...result(error) } : found;
+}
+
+const outcome = (promise) => promise.then(result, exception);
+
+const commands = {
+  async isRunning() {
+    return sandbox.isRunning();
+  },
+
+  async plain() {
+    return outcome(sandbox.commands.run("echo out; echo err >&2"));
+  },
+
+  async failing() {
+    return outcome(sandbox.commands.run("echo out; echo err >&2; exit 3"));
+  },
+
+  async missing() {
+    return outcome(sandbox.commands.run("no-such-command-here"));
+  },
+
+  async large() {
+    return (await sandbox.commands.run("head -c 3000000 /dev/zero | tr '\\0' x")).stdout.length;
+  },
+
+  async background() {
+    const gate = path("background");
+    const seen = { stdout: "", stderr: "" };
+    const openWhenSeen = () => seen.stdout.includes("one\n") && seen.stderr.includes("err\n") && open(gate);
+    const command = `echo one; echo err >&2; ${waitFor(gate)}; echo two`;
+    const handle = await sandbox.commands.run(command, {
+      background: true,
+      onStdout: (text) => ((seen.stdout += text), openWhenSeen()),
+      onStderr: (text) => ((seen.stderr += text), openWhenSeen()),
+    });
+    return { ...(await outcome(handle.wait())), onStdout: seen.stdout, onStderr: seen.stderr };
+  },
+
+  async stdin() {
+    const handle = await sandbox.commands.run("cat", { background: true, stdin: true });
+    await sandbox.commands.sendStdin(handle.pid, "by pid\n");
+    await handle.sendStdin("by handle\n");
+    await handle.closeStdin();
+    return outcome(handle.wait());
+  },
+
+  async noStdin() {
+    return outcome(sandbox.commands.run("cat; echo end"));
+  },
+
+  async kill() {
+    const handle = await sandbox.commands.run("sleep 1000", { background: true });
+    const killed = await sandbox.commands.kill(handle.pid);
+    return { killed, ...(await outcome(handle.wait())), again: await handle.kill() };
+  },
+
+  async list() {
+    const options = { background: true, envs: { A: "b" }, cwd: "/tmp" };
+    const handle = await sandbox.commands.run("sleep 1000", options);
+    const found = (await sandbox.commands.list()).find((info) => info.pid === handle.pid);
+    await handle.kill();
+    await outcome(handle.wait());
+    return found;
+  },
+
+  async connect() {
+    const gate = path("connect");
+    const started = await sandbox.commands.run(`${waitFor(gate)}; echo later`, { background: true });
+    const connected = await sandbox.commands.connect(started.pid);
+    open(gate);
+    return [await outcome(connected.wait()), await outcome(started.wait())];
+  },
+
+  async reconnect() {
+    const gate = path("reconnect");
+    const ready = path("ready");
+    const command = `${waitFor(gate)}; echo meanwhile; touch ${ready}; sleep 1000`;
+    const started = await sandbox.commands.run(command, { background: true });
+    await started.disconnect();
+    open(gate);
+    await sandbox.commands.run(waitFor(ready)); // it appears after the line was printed to nobody
+    return new Promise((resolve, reject) => {
+      const connected = sandbox.commands.connect(started.pid, {
+        onStdout: (text) => connected.then((handle) => handle.kill()).then(() => resolve(text), reject),
+      });
+      connected.then((handle) => handle.wait()).catch(() => undefined); // it is killed
+    });
+  },
+
+  async connectToNothing() {
+    return sandbox.commands.connect(2 ** 22 + 1).then((handle) => handle.pid, exception);
+  },
+
+  async timeout() {
+    return outcome(sandbox.commands.run("sleep 1000", { timeoutMs: 500 }));
+  },
+
+  async cwd() {
+    return (await sandbox.commands.run("pwd", { cwd: "/usr" })).stdout;
+  },
+
+  async missingCwd() {
+    return outcome(sandbox.commands.run("pwd", { cwd: "/no/such/directory" }));
+  },
+
+  async unknownUser() {
+    return outcome(sandbox.commands.run("id -un", { user: "no-such-user" }));
+  },
+};
+
+// One terminal, and what it has printed.
+class Terminal {
+  constructor() {
+    this.text = "";
+    this.decoder = new TextDecoder();
+    this.waiting = [];
+    this.onData = (data) => {
+      this.text += this.decoder.decode(data, { stream: true });
+      this.waiting = this.waiting.filter(({ text, seen }) => !(this.text.includes(text) && (seen(), true)));
+    };
+  }
+
+  static async create(options = {}) {
+    const terminal = new Terminal();
+    const { onData } = terminal;
+    terminal.handle = await sandbox.pty.create({ cols: 80, rows: 24, timeoutMs: 60_000, onData, ...options });
+    return terminal;
+  }
+
+  async type(text) {
+    await sandbox.pty.sendInput(this.handle.pid, new TextEncoder().encode(text));
+  }
+
+  // Wait until it has printed a text that the echo of what was typed does not contain.
+  async until(text) {
+    if (!this.text.includes(text)) await new Promise((seen) => this.waiting.push({ text, seen }));
+  }
+
+  async end() {
+    const { exitCode, error } = await outcome(this.handle.wait());
+    return { exit_code: exitCode, error, text: this.text };
+  }
+}
+
+// As in sdk_terminals.py, with its names.
+const terminals = {
+  async pty_size() {
+    const terminal = await Terminal.create();
+    await terminal.type("stty size; echo done-$((1+1))\n");
+    await terminal.until("done-2");
+    await sandbox.pty.resize(terminal.handle.pid, { cols: 100, rows: 40 });
+    await terminal.type("stty size; echo resized-$((1+1))\n");
+    await terminal.until("resized-2");
+    await terminal.type("exit 3\n");
+    return terminal.end();
+  },
+
+  async pty_environment() {
+    const terminal = await Terminal.create({ cwd: "/usr", envs: { OWN: "a b=c" } });
+    await terminal.type('echo "<$TERM|$OWN|$PWD>"; tty; exit\n');
+    return terminal.end();
+  },
+
+  async pty_interrupt() {
+    const terminal = await Terminal.create();
+    await terminal.type("sh -c 'echo up-$((1+1)); exec sleep 1000'\n");
+    await terminal.until("up-2");
+    await terminal.type("\x03");
+    await terminal.type('echo "status-$?-$((1+1))"; exit\n');
+    return terminal.end();
+  },
+
+  async pty_kill() {
+    const terminal = await Terminal.create();
+    const killed = await sandbox.pty.kill(terminal.handle.pid);
+    return { killed, ...(await terminal.end()), again: await sandbox.pty.kill(terminal.handle.pid) };
+  },
+
+  async pty_reconnect() {
+    const first = await Terminal.create();
+    await first.type("kept=word; echo first-$((1+1))\n");
+    await first.until("first-2");
+    await first.handle.disconnect();
+    const second = new Terminal();
+    second.handle = await sandbox.pty.connect(first.handle.pid, { onData: second.onData });
+    await second.type('echo "again-$kept"; exit 5\n');
+    return { same_pid: second.handle.pid === first.handle.pid, ...(await second.end()) };
+  },
+
+  async pty_list() {
+    const terminal = await Terminal.create();
+    const found = (await sandbox.commands.list()).find((info) => info.pid === terminal.handle.pid);
+    await sandbox.pty.kill(terminal.handle.pid);
+    await terminal.end();
+    return { cmd: found.cmd, args: found.args };
+  },
+};
+
+const seen = {};
+for (const [name, scenario] of Object.entries({ commands, terminals }[group])) {
+  try {
+    seen[name] = await scenario();
+  } catch (error) {
+    seen[name] = { threw: String(error?.stack ?? error) };
+  }
+}
+process.stdout.write(JSON.stringify(seen), () => process.exit(0));

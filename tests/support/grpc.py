@@ -1,0 +1,155 @@
+"""Native gRPC from a client's side, with the library everybody uses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from tests.support.wires import MessageT, Outgoing, RpcError, as_they_come
+
+# A pool of its own: otherwise channels of one process share a connection, and so would tests.
+OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),
+)
+
+
+def serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def rpc_error(error: grpc.RpcError) -> RpcError:
+    """An error of the library's as all wires have it."""
+    assert isinstance(error, grpc.aio.AioRpcError)
+    name = error.code().name.lower()
+    return RpcError("canceled" if name == "cancelled" else name, error.details() or "")
+
+
+@asynccontextmanager
+async def channel(port: int, *options: tuple[str, Any]) -> AsyncIterator[grpc.aio.Channel]:
+    """A connection of one's own, closed on the way out."""
+    opened = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[*OPTIONS, *options])
+    async with opened:
+        yield opened
+
+
+class GrpcIncoming(Generic[MessageT]):
+    """The messages of a streaming response."""
+
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, MessageT]) -> None:
+        self.call = call
+
+    def __aiter__(self) -> AsyncIterator[MessageT]:
+        return self
+
+    async def __anext__(self) -> MessageT:
+        try:
+            found = await self.call.read()
+        except grpc.RpcError as error:
+            raise rpc_error(error) from error
+        except asyncio.CancelledError:
+            if self.call.cancelled() and not asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise EOFError("this side has cancelled the call") from None
+            raise
+        if found is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return found  # type: ignore[return-value]
+
+    def leave(self) -> None:
+        self.call.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Grpc:
+    """Calls the methods of one daemon over one channel."""
+
+    port: int
+    channel: grpc.aio.Channel
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, port: int) -> AsyncIterator[Grpc]:
+        async with channel(port) as opened:
+            yield cls(port, opened)
+
+    def with_headers(self, headers: Mapping[str, str]) -> Grpc:
+        return replace(self, headers={**self.headers, **headers})
+
+    def metadata(self, headers: Mapping[str, str] | None) -> list[tuple[str, str]]:
+        """Headers as gRPC has them: names in lower case."""
+        return [(name.lower(), value) for name, value in {**self.headers, **(headers or {})}.items()]
+
+    async def unary(
+        self,
+        method: str,
+        message: Message,
+        response_type: type[MessageT],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> MessageT:
+        call = self.channel.unary_unary(
+            f"/{method}", request_serializer=serialize, response_deserializer=response_type.FromString
+        )
+        try:
+            return await call(message, metadata=self.metadata(headers), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise rpc_error(error) from error
+
+    @asynccontextmanager
+    async def server_stream(
+        self,
+        method: str,
+        message: Message,
+        response_type: type[MessageT],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+        receive_buffer_bytes: int | None = None,
+    ) -> AsyncIterator[GrpcIncoming[MessageT]]:
+        if receive_buffer_bytes is not None:
+            # Windows that do not grow take the place of a small socket buffer.
+            options = (("grpc.http2.lookahead_bytes", receive_buffer_bytes), ("grpc.http2.bdp_probe", 0))
+            async with (
+                channel(self.port, *options) as own,
+                replace(self, channel=own).server_stream(
+                    method, message, response_type, headers=headers, timeout_s=timeout_s
+                ) as incoming,
+            ):
+                yield incoming
+            return
+        stream = self.channel.unary_stream(
+            f"/{method}", request_serializer=serialize, response_deserializer=response_type.FromString
+        )
+        call = stream(message, metadata=self.metadata(headers), timeout=timeout_s)
+        try:
+            yield GrpcIncoming(call)
+        finally:
+            call.cancel()
+
+    async def client_stream(
+        self,
+        method: str,
+        messages: Outgoing,
+        response_type: type[MessageT],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> MessageT:
+        stream = self.channel.stream_unary(
+            f"/{method}", request_serializer=serialize, response_deserializer=response_type.FromString
+        )
+        try:
+            return await stream(as_they_come(messages), metadata=self.metadata(headers), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise rpc_error(error) from error
