@@ -25,21 +25,10 @@ class Recipe:
 
     Keys: argv and env (bytes); cwd; fallback_cwd, entered if cwd does not exist (empty for none); credentials ((uid,
     gid, groups) or None); rlimits ((resource, soft, hard) triples); nice; oom_score_adj; mark (what RLIMIT_LOCKS is set
-    to, 0 for none); terminal (True if the standard descriptors are a terminal that is to control it).
+    to, 0 for none); tty (True if the standard descriptors are a terminal that is to control it).
     """
 
-    __slots__ = (
-        "argv",
-        "credentials",
-        "cwd",
-        "env",
-        "fallback_cwd",
-        "mark",
-        "nice",
-        "oom_score_adj",
-        "rlimits",
-        "terminal",
-    )
+    __slots__ = ("argv", "credentials", "cwd", "env", "fallback_cwd", "mark", "nice", "oom_score_adj", "rlimits", "tty")
 
     def __init__(self, fields: dict[str, object]) -> None:
         for name in self.__slots__:
@@ -54,7 +43,7 @@ class Recipe:
     nice: int
     oom_score_adj: int
     mark: int
-    terminal: bool
+    tty: bool
 
 
 class ChildSetup:
@@ -101,7 +90,10 @@ def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) 
     try:
         _take_descriptors(stdio, report)
         stage = "session"
-        _begin_session(terminal=recipe.terminal)
+        if recipe.tty:
+            os.login_tty(0)  # setsid(2) and TIOCSCTTY
+        else:
+            os.setsid()
         default_signals(setup.signals)
         stage = "limits"
         _set_limits(recipe, setup)
@@ -138,13 +130,6 @@ def _take_descriptors(stdio: list[int], report: int) -> None:
         os.dup2(fd, target)
     os.closerange(3, report)
     os.closerange(report + 1, 0x7FFFFFFF)
-
-
-def _begin_session(*, terminal: bool) -> None:
-    if terminal:
-        os.login_tty(0)  # setsid(2) and TIOCSCTTY
-    else:
-        os.setsid()
 
 
 def _set_limits(recipe: Recipe, setup: ChildSetup) -> None:

@@ -117,7 +117,7 @@ class Spawner:
             "nice": command.nice,
             "oom_score_adj": command.oom_score_adj,
             "mark": self._mark(ident),
-            "terminal": command.terminal is not None,
+            "tty": command.terminal is not None,
         }
 
     def _mark(self, ident: int) -> int:

@@ -280,7 +280,7 @@ def tell(*message, fds=()):
 def recipe(*argv):
     return {{"argv": [text.encode() for text in argv], "env": {{b"PATH": b"/usr/bin:/bin"}}, "cwd": b"/",
             "fallback_cwd": b"",
-            "credentials": None, "rlimits": [], "nice": 0, "oom_score_adj": 0, "mark": 0}}
+            "credentials": None, "rlimits": [], "nice": 0, "oom_score_adj": 0, "mark": 0, "tty": False}}
 
 def spawn(ident, *argv, stdin=None, held=()):
     null = os.open(os.devnull, os.O_RDWR)
