@@ -66,7 +66,7 @@ def digest_of(data: bytes) -> bytes:
 async def _full(processes: Processes, program: Follower) -> None:
     """Fill the program's pipe to the last byte, by a call that is given up."""
     with pytest.raises(ConnectError) as late:
-        await processes.send_input(pid(program.pid), b"x" * MIB, headers={"Connect-Timeout-Ms": "100"})
+        await processes.send_input(pid(program.pid), b"x" * MIB, timeout_s=0.1)
     assert late.value.code == "deadline_exceeded"
 
 
@@ -116,7 +116,7 @@ async def test_the_deadline_of_a_call_ends_its_wait_and_the_next_writer_is_not_h
     given_up, next_one = b"a" * MIB, b"b" * MIB
     began = time.monotonic()
     with pytest.raises(ConnectError) as late:
-        await processes.send_input(pid(stuck.pid), given_up, headers={"Connect-Timeout-Ms": "300"})
+        await processes.send_input(pid(stuck.pid), given_up, timeout_s=0.3)
     assert (late.value.code, late.value.status) == ("deadline_exceeded", 504)
     assert 0.3 <= time.monotonic() - began < 3
     waiting = asyncio.create_task(processes.send_input(pid(stuck.pid), next_one))
