@@ -27,6 +27,7 @@ from envd.process.running import Drain
 from envd.process.service import ProcessService
 from envd.process.spawn import Spawner
 from envd.process.table import Table
+from envd.pty.service import PtyService
 from envd.supervise import Supervisor
 from envd.transport import codec
 from envd.transport.auth import Gate
@@ -35,6 +36,7 @@ from envd.transport.http1 import Patience
 from envd.transport.listen import Listener
 from envd.transport.router import Router
 from envd_proto.process import process_pb2
+from envd_proto.pty import pty_pb2
 
 log = logging.getLogger("envd.server")
 
@@ -71,7 +73,7 @@ async def _serve(config: Config) -> None:
         session = Session(Users(), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
         gate = Gate(session.check_user)
-        methods = _methods(config, table)
+        methods = _methods(config, table, jobs)
         grpc = _grpc(config, methods, gate)
         listener = _listener(config, methods, gate, grpc, jobs)
         _warn_without_root()
@@ -113,14 +115,21 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _methods(config: Config, table: Table) -> rpc.MethodTable:
+def _methods(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
-    return rpc.bind(
+    processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
         ProcessService(table),
         message_bytes=limits.message_bytes,
         larger={"Start": limits.start_bytes, "SendInput": limits.input_bytes, "StreamInput": limits.input_bytes},
     )
+    terminals = rpc.bind(
+        pty_pb2.DESCRIPTOR.services_by_name["Pty"],
+        PtyService(table, jobs),
+        message_bytes=limits.message_bytes,
+        larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
+    )
+    return {**processes, **terminals}
 
 
 def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate) -> GrpcServer:

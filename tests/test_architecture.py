@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("envd", "envd_proto")
-DOMAINS = ("envd.process",)
+DOMAINS = ("envd.process", "envd.pty")
+# Domains that build on another one.
+ABOVE = {"envd.pty": ("envd.process",)}
 # Modules of a domain's folder that speak the contract's messages; everything else there is the domain.
 SERVICE_SIDE = {"service", "routes", "messages", "encoding"}
 
@@ -144,7 +146,8 @@ def layer_of(name: str) -> Layer:
         return Layer(ours, ("httptools", "google.protobuf", *grpc))
     if within(name, ("envd.host", *DOMAINS)):
         if last in SERVICE_SIDE:
-            return Layer((top, "envd.rpc", "envd.web", "envd.errors", "envd_proto"), ("google.protobuf",))
+            below = (top, *ABOVE.get(top, ()))
+            return Layer((*below, "envd.rpc", "envd.web", "envd.errors", "envd_proto"), ("google.protobuf",))
         return _domain(name)
     if name == "envd.server":
         return Layer(("envd", "envd_proto"))
@@ -159,7 +162,8 @@ def _domain(name: str) -> Layer:
     if within(name, ("envd.host",)):
         return Layer(_all_below("envd.host"), ("psutil",) if name != "envd.host" else ())
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
-    return Layer((*_all_below(own), *_all_below("envd.host"), "envd.errors", "envd.supervise", "envd.keeper.client"))
+    below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]
+    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"))
 
 
 def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -377,6 +381,12 @@ FORBIDDEN = [
     ("envd.process.table", "from envd.config import Output"),
     ("envd.process.table", "def late():\n    import json"),
     ("envd.process.service", "from envd.keeper.client import KeeperClient"),
+    ("envd.process.service", "from envd.pty.terminal import Terminals"),
+    ("envd.process.running", "from envd.pty import terminal"),
+    ("envd.pty.terminal", "from envd.process.service import ProcessService"),
+    ("envd.pty.terminal", "from envd.process import messages"),
+    ("envd.pty.terminal", "from envd_proto.pty import pty_pb2"),
+    ("envd.pty.service", "from envd.host.users import Users"),
     ("envd.process.service", "from envd.host.users import Users"),
     ("envd.process.service", "from envd.transport.connect import serve"),
     ("envd.process.messages", "import httptools"),
@@ -405,6 +415,8 @@ ALLOWED = [
     ("envd.process.table", "from envd.supervise import Supervisor"),
     ("envd.process.table", "from ..host import tree"),
     ("envd.process.service", "from .table import Table"),
+    ("envd.pty.terminal", "from envd.process.running import Running"),
+    ("envd.pty.service", "from envd.process import messages"),
     ("envd.transport.http1", "def late():\n    from google.protobuf import json_format"),
     ("envd.transport.grpc_server", "import grpc"),
     ("envd.server", "from envd.process import service"),

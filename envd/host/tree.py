@@ -108,10 +108,9 @@ def _send(seen: _Seen, number: int) -> bool:
     return False
 
 
-def holders(leader: int, mark: int, pipes: list[int], limit: int) -> list[int]:
-    """Return the members of a tree, at most `limit`, that hold one of some pipes (inode numbers) open."""
-    wanted = {f"pipe:[{inode}]" for inode in pipes}
-    found = (pid for pid in members(leader, mark) if wanted & _open_files(pid))
+def holders(leader: int, mark: int, names: set[str], limit: int) -> list[int]:
+    """Return the members of a tree, at most `limit`, that hold something open which /proc/PID/fd shows by a name."""
+    found = (pid for pid in members(leader, mark) if names & _open_files(pid))
     return [pid for pid, _ in zip(found, range(limit), strict=False)]
 
 

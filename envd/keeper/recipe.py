@@ -25,10 +25,21 @@ class Recipe:
 
     Keys: argv and env (bytes); cwd; fallback_cwd, entered if cwd does not exist (empty for none); credentials ((uid,
     gid, groups) or None); rlimits ((resource, soft, hard) triples); nice; oom_score_adj; mark (what RLIMIT_LOCKS is set
-    to, 0 for none).
+    to, 0 for none); terminal (True if the standard descriptors are a terminal that is to control it).
     """
 
-    __slots__ = ("argv", "credentials", "cwd", "env", "fallback_cwd", "mark", "nice", "oom_score_adj", "rlimits")
+    __slots__ = (
+        "argv",
+        "credentials",
+        "cwd",
+        "env",
+        "fallback_cwd",
+        "mark",
+        "nice",
+        "oom_score_adj",
+        "rlimits",
+        "terminal",
+    )
 
     def __init__(self, fields: dict[str, object]) -> None:
         for name in self.__slots__:
@@ -43,6 +54,7 @@ class Recipe:
     nice: int
     oom_score_adj: int
     mark: int
+    terminal: bool
 
 
 class ChildSetup:
@@ -89,7 +101,7 @@ def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) 
     try:
         _take_descriptors(stdio, report)
         stage = "session"
-        os.setsid()
+        _begin_session(terminal=recipe.terminal)
         default_signals(setup.signals)
         stage = "limits"
         _set_limits(recipe, setup)
@@ -126,6 +138,13 @@ def _take_descriptors(stdio: list[int], report: int) -> None:
         os.dup2(fd, target)
     os.closerange(3, report)
     os.closerange(report + 1, 0x7FFFFFFF)
+
+
+def _begin_session(*, terminal: bool) -> None:
+    if terminal:
+        os.login_tty(0)  # setsid(2) and TIOCSCTTY
+    else:
+        os.setsid()
 
 
 def _set_limits(recipe: Recipe, setup: ChildSetup) -> None:

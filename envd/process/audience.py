@@ -53,6 +53,11 @@ class Audience:
         for follower in self._followers:
             follower.wake()
 
+    def nudge(self) -> None:
+        """Have all followers look for something else than output."""
+        for follower in self._followers:
+            follower.nudge()
+
     # What was taken.
 
     def untaken(self) -> Position:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
 
+from .tty import Size
+
 _KEY_BYTES = 255
 _NICE = range(-20, 20)
 _LARGEST_LIMIT = 2**63 - 1
@@ -31,6 +33,8 @@ class Command:
     Attributes:
         limits: resource (a RLIMIT_* number) to its soft and hard limit.
         deadline_ms: kill the tree this long after the start; 0 for never.
+        terminal: window of the terminal it runs in, None for pipes.
+        term: value of TERM, unless the program's environment has one; empty for none.
     """
 
     cmd: str
@@ -45,6 +49,8 @@ class Command:
     nice: int = 0
     oom_score_adj: int = 100
     deadline_ms: int = 0
+    terminal: Size | None = None
+    term: str = ""
 
     def check(self) -> None:
         """Refuse what no program can be started with.
@@ -76,6 +82,7 @@ class Command:
         """Serialise for the ledger."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         fields["timeouts"] = (self.timeouts.wall_ms, self.timeouts.idle_ms, self.timeouts.grace_ms)
+        fields["terminal"] = self.terminal and (self.terminal.cols, self.terminal.rows)
         return json.dumps(fields).encode()
 
     @classmethod
@@ -88,6 +95,7 @@ class Command:
                 "args": tuple(fields["args"]),
                 "timeouts": Timeouts(*fields["timeouts"]),
                 "limits": tuple((which, value) for which, value in fields["limits"]),
+                "terminal": Size(*fields["terminal"]) if fields.get("terminal") else None,
             }
         )
 

@@ -52,13 +52,14 @@ class EncodedRun:
 
 
 def _proto(field: int, offset: int, data: bytes) -> bytes:
-    tail = _OFFSET + _varint(offset) if offset else b""
-    output = bytes((field,)) + _varint(len(data))
-    event = bytes((_DATA,)) + _varint(len(output) + len(data) + len(tail)) + output
-    return b"".join([bytes((_EVENT,)), _varint(len(event) + len(data) + len(tail)), event, data, tail])
+    tail = _OFFSET + varint(offset) if offset else b""
+    output = bytes((field,)) + varint(len(data))
+    event = bytes((_DATA,)) + varint(len(output) + len(data) + len(tail)) + output
+    return b"".join([bytes((_EVENT,)), varint(len(event) + len(data) + len(tail)), event, data, tail])
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a number as protobuf writes it."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

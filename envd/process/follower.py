@@ -137,5 +137,9 @@ class Follower:
         if self.caught_up_at is not None:
             self.caught_up_at = None
             self.progress_at = time.monotonic()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Have who waits look again, though there may be nothing to take."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(True)

@@ -1,4 +1,4 @@
-"""Standard input of one program."""
+"""What one program reads: its standard input or what is typed into its terminal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ _WAITING_WRITERS = 256
 
 
 class Input:
-    """Writes to a program's stdin pipe, one writer after the other, each in the order it came.
+    """Writes to a program's stdin pipe or terminal, one writer after the other, each in the order it came.
 
-    A write returns when every byte is in the pipe, which outlives the server: nothing acknowledged is lost. Whoever
+    A write returns when the kernel has every byte, which outlives the server: nothing acknowledged is lost. Whoever
     writes more than the program reads waits, alone. Bounded: 256 writers wait; one more is RESOURCE_EXHAUSTED.
 
     Args:
         pid: for messages.
-        pipe: non-blocking write end, -1 if the program has no standard input. Owned.
-        closed: called when stdin is to end, so that other holders of the pipe let go of it.
+        name: for messages: stdin or tty.
+        fd: non-blocking, -1 if the program has no input. Owned.
+        closed: called when it is to end, so that other holders of the descriptor let go of it.
     """
 
-    def __init__(self, pid: int, pipe: int, closed: Callable[[], None]) -> None:
+    def __init__(self, pid: int, name: str, fd: int, closed: Callable[[], None]) -> None:
         self._pid = pid
-        self._pipe = pipe
+        self._name = name
+        self._fd = fd
         self._closed = closed
         self._turn = asyncio.Lock()
         self._waiting = 0
@@ -37,51 +39,54 @@ class Input:
         """Write all bytes, after those of earlier writers.
 
         Raises:
-            EnvdError: INTERNAL if stdin is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait.
+            EnvdError: INTERNAL if it is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait.
         """
         async with self._place():
             view = memoryview(data)
             while view:
-                if self._pipe < 0:
-                    raise EnvdError(Code.INTERNAL, "error writing to stdin: stdin not enabled or closed")
+                if self._fd < 0:
+                    raise EnvdError(Code.INTERNAL, f"error writing to {self._name}: {self._name} not enabled or closed")
                 try:
-                    view = view[os.write(self._pipe, view) :]
+                    view = view[os.write(self._fd, view) :]
                     self.last_byte_at = asyncio.get_running_loop().time()
                 except BlockingIOError:
                     await self._until_writable()
-                except BrokenPipeError as exc:
-                    raise self._broken() from exc
+                except OSError as exc:
+                    raise self._broken(exc) from exc
+                if view:
+                    await asyncio.sleep(0)  # others have a turn between two pieces
 
-    def _broken(self) -> EnvdError:
-        message = f"error writing to stdin: error writing to stdin of process '{self._pid}': write: broken pipe"
-        return EnvdError(Code.INTERNAL, message)
+    def _broken(self, exc: OSError) -> EnvdError:
+        doing = f"error writing to {self._name}"
+        reason = os.strerror(exc.errno or 0).lower()
+        return EnvdError(Code.INTERNAL, f"{doing}: {doing} of process '{self._pid}': write: {reason}")
 
     async def _until_writable(self) -> None:
         loop = asyncio.get_running_loop()
         self._writable = writable = loop.create_future()
-        loop.add_writer(self._pipe, _settle, writable)
+        loop.add_writer(self._fd, _settle, writable)
         try:
             await writable
         finally:
             self._writable = None
-            if self._pipe >= 0:
-                loop.remove_writer(self._pipe)
+            if self._fd >= 0:
+                loop.remove_writer(self._fd)
 
     async def end(self) -> None:
-        """Close stdin once everything written before is in the pipe; does nothing if it is closed."""
+        """Close it once everything written before is on its way; does nothing if it is closed."""
         async with self._place():
             self.close()
             self._closed()
 
     def close(self) -> None:
         """Close our end now; a writer that waits fails."""
-        if self._pipe < 0:
+        if self._fd < 0:
             return
         if self._writable is not None:
-            asyncio.get_running_loop().remove_writer(self._pipe)
+            asyncio.get_running_loop().remove_writer(self._fd)
             _settle(self._writable)
-        os.close(self._pipe)
-        self._pipe = -1
+        os.close(self._fd)
+        self._fd = -1
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

@@ -16,11 +16,14 @@ from .command import Command, Timeouts
 from .encoding import EncodedRun
 from .events import Ended, Event, Gap, KeepAlive, Position, Run, Started
 from .running import Running
+from .tty import Size
 
 _STRINGS = 100_000  # more would hold the loop, and pass what the kernel allows a program anyway; execve(2)
 _KEEPALIVE_S = 90.0
 _KEEPALIVE_HEADER = "keepalive-ping-interval"
 _KEEPALIVE_DIGITS = 9
+
+_COLS, _ROWS = 80, 24
 
 _STREAMS = (pb.ProcessEvent.STREAM_STDOUT, pb.ProcessEvent.STREAM_STDERR, pb.ProcessEvent.STREAM_PTY)
 
@@ -75,7 +78,31 @@ def command_from(request: pb.StartRequest, timeout_s: float | None) -> Command:
         nice=limits.nice,
         oom_score_adj=limits.oom_score_adj if limits.HasField("oom_score_adj") else 100,
         deadline_ms=round(timeout_s * 1000) if timeout_s else 0,
+        terminal=first_size_from(request.pty.size) if request.HasField("pty") else None,
     )
+
+
+def first_size_from(size: pb.PTY.Size) -> Size:
+    """Return the size of a terminal to open, 80 columns and 24 rows where there is none or zero.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is too large.
+    """
+    return Size(size.cols or _COLS, size.rows or _ROWS)
+
+
+def size_from(size: pb.PTY.Size) -> Size:
+    """Return a size to change to.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is none, or too large.
+    """
+    return Size(size.cols, size.rows)
+
+
+def size_message(size: Size) -> pb.PTY.Size:
+    """Return a size as a message."""
+    return pb.PTY.Size(cols=size.cols, rows=size.rows)
 
 
 def position_from(message: pb.OutputPosition) -> Position:
@@ -87,21 +114,26 @@ def _position_message(position: Position) -> pb.OutputPosition:
     return pb.OutputPosition(stdout=position[0], stderr=position[1], pty=position[2])
 
 
-def stdin_from(message: pb.ProcessInput) -> bytes:
-    """Return the bytes for a program with pipes.
+def input_from(message: pb.ProcessInput, *, terminal: bool) -> bytes:
+    """Return the bytes for a program in a terminal, or with pipes.
 
     Raises:
-        EnvdError: INTERNAL if they are for a terminal, UNIMPLEMENTED if there are none.
+        EnvdError: INTERNAL if they are for the other kind, UNIMPLEMENTED if there are none.
     """
     kind = message.WhichOneof("input")
-    if kind == "stdin":
-        return message.stdin
-    if kind == "pty":
+    if kind is None:
+        raise EnvdError(Code.UNIMPLEMENTED, "invalid input type: set stdin or pty")
+    if kind == "stdin" and terminal:
+        raise EnvdError(
+            Code.INTERNAL,
+            "error writing to stdin: tty assigned to process — input should be written to the pty, not the stdin",
+        )
+    if kind == "pty" and not terminal:
         raise EnvdError(
             Code.INTERNAL,
             "error writing to tty: tty not assigned to process — input should be written to the stdin, not the tty",
         )
-    raise EnvdError(Code.UNIMPLEMENTED, "invalid input type: set stdin or pty")
+    return message.pty if terminal else message.stdin
 
 
 def keepalive_from(headers: Mapping[str, str]) -> float:

@@ -1,4 +1,4 @@
-"""A program's output: its pipes pumped into journals for its audience.
+"""A program's output: its streams pumped into journals for its audience.
 
 A send never happens under the pump: followers are cursors, and who is slow lags. See envd.process.audience for what a
 lagging follower may hold back.
@@ -10,7 +10,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from .audience import Audience
@@ -44,11 +45,11 @@ class Output:
     Args:
         streams: by number (STDOUT, STDERR, PTY).
         stall_s: see envd.process.audience.
-        closed: called when a pipe has ended.
+        closed: called when a stream has ended.
     """
 
     def __init__(
-        self, streams: dict[int, Stream], ledger: Ledger, pool: Pool, stall_s: float, closed: Callable[[], None]
+        self, streams: Mapping[int, Stream], ledger: Ledger, pool: Pool, stall_s: float, closed: Callable[[], None]
     ) -> None:
         self.streams = streams
         self.ledger = ledger
@@ -88,8 +89,8 @@ class Output:
 
     @property
     def open(self) -> bool:
-        """True while somebody can still write to a pipe."""
-        return any(stream.pipe >= 0 for stream in self.streams.values())
+        """True while somebody can still print."""
+        return any(stream.open for stream in self.streams.values())
 
     @property
     def waiting(self) -> bool:
@@ -104,36 +105,42 @@ class Output:
         """Return bytes of a stream, at most `size`."""
         return self.streams[stream].journal.read(offset, size)
 
-    def pending(self) -> Position:
-        """Return where each stream will be once what its pipe holds now has been read."""
-        ends = self.ends
-        for number, stream in self.streams.items():
-            ends[number] += stream.pending()
-        return ends[0], ends[1], ends[2]
+    def leader_ended(self) -> None:
+        """Take note that the program itself has ended, and take what it printed, as far as followers leave room."""
+        for stream in self.streams.values():
+            stream.leader_ended()
+            self._take_last_words(stream)
 
-    def pipe_inodes(self) -> list[int]:
-        """Return the inode numbers of the pipes still open."""
-        return [stream.pipe_inode for stream in self.streams.values() if stream.pipe >= 0]
+    def _take_last_words(self, stream: Stream) -> None:
+        """Pump until everything is in that was there, and once more, which finds the stream's end if it has one."""
+        last = False
+        while stream.open and not stream.paused and not last:
+            last = stream.said_all
+            if not self._pump(stream):
+                return
+
+    @property
+    def said_all(self) -> bool:
+        """True if everything that was printed before `leader_ended` is in."""
+        return all(stream.said_all for stream in self.streams.values())
+
+    def held_names(self) -> set[str]:
+        """Return what is still open for printing, as /proc/PID/fd shows it."""
+        return set().union(*(stream.held_names() for stream in self.streams.values() if stream.open))
 
     # Pumping.
 
     def start(self) -> None:
         """Begin to pump."""
         for stream in self.streams.values():
-            if stream.pipe >= 0:
+            if stream.open:
                 self._watch(stream)
 
     def _watch(self, stream: Stream) -> None:
-        asyncio.get_running_loop().add_reader(stream.pipe, self._pump, stream)
-
-    def pump_now(self) -> None:
-        """Take what the pipes hold, as far as followers leave room, without waiting for the loop to notice."""
-        for stream in self.streams.values():
-            while stream.pipe >= 0 and not stream.paused and self._pump(stream):
-                pass
+        stream.watch(partial(self._pump, stream))
 
     def _pump(self, stream: Stream) -> int:
-        """Move bytes of one stream from its pipe to its journal; return how many."""
+        """Move bytes of one stream to its journal; return how many."""
         room = self._room(stream)
         if room <= 0:
             self._pause(stream)
@@ -144,13 +151,14 @@ class Output:
         except BlockingIOError:
             return 0
         except OSError as exc:
-            # No memory for the journal, say. The bytes stay in the pipe, and the program waits.
+            # No memory for the journal, say. The bytes stay where they are, and the program waits.
             log.warning("cannot take output, trying again", extra={"error": os.strerror(exc.errno or 0)})
             self._pause(stream)
             self._resume_after(_RETRY_S)
             return 0
         if moved == 0:
-            self._end_of_pipe(stream)
+            stream.close()
+            self._closed()
             return 0
         self.ledger.arrived(stream.number, ends)
         self._arrived(stream, moved)
@@ -164,13 +172,8 @@ class Output:
             self.trim()
         self._pool.count(moved)
 
-    def _end_of_pipe(self, stream: Stream) -> None:
-        asyncio.get_running_loop().remove_reader(stream.pipe)
-        stream.close_pipe()
-        self._closed()
-
     def _pause(self, stream: Stream) -> None:
-        asyncio.get_running_loop().remove_reader(stream.pipe)
+        stream.unwatch()
         stream.paused = True
         self._check_later()
 
@@ -276,9 +279,7 @@ class Output:
     def close(self) -> None:
         """Let go of all descriptors."""
         for stream in self.streams.values():
-            if stream.pipe >= 0:
-                asyncio.get_running_loop().remove_reader(stream.pipe)
-            stream.close_pipe()
+            stream.close()
             self._pool.count(-stream.journal.kept)
             stream.journal.close()
             stream.journal.head = stream.journal.end

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeVar
 
+from envd.errors import Code, EnvdError
 from envd.keeper.client import ExitRecord
 
 from .command import Command
 from .ending import ended_from
-from .events import BEGINNING, Cause, Ended, Event, KeepAlive, Started
+from .events import Cause, Ended, Event, KeepAlive, Started
 from .follower import Follower
 from .input import Input
 from .output import Output
+from .terminal import TerminalStream
+from .tty import Size
+
+Aside = TypeVar("Aside")
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
     """How long output is awaited after the program itself has ended, in seconds.
 
-    The end is announced when the pipes were quiet for `idle_s`, or `at_most_s` after the exit; in both cases everything
+    The end is announced when the output was quiet for `idle_s`, or `at_most_s` after the exit; in both cases everything
     the program itself had printed is in the journal.
     """
 
@@ -55,9 +62,10 @@ class Running:
     """A program: its identity, its input, its output, and how it ended.
 
     Args:
-        release: called when the program and its end are settled, and again when a pipe closes after that.
+        release: called when the program and its end are settled, and again when a stream closes after that.
 
     Attributes:
+        terminal: the terminal it runs in, None for pipes.
         left_behind: called when the program has ended but something still holds its output; must call `end`.
         finished: called once, when the end is known.
         gone: set when the program itself has ended.
@@ -78,6 +86,7 @@ class Running:
         self.command = command
         self.output = output
         self.input = stdin
+        self.terminal: TerminalStream | None = None
         self.exec_failure: tuple[int, str] | None = None
         self.cause: Cause | None = None
         self.ended: Ended | None = None
@@ -87,7 +96,6 @@ class Running:
         self.gone = asyncio.Event()
         self._drain = drain
         self._release = release
-        self._last_words = BEGINNING
         self._exited_clock = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False
@@ -122,6 +130,17 @@ class Running:
         self._requested.add(number)
         self._remember()
 
+    def resize(self, size: Size) -> None:
+        """Change the size of its terminal, and have followers see it.
+
+        Raises:
+            EnvdError: INTERNAL if it has none.
+        """
+        if self.terminal is None:
+            raise EnvdError(Code.INTERNAL, "error resizing tty: tty not assigned to process")
+        self.terminal.resize(size)
+        self.output.audience.nudge()
+
     # Its end.
 
     def exited(self, record: ExitRecord) -> None:
@@ -131,12 +150,11 @@ class Running:
         self.exit_record = record
         self.gone.set()
         self.input.close()
-        self._last_words = self.output.pending()
         self._exited_clock = time.monotonic()
-        self.output.pump_now()
+        self.output.leader_ended()
         self.check_drained()
 
-    def pipe_closed(self) -> None:
+    def stream_closed(self) -> None:
         """Take note that a stream has ended."""
         if self.ended is None:
             self.check_drained()
@@ -144,7 +162,7 @@ class Running:
             self._release()
 
     def check_drained(self) -> None:
-        """Announce the end if all output is in, or what still holds the pipes has been quiet long enough."""
+        """Announce the end if all output is in, or what still holds it has been quiet long enough."""
         if self.exit_record is None or self._asked:
             return
         if not self.output.open:
@@ -157,7 +175,7 @@ class Running:
             self._timer = asyncio.get_running_loop().call_later(self._drain.idle_s / 4, self._check_again)
 
     def _drained(self) -> bool:
-        if any(have < said for have, said in zip(self.output.position, self._last_words, strict=True)):
+        if not self.output.said_all:
             return False
         now = time.monotonic()
         quiet_s = now - max(self.output.last_byte_at, self._exited_clock)
@@ -191,16 +209,19 @@ class Running:
 
     def _remember(self) -> None:
         """Keep in the ledger what only this server knows of the end."""
-        known = (self.cause, sorted(self._requested), self._held_by, self.finished_clock)
+        size = None if self.terminal is None else dataclasses.astuple(self.terminal.size)
+        known = (self.cause, sorted(self._requested), self._held_by, self.finished_clock, size)
         self.output.ledger.write_end(json.dumps(known).encode())
 
     def recall(self) -> bool:
         """Take over what an earlier server knew of the end; True if it had announced it."""
         known = self.output.ledger.read_end()
         if known:
-            cause, requested, held_by, self.finished_clock = json.loads(known)
+            cause, requested, held_by, self.finished_clock, size = json.loads(known)
             self.cause = None if cause is None else Cause(cause)
             self._requested, self._held_by = set(requested), tuple(held_by)
+            if self.terminal is not None and not self.terminal.open:
+                self.terminal.resize(Size(*size))
         return self.finished_clock is not None
 
     def end_again(self, record: ExitRecord) -> None:
@@ -209,6 +230,7 @@ class Running:
         self._asked = True
         self.gone.set()
         self.input.close()
+        self.output.leader_ended()
         self.ended = self._end_from(record)
         self._release()
 
@@ -224,26 +246,30 @@ class Running:
         *,
         existing: bool,
         keepalive_s: float,
-    ) -> AsyncGenerator[Event, None]:
+        aside: Callable[[], Aside | None],
+    ) -> AsyncGenerator[Event | Aside, None]:
         """Yield what a follower sees, from Started to Ended.
 
         Args:
             follower: its place; it leaves when this ends.
             existing: what Started says.
             keepalive_s: a KeepAlive comes after this long without another event.
+            aside: asked before each event for one of the caller's own, also after `follower.nudge`.
         """
         try:
             yield Started(self.pid, existing, follower.position)
-            async with aclosing(self._events(follower, keepalive_s)) as events:
+            async with aclosing(self._events(follower, keepalive_s, aside)) as events:
                 async for event in events:
                     yield event
                     self.output.audience.note_taken(follower.acknowledged())
         finally:
             self.output.left(follower)
 
-    async def _events(self, follower: Follower, keepalive_s: float) -> AsyncGenerator[Event, None]:
+    async def _events(
+        self, follower: Follower, keepalive_s: float, aside: Callable[[], Aside | None]
+    ) -> AsyncGenerator[Event | Aside, None]:
         while True:
-            event = follower.take()
+            event = aside() or follower.take()
             if event is not None:
                 yield event
                 await asyncio.sleep(0)  # others have a turn between two pieces
@@ -252,6 +278,10 @@ class Running:
                 return
             elif not await follower.wait(keepalive_s):
                 yield KeepAlive()
+
+
+def nothing_aside() -> None:
+    """Return no event beside a program's own."""
 
 
 def _nothing(_: Running) -> None:

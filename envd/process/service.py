@@ -10,12 +10,10 @@ from envd.errors import Code, EnvdError
 from envd.rpc import Call, Reply
 from envd_proto.process import process_pb2 as pb
 
-from . import messages
+from . import messages, signals
 from .events import BEGINNING, Event, Position
-from .running import Running
+from .running import Running, nothing_aside
 from .table import Table
-
-_SIGNALS = range(1, signal.NSIG)
 
 
 class ProcessService:
@@ -31,8 +29,6 @@ class ProcessService:
 
     async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
         """Start a program and follow it."""
-        if request.HasField("pty"):
-            raise EnvdError(Code.UNIMPLEMENTED, "terminals are not served yet: start the process without pty")
         command = messages.command_from(request, call.timeout_s)
         position = messages.position_from(request.resume) if request.HasField("resume") else None
         running, existing = await self._table.start(command, call.username)
@@ -43,7 +39,7 @@ class ProcessService:
 
     async def connect(self, request: pb.ConnectRequest, call: Call) -> AsyncIterator[Reply]:
         """Follow a program that is there."""
-        running = self._select(request.process)
+        running = select(self._table, request.process)
         resume = request.HasField("resume")
         position = messages.position_from(request.resume) if resume else None
         async for event in _follow(running, call, position, existing=False, gaps=resume):
@@ -51,15 +47,15 @@ class ProcessService:
 
     async def update(self, request: pb.UpdateRequest, _: Call) -> pb.UpdateResponse:
         """Resize a terminal."""
-        self._select_live(request.process)
+        running = self._select_live(request.process)
         if request.HasField("pty"):
-            raise EnvdError(Code.INTERNAL, "error resizing tty: tty not assigned to process")
+            running.resize(messages.size_from(request.pty.size))
         return pb.UpdateResponse()
 
     async def send_input(self, request: pb.SendInputRequest, _: Call) -> pb.SendInputResponse:
         """Write to a program's input."""
         running = self._select_live(request.process)
-        await running.input.write(messages.stdin_from(request.input))
+        await running.input.write(_input(running, request.input))
         return pb.SendInputResponse()
 
     async def stream_input(self, requests: AsyncIterator[pb.StreamInputRequest], _: Call) -> pb.StreamInputResponse:
@@ -74,7 +70,7 @@ class ProcessService:
                     raise EnvdError(
                         Code.INVALID_ARGUMENT, "data before start: the first message must name the process to write to"
                     )
-                await running.input.write(messages.stdin_from(request.data.input))
+                await running.input.write(_input(running, request.data.input))
             elif kind is None:
                 raise EnvdError(Code.UNIMPLEMENTED, "invalid event type: set start, data or keepalive")
         return pb.StreamInputResponse()
@@ -85,54 +81,64 @@ class ProcessService:
         number = int(request.signal)
         if request.HasField("signal_number"):
             number = request.signal_number
-            if number not in _SIGNALS:
-                raise EnvdError(Code.INVALID_ARGUMENT, f"signal_number must be from 1 to {_SIGNALS[-1]}, not {number}")
+            if number not in signals.NUMBERS:
+                raise EnvdError(
+                    Code.INVALID_ARGUMENT, f"signal_number must be from 1 to {signals.NUMBERS[-1]}, not {number}"
+                )
         elif number not in (int(signal.SIGTERM), int(signal.SIGKILL)):
             raise EnvdError(
                 Code.UNIMPLEMENTED,
                 f"invalid signal: {number}; set signal_number for other than SIGTERM and SIGKILL",
             )
-        await self._send(running, number, request.target)
+        await signals.send(self._table, running, number, request.target)
         return pb.SendSignalResponse()
-
-    async def _send(self, running: Running, number: int, target: int) -> None:
-        if target == pb.SIGNAL_TARGET_UNSPECIFIED:
-            target = pb.SIGNAL_TARGET_TREE if number == signal.SIGKILL else pb.SIGNAL_TARGET_LEADER
-        running.signalled(number)
-        if target == pb.SIGNAL_TARGET_TREE:
-            await self._table.signal_tree(running, number)
-        else:
-            self._table.signal(running, number, group=target == pb.SIGNAL_TARGET_GROUP)
 
     async def close_stdin(self, request: pb.CloseStdinRequest, _: Call) -> pb.CloseStdinResponse:
         """Close a program's standard input behind what was written."""
-        await self._select_live(request.process).input.end()
+        running = self._select_live(request.process)
+        if running.terminal is not None:
+            raise EnvdError(
+                Code.UNKNOWN,
+                "error closing stdin: cannot close stdin for PTY process — send Ctrl+D (0x04) instead",
+            )
+        await running.input.end()
         return pb.CloseStdinResponse()
 
-    def _select(self, selector: pb.ProcessSelector) -> Running:
-        kind = selector.WhichOneof("selector")
-        if kind == "pid":
-            return self._table.by_pid(selector.pid)
-        if kind == "tag":
-            return self._table.by_tag(selector.tag)
-        raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
-
     def _select_live(self, selector: pb.ProcessSelector) -> Running:
-        running = self._select(selector)
+        running = select(self._table, selector)
         if not running.alive:
             name = f"pid {selector.pid}" if selector.WhichOneof("selector") == "pid" else f"tag {selector.tag}"
             raise EnvdError(Code.NOT_FOUND, f"process with {name} not found: it has ended")
         return running
 
 
+def select(table: Table, selector: pb.ProcessSelector) -> Running:
+    """Return the program a selector names.
+
+    Raises:
+        EnvdError: NOT_FOUND if there is none, UNIMPLEMENTED if it names nothing.
+    """
+    kind = selector.WhichOneof("selector")
+    if kind == "pid":
+        return table.by_pid(selector.pid)
+    if kind == "tag":
+        return table.by_tag(selector.tag)
+    raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
+
+
+def _input(running: Running, message: pb.ProcessInput) -> bytes:
+    return messages.input_from(message, terminal=running.terminal is not None)
+
+
 async def _follow(
     running: Running, call: Call, position: Position | None, *, existing: bool, gaps: bool
 ) -> AsyncGenerator[Event, None]:
     follower = running.output.follow(position, gaps=gaps, acknowledged=call.acknowledged)
-    events = running.follow(
+    events: AsyncGenerator[Event, None] = running.follow(
         follower,
         existing=existing,
         keepalive_s=messages.keepalive_from(call.headers),
+        aside=nothing_aside,
     )
     async with aclosing(events):
         async for event in events:

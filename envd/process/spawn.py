@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, code_from_errno
@@ -18,29 +17,15 @@ from envd.host.users import User
 from envd.keeper.client import Inherited, KeeperClient, Spawned
 
 from .command import Command
+from .descriptors import SLOT_INPUT, SLOT_LEDGER, Descriptors, Releases, make_descriptors, streams_from
 from .ending import is_missing
-from .events import STDERR, STDOUT
+from .events import PTY, STDERR
 from .input import Input
-from .journal import Journal
 from .ledger import Ledger
 from .output import Output
 from .pool import Pool
 from .running import Drain, Identity, Running
-from .stream import Stream
-
-# The keeper holds duplicates under these numbers.
-SLOT_STDIN = 0
-SLOT_PIPE = {STDOUT: 1, STDERR: 2}
-SLOT_JOURNAL = {STDOUT: 3, STDERR: 4}
-SLOT_LEDGER = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Descriptors:
-    """What a program is started with: its own three, and what is held for it by slot."""
-
-    stdio: list[int]
-    held: dict[int, int]
+from .terminal import TerminalStream
 
 
 class Spawner:
@@ -72,7 +57,7 @@ class Spawner:
         facts = _Facts(user.name, time.time(), time.monotonic())
         metadata = facts.to_json() + b"\n" + command.to_json()
         with ExitStack() as unwind:
-            descriptors = _make_descriptors(ident, metadata, stdin=command.stdin, unwind=unwind)
+            descriptors = make_descriptors(ident, metadata, command, user, unwind)
             spawned = await self._spawn(ident, self._recipe(ident, command, user, cwd), descriptors)
             if spawned.errno and not _is_exec_failure(spawned):
                 self._keeper.forget([ident])
@@ -83,12 +68,12 @@ class Spawner:
             Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, descriptors.held, spawned
         )
 
-    async def _spawn(self, ident: int, recipe: dict[str, object], descriptors: _Descriptors) -> Spawned:
+    async def _spawn(self, ident: int, recipe: dict[str, object], descriptors: Descriptors) -> Spawned:
         spawning = self._keeper.spawn(ident, recipe, descriptors.stdio, descriptors.held)
         try:
             return await spawning
         finally:
-            # The program has its own; ours would keep its pipes from ever ending.
+            # The program has its own; ours would keep its output from ever ending.
             for fd in descriptors.stdio:
                 os.close(fd)
 
@@ -119,6 +104,8 @@ class Spawner:
 
     def _recipe(self, ident: int, command: Command, user: User, cwd: str) -> dict[str, object]:
         env = self.session.environment_of(user, command.envs)
+        if command.term:
+            env.setdefault("TERM", command.term)
         return {
             "argv": [os.fsencode(text) for text in (command.cmd, *command.args)],
             "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
@@ -130,6 +117,7 @@ class Spawner:
             "nice": command.nice,
             "oom_score_adj": command.oom_score_adj,
             "mark": self._mark(ident),
+            "terminal": command.terminal is not None,
         }
 
     def _mark(self, ident: int) -> int:
@@ -138,50 +126,17 @@ class Spawner:
     def _running(
         self, identity: Identity, command: Command, ledger: Ledger, held: Mapping[int, int], spawned: Spawned
     ) -> Running:
-        streams = {
-            number: Stream(number, _journal(held, number), held.get(SLOT_PIPE[number], -1))
-            for number in (STDOUT, STDERR)
-        }
-        releases = _Releases(self._keeper, identity.ident, set(held), streams)
-        output = Output(streams, ledger, self._pool, self._stall_s, lambda: running.pipe_closed())  # noqa: PLW0108 - it is made below
-        stdin = Input(spawned.pid, held.get(SLOT_STDIN, -1), releases.stdin)
-        running = Running(identity, command, output, stdin, self._drain, releases.ended)
+        streams = streams_from(held, command)
+        releases = Releases(self._keeper, identity.ident, set(held), streams)
+        output = Output(streams, ledger, self._pool, self._stall_s, lambda: running.stream_closed())  # noqa: PLW0108 - it is made below
+        name = "stdin" if command.terminal is None else "tty"
+        read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input)
+        running = Running(identity, command, output, read, self._drain, releases.ended)
+        running.terminal = next((one for one in streams.values() if isinstance(one, TerminalStream)), None)
         if spawned.errno:
             running.exec_failure = (spawned.errno, spawned.stage)
             _explain(running, spawned)
         return running
-
-
-class _Releases:
-    """Lets go, in the keeper, of what a program needs no more."""
-
-    def __init__(self, keeper: KeeperClient, ident: int, slots: set[int], streams: Mapping[int, Stream]) -> None:
-        self._keeper = keeper
-        self._ident = ident
-        self._slots = slots
-        self._streams = streams
-
-    def stdin(self) -> None:
-        """Let the program's input end: it does only when the keeper's duplicate is closed too."""
-        self._release({SLOT_STDIN})
-
-    def ended(self) -> None:
-        """Release all but journals that hold something and pipes that somebody still writes to."""
-        slots = {SLOT_STDIN}
-        for number, stream in self._streams.items():
-            if stream.pipe >= 0:
-                continue
-            slots.add(SLOT_PIPE[number])
-            if stream.journal.end == 0:
-                stream.journal.close()
-                slots.add(SLOT_JOURNAL[number])
-        self._release(slots)
-
-    def _release(self, slots: set[int]) -> None:
-        slots &= self._slots
-        self._slots -= slots
-        if slots:
-            self._keeper.close(self._ident, list(slots))
 
 
 class _Facts(NamedTuple):
@@ -199,43 +154,6 @@ class _Facts(NamedTuple):
     def from_json(cls, data: bytes) -> _Facts:
         """Read back what to_json wrote."""
         return cls(*json.loads(data))
-
-
-def _journal(held: Mapping[int, int], number: int) -> Journal:
-    """Return a stream's journal; one that stayed empty is let go of when the program ends, and made anew here."""
-    slot = SLOT_JOURNAL[number]
-    return Journal(held[slot]) if slot in held else Journal.create("empty")
-
-
-def _make_descriptors(ident: int, metadata: bytes, *, stdin: bool, unwind: ExitStack) -> _Descriptors:
-    """Make pipes, journals and ledger; `unwind` closes what is held. Our ends do not block, the program's do."""
-
-    def keep(fd: int) -> int:
-        unwind.callback(os.close, fd)
-        return fd
-
-    try:
-        with ExitStack() as unwind_stdio:
-            held = {SLOT_LEDGER: keep(Ledger.create(f"envd-{ident}-ledger", metadata).fd)}
-            if stdin:
-                ours_is_write = os.pipe2(os.O_CLOEXEC)
-                stdio = [ours_is_write[0]]
-                held[SLOT_STDIN] = keep(ours_is_write[1])
-                os.set_blocking(ours_is_write[1], False)
-            else:
-                stdio = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)]
-            unwind_stdio.callback(os.close, stdio[0])
-            for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
-                held[SLOT_JOURNAL[number]] = keep(Journal.create(f"envd-{ident}-{name}").fd)
-                ours, theirs = os.pipe2(os.O_CLOEXEC)
-                stdio.append(theirs)
-                unwind_stdio.callback(os.close, theirs)
-                held[SLOT_PIPE[number]] = keep(ours)
-                os.set_blocking(ours, False)
-            unwind_stdio.pop_all()
-    except OSError as exc:
-        raise EnvdError(code_from_errno(exc.errno or 0), f"cannot make pipes for a program: {exc.strerror}") from exc
-    return _Descriptors(stdio, held)
 
 
 def _is_exec_failure(spawned: Spawned) -> bool:
@@ -262,8 +180,9 @@ def _refusal(spawned: Spawned, command: Command, user: User, cwd: str) -> EnvdEr
 
 
 def _explain(running: Running, spawned: Spawned) -> None:
-    """Tell a reader of stderr what a shell would: clients of the reference look for it there."""
-    if running.output.ends[STDERR] == 0:
+    """Tell a reader of stderr or the terminal what a shell would: clients of the reference look for it there."""
+    stream, newline = (STDERR, "\n") if running.command.terminal is None else (PTY, "\r\n")
+    if running.output.ends[stream] == 0:
         reason = "No such file or directory" if is_missing(spawned.errno) else os.strerror(spawned.errno)
-        line = f"envd: '{running.command.cmd}': {reason}\n"
-        running.output.say(STDERR, line.encode(errors="replace"))
+        line = f"envd: '{running.command.cmd}': {reason}{newline}"
+        running.output.say(stream, line.encode(errors="replace"))

@@ -1,12 +1,15 @@
-"""One output stream of a program: the pipe it comes from and the journal it goes to."""
+"""One output stream of a program: where it comes from and the journal it goes to."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import struct
 import termios
+from collections.abc import Callable
+from typing import Protocol
 
 from .journal import Journal
 
@@ -15,16 +18,63 @@ _PIPE_BYTES = 64 * 1024
 _BUSY_PIPE_BYTES = 256 * 1024
 
 
-class Stream:
-    """Owns its descriptors.
+class Stream(Protocol):
+    """What an Output pumps. Owns its descriptors.
 
     Attributes:
         number: STDOUT, STDERR or PTY.
-        pipe: non-blocking read end, -1 after its end.
         paused: True while nothing is read because a follower has to catch up first.
     """
 
-    __slots__ = ("_widened", "journal", "number", "paused", "pipe")
+    @property
+    def number(self) -> int:
+        """STDOUT, STDERR or PTY."""
+
+    @property
+    def journal(self) -> Journal:
+        """Where its bytes are kept."""
+
+    paused: bool
+
+    @property
+    def open(self) -> bool:
+        """True until its end."""
+
+    @property
+    def said_all(self) -> bool:
+        """True if everything printed before `leader_ended` is in the journal."""
+
+    def watch(self, ready: Callable[[], object]) -> None:
+        """Call `ready` whenever there is something to splice, or its end."""
+
+    def unwatch(self) -> None:
+        """Stop that; does nothing if it is not watched."""
+
+    def splice(self, limit: int) -> int:
+        """Move at most `limit` bytes to the journal; return how many, 0 at the end.
+
+        Raises:
+            BlockingIOError: there is nothing now.
+        """
+
+    def leader_ended(self) -> None:
+        """Take note that the program itself has ended, so that what it printed is all there."""
+
+    def held_names(self) -> set[str]:
+        """Return what /proc/PID/fd shows for who can still print to it."""
+
+    def close(self) -> None:
+        """Let go of where it comes from; the journal stays. May be called again."""
+
+
+class PipeStream:
+    """A stream that comes through a pipe. Implements Stream.
+
+    Attributes:
+        pipe: non-blocking read end, -1 after its end.
+    """
+
+    __slots__ = ("_last_word", "_watched", "_widened", "journal", "number", "paused", "pipe")
 
     def __init__(self, number: int, journal: Journal, pipe: int) -> None:
         self.number = number
@@ -32,17 +82,29 @@ class Stream:
         self.pipe = pipe
         self.paused = False
         self._widened = False
+        self._watched = False
+        self._last_word = 0
 
     @property
-    def pipe_inode(self) -> int:
-        """Inode number of the pipe."""
-        return os.fstat(self.pipe).st_ino
+    def open(self) -> bool:
+        """True while somebody can still write to the pipe."""
+        return self.pipe >= 0
 
-    def pending(self) -> int:
-        """Return how many bytes the pipe holds now."""
-        if self.pipe < 0:
-            return 0
-        return int(struct.unpack("i", fcntl.ioctl(self.pipe, termios.FIONREAD, b"\0\0\0\0"))[0])
+    @property
+    def said_all(self) -> bool:
+        """True if everything that was in the pipe at `leader_ended` is in the journal."""
+        return self.journal.end >= self._last_word
+
+    def watch(self, ready: Callable[[], object]) -> None:
+        """Call `ready` whenever the pipe has something, or has ended."""
+        asyncio.get_running_loop().add_reader(self.pipe, ready)
+        self._watched = True
+
+    def unwatch(self) -> None:
+        """Stop that."""
+        if self._watched:
+            asyncio.get_running_loop().remove_reader(self.pipe)
+            self._watched = False
 
     def splice(self, limit: int) -> int:
         """Move at most `limit` bytes from pipe to journal; return how many, 0 at the pipe's end.
@@ -57,8 +119,22 @@ class Stream:
                 fcntl.fcntl(self.pipe, fcntl.F_SETPIPE_SZ, _BUSY_PIPE_BYTES)
         return moved
 
-    def close_pipe(self) -> None:
+    def leader_ended(self) -> None:
+        """Take note that what the program itself has printed is in the pipe or the journal."""
+        self._last_word = self.journal.end + (readable_bytes(self.pipe) if self.open else 0)
+
+    def held_names(self) -> set[str]:
+        """Return the pipe as /proc shows it."""
+        return {f"pipe:[{os.fstat(self.pipe).st_ino}]"}
+
+    def close(self) -> None:
         """Let go of the pipe."""
-        if self.pipe >= 0:
+        if self.open:
+            self.unwatch()
             os.close(self.pipe)
             self.pipe = -1
+
+
+def readable_bytes(fd: int) -> int:
+    """Return how many bytes a pipe or terminal holds now."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])

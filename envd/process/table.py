@@ -221,11 +221,11 @@ class Table:
         self._jobs.spawn(self._name_holders(running), name="holders")
 
     async def _name_holders(self, running: Running) -> None:
-        inodes = running.output.pipe_inodes()
+        names = running.output.held_names()
         identity = running.identity
         held_by: list[int] = []
         try:
-            held_by = await asyncio.to_thread(tree.holders, identity.pid, identity.mark, inodes, _HOLDERS_NAMED)
+            held_by = await asyncio.to_thread(tree.holders, identity.pid, identity.mark, names, _HOLDERS_NAMED)
         except OSError as exc:
             log.warning("cannot tell who holds a program's output", extra={"pid": running.pid, "error": str(exc)})
         running.end(tuple(held_by))

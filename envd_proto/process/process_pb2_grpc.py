@@ -104,7 +104,7 @@ class ProcessServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Update(self, request, context):
-        """Resize a program's terminal.
+        """Resize a program's terminal; its foreground process group gets SIGWINCH. INTERNAL if it has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

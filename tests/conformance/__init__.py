@@ -8,18 +8,12 @@ Lines of transport (1 to 41) and processes (171 to 206) that are not shown here,
 ====  ======================================================================================================
 line  why
 ====  ======================================================================================================
-15    already_exists, failed_precondition and unknown: only the filesystem and terminals answer with these
+15    already_exists and failed_precondition: only the filesystem and pty.Pty answer with these
 19    the field `size` is the filesystem's; the rule is shown with the 64-bit fields of process events
 35    WatchDir is the filesystem's; the deadline of a stream is shown with Connect on a silent program
 36    "no authentication needed" is shown with an unknown user, as tokens are not there yet
 38    ten minutes are not waited for: the limit is read from the configuration, and a short idleness is shown
 42    gRPC-Web is not there yet
-181   needs a terminal
-185   pieces of terminal output need a terminal
-195   input for the standard input of a program in a terminal needs one
-197   CloseStdin on a terminal needs one
-198   resizing needs a terminal; the two answers for a program without one are shown
-204   needs a terminal
 ====  ======================================================================================================
 
 Improved on purpose, and tested as improved: 188 (what nobody took is replayed), 189 (ten minutes; only the presence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-# gRPC-Web; a terminal's environment; a terminal's exit status.
-LATER = {42, 181, 204}
+# gRPC-Web.
+LATER = {42}
 TRANSPORT = set(range(1, 43))
 PROCESSES = set(range(171, 207))
 

@@ -321,14 +321,6 @@ async def test_the_end_of_a_stream_is_the_end_of_its_response_and_not_of_the_con
             assert frames_from(response.body)[-1].payload == b"{}"
 
 
-async def test_a_start_that_asks_for_a_terminal_is_unimplemented_for_now(client: Client):
-    request = start_request("true")
-    request.pty.size.cols = 80
-    request.pty.size.rows = 24
-    error = await failure(client, START, frame(client.codec.encode(request)))
-    assert error.code == "unimplemented"
-
-
 async def test_a_start_of_nothing_ends_like_an_unknown_command(processes: Processes):
     outcome = await processes.run(StartRequest())
     assert outcome.end.exit_code == 127

@@ -10,13 +10,11 @@ from contextlib import suppress
 import pytest
 
 from envd_proto.process.process_pb2 import (
-    PTY,
     SIGNAL_SIGTERM,
     ConnectRequest,
     OutputPosition,
     ProcessInput,
     SendInputRequest,
-    StartRequest,
     UpdateRequest,
 )
 from tests.support.connect import Client, Codec, ConnectError, basic, frame
@@ -39,6 +37,7 @@ from tests.support.process import (
     start_request,
     tag,
 )
+from tests.support.terminals import resize, send_pty, terminal_shell, until
 
 METHODS = (LIST, CONNECT, START, UPDATE, STREAM_INPUT, SEND_INPUT, SEND_SIGNAL, CLOSE_STDIN)
 
@@ -85,6 +84,11 @@ async def _succeed(processes: Processes, markers: Markers) -> None:
         await processes.list(include_finished=True)
         await processes.close_stdin(tag(name))
         await program.rest()
+    typed = markers.new("pty").encode()
+    async with processes.start(terminal_shell("cat", envs={"SECRET": markers.new("env")})) as program:
+        await send_pty(processes, pid(program.pid), typed + b"\r")
+        await until(program, typed)
+        await resize(processes, pid(program.pid), 100, 30)
     async with processes.start(start_request("sleep", "1000", envs={"SECRET": markers.new("env")})) as program:
         await processes.signal(pid(program.pid), SIGNAL_SIGTERM)
         await program.rest()
@@ -100,7 +104,7 @@ async def _fail(processes: Processes, markers: Markers) -> None:
         start_request("true", markers.new("arg") + "\0", **pair),
         start_request("true", markers.new("arg"), envs={"A=B": markers.new("env")}),
         start_request("true", markers.new("arg") * 20000, **pair),
-        StartRequest(process=shell(markers.new("arg"), **pair).process, pty=PTY(size=PTY.Size(cols=80, rows=24))),
+        terminal_shell(markers.new("arg"), cols=70000, **pair),
     ]
     for request in refused:
         with suppress(ConnectError):

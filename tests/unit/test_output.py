@@ -16,7 +16,7 @@ from envd.process.journal import Journal
 from envd.process.ledger import Ledger
 from envd.process.output import Finished, Output
 from envd.process.pool import Pool, Sizes
-from envd.process.stream import Stream
+from envd.process.stream import PipeStream
 
 KIB = 1024
 KEEP = 256 * KIB
@@ -34,7 +34,7 @@ class Program:
         for number in (STDOUT, STDERR):
             ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._writers[number] = theirs
-            streams[number] = Stream(number, Journal.create("test"), ours)
+            streams[number] = PipeStream(number, Journal.create("test"), ours)
         self.output = Output(streams, Ledger.create("test", b""), self.pool, stall_s, self._pipe_closed)
         self.output.start()
 

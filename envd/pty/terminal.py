@@ -1,0 +1,162 @@
+"""Who looks at a terminal, and which of them decides its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError
+from envd.process.running import Running
+from envd.process.tty import Size
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The size now, and whether the viewer that is told drives."""
+
+    size: Size
+    driving: bool
+
+
+def id_of(running: Running) -> str:
+    """Return a terminal's id: the same for every server, and never another's, as no two start in one microsecond."""
+    identity = running.identity
+    return f"pty-{identity.ident}-{round(identity.started_at * 1e6):x}"
+
+
+class Terminal:
+    """A terminal somebody looks at. The rules of driving stand in pty.proto."""
+
+    def __init__(self, running: Running) -> None:
+        assert running.terminal is not None
+        self.running = running
+        self.viewers: set[Viewer] = set()
+        self.driver: Viewer | None = None
+        self._stream = running.terminal
+
+    @property
+    def size(self) -> Size:
+        """The size now: the program itself may have changed it."""
+        return self._stream.size
+
+    def drive(self, viewer: Viewer) -> None:
+        """Have a viewer decide the size from now on."""
+        if self.driver is viewer:
+            return
+        self.driver = viewer
+        if viewer.size is not None:
+            self._resize(viewer.size)
+        self.running.output.audience.nudge()
+
+    def wish(self, viewer: Viewer, size: Size) -> None:
+        """Take note of the size of a viewer's window; it takes effect if the viewer drives, or nobody does."""
+        viewer.size = size
+        if self.driver is None:
+            self.drive(viewer)
+        elif self.driver is viewer:
+            self._resize(size)
+
+    def _resize(self, size: Size) -> None:
+        if self.running.alive:
+            self.running.resize(size)
+
+    def leave(self, viewer: Viewer) -> None:
+        """Remove a viewer; if it drove, nobody does."""
+        self.viewers.discard(viewer)
+        if self.driver is viewer:
+            self.driver = None
+
+
+class Viewer:
+    """One stream's part in a terminal.
+
+    Attributes:
+        size: of its window, None if it never said.
+    """
+
+    def __init__(self, terminal: Terminal, *, view_only: bool) -> None:
+        self.terminal = terminal
+        self.size: Size | None = None
+        self._view_only = view_only
+        self._failure: EnvdError | None = None
+        self._told = self._state()
+
+    def _state(self) -> Resized:
+        return Resized(self.terminal.size, self.terminal.driver is self)
+
+    def introduction(self) -> Resized:
+        """Return how things are; from now on `news` tells what changes."""
+        self._told = self._state()
+        return self._told
+
+    def news(self) -> Resized | None:
+        """Return what has changed since it was told last, None if nothing has.
+
+        Raises:
+            EnvdError: its input failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        state = self._state()
+        if state == self._told:
+            return None
+        self._told = state
+        return state
+
+    def fail(self, error: EnvdError) -> None:
+        """End the stream with an error, unless the program's end is on its way anyway."""
+        if self.terminal.running.alive:
+            self._failure = error
+            self.terminal.running.output.audience.nudge()
+
+    def check_may_act(self) -> None:
+        """Refuse input from who only looks.
+
+        Raises:
+            EnvdError: FAILED_PRECONDITION.
+        """
+        if self._view_only:
+            raise EnvdError(
+                Code.FAILED_PRECONDITION,
+                "this stream was attached with view_only and cannot send input: attach again without it",
+            )
+
+    def resize(self, size: Size) -> None:
+        """Take note of the size of its window."""
+        self.terminal.wish(self, size)
+
+
+class Terminals:
+    """The terminals that are looked at; one nobody looks at has nothing to remember but its size, which it keeps."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, Terminal] = {}
+
+    def watched(self, running: Running) -> Terminal | None:
+        """Return a terminal that is looked at, None if it is not."""
+        return self._watched.get(running.identity.ident)
+
+    @contextmanager
+    def view(self, running: Running, *, size: Size | None, drives: bool, view_only: bool) -> Iterator[Viewer]:
+        """Yield a new viewer, which leaves again on the way out.
+
+        Args:
+            running: whose terminal; it has one.
+            size: of its window, if it said.
+            drives: whether it drives from the start.
+            view_only: it never drives, and its size does not matter.
+        """
+        terminal = self._watched.setdefault(running.identity.ident, Terminal(running))
+        viewer = Viewer(terminal, view_only=view_only)
+        terminal.viewers.add(viewer)
+        try:
+            if drives:
+                terminal.drive(viewer)
+            if size is not None and not view_only:
+                terminal.wish(viewer, size)
+            yield viewer
+        finally:
+            terminal.leave(viewer)
+            if not terminal.viewers:
+                del self._watched[running.identity.ident]
