@@ -23,6 +23,7 @@ from envd_proto.process.process_pb2 import (
     SIGNAL_SIGKILL,
     ConnectRequest,
     ListRequest,
+    OutputPosition,
     ProcessConfig,
     ProcessInput,
     SendInputRequest,
@@ -190,7 +191,9 @@ def test_an_abandoned_stream_leaves_its_program_running(process):
     with closing(process.stream("Start", shell("read -r line; echo got $line"))) as messages:
         number = next(messages).event.start.pid
     process.unary("SendInput", SendInputRequest(process=pid(number), input=ProcessInput(stdin=b"later\n")))
-    replay = Outcome([message.event for message in process.stream("Connect", ConnectRequest(process=pid(number)))])
+    # By offset: until the client has sent its reset, the program's output goes to the abandoned stream.
+    again = ConnectRequest(process=pid(number), resume=OutputPosition(stdout=0, stderr=0))
+    replay = Outcome([message.event for message in process.stream("Connect", again)])
     assert (replay.stdout, replay.end.exit_code) == (b"got later\n", 0)
 
 
