@@ -17,7 +17,7 @@ ARGS ?=
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready-demo ## five promises, kept over real sockets in front of you
+demo: $(VENV)/.ready-demo ## six promises, kept over real sockets in front of you
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(VENV)/.ready-test ## all tests; ARGS="-k name" goes to pytest

@@ -1,4 +1,4 @@
-"""Five promises of envd, kept over real sockets in front of you: `make demo`.
+"""Six promises of envd, kept over real sockets in front of you: `make demo`.
 
 Prints what it sees, then a table; exits with 0 only if all was as expected, in its time, and nothing is left running.
 """
@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
-import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import NamedTuple, NoReturn, Self
+from contextlib import suppress
+from typing import Self
 
-from connect_json import Client, Message, Output, RpcError, output_of
+from connect_json import Message, Output, output_of
+from stage import MARK, Daemon, Result, expire, left_running, play, running_daemon, say, table
 
-LIMIT_S = 30  # of each scene, and of the start
-STARTED = time.monotonic()
-# Everything started here carries this in its environment, so that what is left of it can be found in /proc.
-MARK = f"{os.getpid()}.demo"
 MIB = 1 << 20
 
 # Waits for an answer after each line: a line that is held back anywhere on its way stops it for good.
@@ -54,6 +47,9 @@ for seed in {SEEDS}:
     sys.stdin.readline()
 """
 
+# Says its window's size at the start and for each line that is typed; ends where Ctrl+D is.
+WINDOW = "stty -echo; stty size; while read -r line; do stty size; done; exit 4"
+
 # The pause between lines only keeps it at work while the server dies; select ends it early for a word on stdin.
 COUNTER = """
 import os, select
@@ -67,31 +63,15 @@ raise SystemExit(5 if os.read(0, 100) == b"stop\\n" else 6)
 """
 
 
-class Result(NamedTuple):
-    scene: str
-    seen: str
-    expected: str
-
-
-class Daemon(NamedTuple):
-    pid: int
-    client: Client
-
-    def server_pid(self) -> int:
-        children = proc_file(f"{self.pid}/task/{self.pid}/children").decode().split()
-        (server,) = (int(pid) for pid in children if b"envd.server" in proc_file(f"{pid}/cmdline"))
-        return server
-
-
 class Program:
     """A program in the sandbox and what this client has received of it, so that it can go on after a broken stream."""
 
-    def __init__(self, daemon: Daemon, cmd: str, code: str) -> None:
+    def __init__(self, daemon: Daemon, cmd: str, code: str, size: Message | None = None) -> None:
         self._client = daemon.client
-        self.output = {"stdout": bytearray(), "stderr": bytearray()}
+        self.output = {"stdout": bytearray(), "stderr": bytearray(), "pty": bytearray()}
         self.status, self.connections, self._ends = "no end", 0, 0
         config = {"cmd": cmd, "args": ["-c", code], "cwd": "/", "envs": {"ENVD_DEMO_PROGRAM": MARK}}
-        self._open("Start", {"process": config})
+        self._open("Start", {"process": config, **({"pty": {"size": size}} if size else {})})
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +85,7 @@ class Program:
         self._open("Connect", {**self._selector, "resume": {name: len(data) for name, data in self.output.items()}})
 
     def follow(self, *, lines: int = sys.maxsize, size: int = sys.maxsize) -> None:
-        """Take in events until standard output has so many lines or bytes, or the stream ends."""
+        """Take in events until standard output or the terminal has so many lines or bytes, or the stream ends."""
         while self._ends < lines and len(self.output["stdout"]) < size:
             if (message := next(self._messages, None)) is None:
                 return
@@ -122,6 +102,9 @@ class Program:
         data = ({"data": {"input": stdin}} for stdin in inputs)
         self._client.client_stream("process.Process/StreamInput", [{"start": self._selector}, *data])
 
+    def type(self, text: str) -> None:
+        self.call("SendInput", input={"pty": base64.b64encode(text.encode()).decode()})
+
     def _open(self, method: str, request: Message) -> None:
         self.stream = self._client.stream(f"process.Process/{method}", request)
         self._messages = iter(self.stream)
@@ -137,7 +120,7 @@ class Program:
         if piece.offset != len(have):  # so nothing is missing and nothing comes twice
             raise ValueError(f"{piece.stream} goes on at byte {piece.offset} instead of {len(have)}")
         have += piece.data
-        self._ends += piece.data.count(b"\n") if piece.stream == "stdout" else 0
+        self._ends += piece.data.count(b"\n") if piece.stream != "stderr" else 0
 
 
 def live_lines(daemon: Daemon) -> Result:
@@ -219,67 +202,29 @@ def server_killed(daemon: Daemon) -> Result:
     return Result("the server killed by SIGKILL", answer, "every line once, same pid, exit status 5")
 
 
-def proc_file(name: str) -> bytes:
-    """Read a file in /proc; empty if its process is gone or not ours to look at."""
-    with suppress(OSError), open(f"/proc/{name}", "rb") as file:
-        return file.read()
-    return b""
-
-
-def left_running(name: str) -> list[int]:
-    mark = f"{name}={MARK}".encode()
-    return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and mark in proc_file(f"{pid}/environ")]
-
-
-def say(text: str) -> None:
-    print(f"  {time.monotonic() - STARTED:7.3f} s  {text}", flush=True)
-
-
-def expire(_number: int, _frame: object) -> NoReturn:
-    raise TimeoutError(f"not done after {LIMIT_S} s")
-
-
-@contextmanager
-def running_daemon() -> Iterator[Daemon]:
-    """Yield a daemon on a free port; on the way out it is stopped, with everything it runs."""
-    command = [sys.executable, "-m", "envd", "--port", "0", "--listen", "127.0.0.1", "--log-level", "error"]
-    env = {**os.environ, "ENVD_DEMO_DAEMON": MARK}
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env)
-    try:
-        signal.alarm(LIMIT_S)
-        ready = json.loads(process.stdout.readline() if process.stdout else b"")
-        host, _, port = ready["addresses"][0].rpartition(":")
-        say(f"envd {ready['version']} listens on {host}:{port}, pid {ready['pid']}")
-        yield Daemon(ready["pid"], Client(host, int(port)))
-    finally:
-        signal.alarm(0)
-        for ask in (process.terminate, process.terminate, process.kill):
-            with suppress(subprocess.TimeoutExpired):
-                ask()
-                process.wait(LIMIT_S / 2)
-
-
-def play(scene: Callable[[Daemon], Result], daemon: Daemon) -> Result:
-    name = scene.__name__.replace("_", " ")
-    print(f"\n{name}", flush=True)
-    signal.alarm(LIMIT_S)
-    try:
-        return scene(daemon)
-    except (RpcError, OSError, http.client.HTTPException, ValueError, KeyError) as exc:
-        return Result(name, f"{type(exc).__name__}: {exc}", "no error")
-    finally:
-        signal.alarm(0)
-
-
-def table(results: list[Result]) -> str:
-    rows = [("scene", "what was seen", "expected", "ok")]
-    rows += [(row.scene, row.seen, row.expected, "yes" if row.seen == row.expected else "NO") for row in results]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+def terminal(daemon: Daemon) -> Result:
+    with Program(daemon, "/bin/sh", WINDOW, {"cols": 80, "rows": 24}) as program:
+        program.follow(lines=1)
+        program.call("Update", pty={"size": {"cols": 132, "rows": 43}})
+        program.type("again\n")
+        program.follow(lines=2)
+        say(f"stty size said {', '.join(program.lines('pty'))}; killing the server by SIGKILL")
+        os.kill(daemon.server_pid(), signal.SIGKILL)
+        with suppress(ConnectionError):
+            program.follow()
+        program.resume()
+        say("attached again; the window is as it was, and can be changed")
+        program.type("again\n")
+        program.follow(lines=3)
+        program.call("Update", pty={"size": {"cols": 100, "rows": 30}})
+        program.type("again\n\x04")
+        program.follow()
+    answer = f"{', '.join(program.lines('pty'))}, {program.connections} connections, {program.status}"
+    return Result("a terminal", answer, "24 80, 43 132, 43 132, 30 100, 2 connections, exit status 4")
 
 
 def main() -> int:
-    scenes = (live_lines, conversation, tree_killed, vanishing_client, server_killed)
+    scenes = (live_lines, conversation, tree_killed, vanishing_client, server_killed, terminal)
     signal.signal(signal.SIGALRM, expire)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

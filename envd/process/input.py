@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from envd.errors import Code, EnvdError
 
 _WAITING_WRITERS = 256
+_LOOK_AGAIN_S = 0.001
+_LOOK_AGAIN_AT_MOST_S = 0.25
 
 
 class Input:
@@ -42,15 +44,17 @@ class Input:
             EnvdError: INTERNAL if it is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait.
         """
         async with self._place():
-            view = memoryview(data)
+            view, pause_s = memoryview(data), 0.0
             while view:
                 if self._fd < 0:
                     raise EnvdError(Code.INTERNAL, f"error writing to {self._name}: {self._name} not enabled or closed")
                 try:
                     view = view[os.write(self._fd, view) :]
-                    self.last_byte_at = asyncio.get_running_loop().time()
+                    self.last_byte_at, pause_s = asyncio.get_running_loop().time(), 0.0
                 except BlockingIOError:
-                    await self._until_writable()
+                    await self._until_writable(pause_s)
+                    # A full terminal that nobody has open says that it is writable, and is not: then look now and then.
+                    pause_s = min(max(2 * pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_AT_MOST_S)
                 except OSError as exc:
                     raise self._broken(exc) from exc
                 if view:
@@ -61,15 +65,20 @@ class Input:
         reason = os.strerror(exc.errno or 0).lower()
         return EnvdError(Code.INTERNAL, f"{doing}: {doing} of process '{self._pid}': write: {reason}")
 
-    async def _until_writable(self) -> None:
+    async def _until_writable(self, pause_s: float) -> None:
+        """Wait until the kernel says so, or for `pause_s` seconds if that had been no help."""
         loop = asyncio.get_running_loop()
         self._writable = writable = loop.create_future()
-        loop.add_writer(self._fd, _settle, writable)
+        timer = loop.call_later(pause_s, _settle, writable) if pause_s else None
+        if timer is None:
+            loop.add_writer(self._fd, _settle, writable)
         try:
             await writable
         finally:
             self._writable = None
-            if self._fd >= 0:
+            if timer is not None:
+                timer.cancel()
+            elif self._fd >= 0:
                 loop.remove_writer(self._fd)
 
     async def end(self) -> None:

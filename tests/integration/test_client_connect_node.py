@@ -29,10 +29,11 @@ def packages() -> Path:
 
 @pytest.fixture(scope="module")
 def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The contract of the process service, compiled."""
-    path = tmp_path_factory.mktemp("contract") / "process.binpb"
-    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT}", "--include_imports"]
-    subprocess.run([*protoc, f"--descriptor_set_out={path}", "proto/process/process.proto"], cwd=ROOT, check=True)
+    """The contract of programs and terminals, compiled."""
+    path = tmp_path_factory.mktemp("contract") / "contract.binpb"
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", "-Ienvd_proto=proto", "--include_imports"]
+    files = ["proto/process/process.proto", "proto/pty/pty.proto"]
+    subprocess.run([*protoc, f"--descriptor_set_out={path}", *files], cwd=ROOT, check=True)
     return path
 
 
@@ -86,3 +87,7 @@ def test_a_pid_that_is_not_there_is_not_found(seen, scenario):
 
 def test_a_deadline_ends_the_call(seen):
     assert seen["deadline"]["code"] == "DeadlineExceeded"
+
+
+def test_a_conversation_with_a_terminal_goes_both_ways_on_one_stream(seen):
+    assert seen["terminal"] == {"shown": "ready\r\ngot one\r\n40 100\r\n", "exitCode": 7}

@@ -6,26 +6,33 @@ It is handed our own stubs, so it runs in this process; its transport is Rust's 
 from __future__ import annotations
 
 import itertools
+import queue
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from envd_proto.process import process_pb2
 from envd_proto.process.process_pb2 import (
-    DESCRIPTOR,
+    PTY,
     SIGNAL_SIGKILL,
     ConnectRequest,
     ListRequest,
+    OutputPosition,
+    ProcessConfig,
     ProcessInput,
     SendInputRequest,
     SendSignalRequest,
     StartRequest,
     StreamInputRequest,
 )
+from envd_proto.pty import pty_pb2
+from envd_proto.pty.pty_pb2 import Input, Opening, OpenRequest
 from tests.support.daemon import Daemon
 from tests.support.process import NO_PID, Outcome, input_data, input_for, input_keepalive, pid, shell
 
@@ -41,6 +48,8 @@ from connectrpc.protocol import ProtocolType
 from pyqwest import HTTPVersion, SyncClient, SyncHTTPTransport
 
 TIMEOUT_MS = 30_000
+PROCESS = process_pb2.DESCRIPTOR.services_by_name["Process"].methods_by_name
+PTYS = pty_pb2.DESCRIPTOR.services_by_name["Pty"].methods_by_name
 CODECS = {"proto": google_protobuf_binary_codec, "json": google_protobuf_json_codec}
 # Native gRPC is served with protobuf's binary messages only.
 WIRES = [
@@ -54,30 +63,34 @@ WIRES = [
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The process service, its methods by their names in the contract."""
+    """What is called of the services, by its names in the contract."""
 
     client: ConnectClientSync
 
     def unary(self, method: str, request: Message) -> Any:
-        return self.client.execute_unary(request=request, method=info(method), timeout_ms=TIMEOUT_MS)
+        return self.client.execute_unary(request=request, method=info(PROCESS[method]), timeout_ms=TIMEOUT_MS)
 
     def stream(self, method: str, request: Message, *, timeout_ms: int = TIMEOUT_MS) -> Iterator[Any]:
-        return self.client.execute_server_stream(request=request, method=info(method), timeout_ms=timeout_ms)
+        return self.client.execute_server_stream(request=request, method=info(PROCESS[method]), timeout_ms=timeout_ms)
 
     def stream_input(self, messages: Iterator[StreamInputRequest]) -> Any:
-        return self.client.execute_client_stream(request=messages, method=info("StreamInput"), timeout_ms=TIMEOUT_MS)
+        return self.client.execute_client_stream(
+            request=messages, method=info(PROCESS["StreamInput"]), timeout_ms=TIMEOUT_MS
+        )
+
+    def open_terminal(self, messages: Iterator[OpenRequest]) -> Iterator[Any]:
+        return self.client.execute_bidi_stream(request=messages, method=info(PTYS["Open"]), timeout_ms=TIMEOUT_MS)
 
     def run(self, request: StartRequest) -> Outcome:
         return Outcome([message.event for message in self.stream("Start", request)])
 
 
-def info(method: str) -> MethodInfo[Any, Any]:
-    found = DESCRIPTOR.services_by_name["Process"].methods_by_name[method]
+def info(method: MethodDescriptor) -> MethodInfo[Any, Any]:
     return MethodInfo(
-        name=method,
-        service_name=found.containing_service.full_name,
-        input=GetMessageClass(found.input_type),
-        output=GetMessageClass(found.output_type),
+        name=method.name,
+        service_name=method.containing_service.full_name,
+        input=GetMessageClass(method.input_type),
+        output=GetMessageClass(method.output_type),
         idempotency_level=IdempotencyLevel.UNKNOWN,
     )
 
@@ -178,10 +191,36 @@ def test_an_abandoned_stream_leaves_its_program_running(process):
     with closing(process.stream("Start", shell("read -r line; echo got $line"))) as messages:
         number = next(messages).event.start.pid
     process.unary("SendInput", SendInputRequest(process=pid(number), input=ProcessInput(stdin=b"later\n")))
-    replay = Outcome([message.event for message in process.stream("Connect", ConnectRequest(process=pid(number)))])
+    # By offset: until the client has sent its reset, the program's output goes to the abandoned stream.
+    again = ConnectRequest(process=pid(number), resume=OutputPosition(stdout=0, stderr=0))
+    replay = Outcome([message.event for message in process.stream("Connect", again)])
     assert (replay.stdout, replay.end.exit_code) == (b"got later\n", 0)
 
 
 def test_calls_share_a_client(process):
     codes = [process.run(shell(f"exit {code}")).end.exit_code for code in itertools.chain(range(5), range(5))]
     assert codes == [0, 1, 2, 3, 4] * 2
+
+
+def test_a_conversation_with_a_terminal_goes_both_ways_on_one_stream(process):
+    script = "stty -echo; echo ready; read -r a; echo got $a; read -r b; stty size; exit 7"
+    opening = Opening(process=ProcessConfig(cmd="/bin/sh", args=["-c", script]), size=PTY.Size(cols=80, rows=24))
+    sent: queue.SimpleQueue[OpenRequest | None] = queue.SimpleQueue()
+    sent.put(OpenRequest(open=opening))
+    shown = b""
+
+    def until(text: bytes) -> None:
+        nonlocal shown
+        while text not in shown:
+            shown += next(events).event.output.data
+
+    with closing(process.open_terminal(iter(sent.get, None))) as events:
+        until(b"ready\r\n")
+        sent.put(OpenRequest(input=Input(data=b"one\n")))
+        until(b"got one\r\n")
+        sent.put(OpenRequest(input=Input(resize=PTY.Size(cols=100, rows=40))))
+        sent.put(OpenRequest(input=Input(data=b"two\n")))
+        until(b"40 100\r\n")
+        sent.put(None)
+        *_, last = events
+    assert (last.event.exit.exit_code, last.event.exit.exited) == (7, True)

@@ -390,6 +390,37 @@ async def test_five_hundred_resizes_in_a_flood_end_at_the_last(terminals: Termin
     assert [event.resized.size.cols for event in screen.events if event.HasField("resized")][-1] == 580
 
 
+async def test_a_hundred_streams_type_at_once_into_terminals_of_their_own(terminals: Terminals) -> None:
+    async def one(number: int) -> None:
+        async with terminals.open(opening(shell("stty -echo; echo ready; read line; echo $line"))) as screen:
+            await screen.until(b"ready\r\n")
+            await screen.type(b"<%d>\r" % number)
+            assert (await screen.rest()).exit_code == 0
+            assert screen.output == b"ready\r\n<%d>\r\n" % number
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(100):
+            group.create_task(one(number))
+
+
+async def test_a_driver_that_resizes_while_others_type_is_followed_by_all_of_them(terminals: Terminals) -> None:
+    async with AsyncExitStack() as stack:
+        opener = await stack.enter_async_context(terminals.open(opening(shell(f"{RAW} exec cat > /dev/null"))))
+        screens = [
+            await stack.enter_async_context(terminals.attach(by_id(opener, size=size(10 + n, 10 + n))))
+            for n in range(5)
+        ]
+        for number, screen in enumerate(screens):
+            await screen.type(b"x")
+            for other in (opener, *screens):
+                while not any(event.resized.size == size(10 + number, 10 + number) for event in other.events):
+                    await other.next()
+        # Exactly one of them drives, and each knows its part.
+        for screen in (opener, *screens[:-1]):
+            assert not [event for event in screen.events if event.HasField("resized")][-1].resized.driving
+        assert [event for event in screens[-1].events if event.HasField("resized")][-1].resized.driving
+
+
 # Input that has to wait.
 
 

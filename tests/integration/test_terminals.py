@@ -203,6 +203,36 @@ async def test_a_terminal_nobody_has_open_costs_nothing_and_may_be_opened_again(
         assert (await program.rest()).end.exit_code == 9
 
 
+# Lets go of its terminal for a second and a half, opens it again, and reads what was typed meanwhile.
+_READS_LATER = """
+import hashlib, os, sys, time
+os.system("stty raw -echo")
+for fd in (0, 1, 2):
+    os.close(fd)
+with open(GATE, "w") as gate:
+    gate.write("closed")
+time.sleep(1.5)
+os.open("/dev/tty", os.O_RDWR)
+data = b""
+while len(data) < int(sys.argv[1]):
+    data += os.read(0, 65536)
+os.write(0, hashlib.sha256(data).hexdigest().encode())
+"""
+
+
+async def test_typing_into_a_terminal_nobody_has_open_costs_nothing_and_waits(
+    own_daemon: Daemon, own: Processes, gate: Gate
+) -> None:
+    data = random.Random(9).randbytes(MIB // 4)
+    async with own.start(terminal_python(_READS_LATER.replace("GATE", repr(gate.path)), str(len(data)))) as program:
+        await gate.reached()
+        server = own_daemon.server_pid()
+        used = cpu_s(server)
+        await send_pty(own, pid(program.pid), data)
+        assert cpu_s(server) - used < 0.3
+        await matched(program, hashlib.sha256(data).hexdigest().encode())
+
+
 async def test_the_end_of_a_program_that_let_go_of_its_terminal_comes_at_once(own: Processes) -> None:
     async with own.start(terminal_shell("echo up; exec 0<&- 1>&- 2>&-; exec sleep 1000")) as program:
         await until(program, b"up")

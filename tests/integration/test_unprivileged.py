@@ -13,6 +13,7 @@ from tests.support.connect import Codec, ConnectError
 from tests.support.daemon import Daemon
 from tests.support.kernel import exited
 from tests.support.process import Processes, pid, shell, start_request
+from tests.support.terminals import printed, terminal_shell
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,8 @@ def test_it_warns_exactly_once(other_user: pwd.struct_passwd):
     worse = [line for line in logged(daemon) if line["level"] not in ("debug", "info")]
     assert [line["level"] for line in worse] == ["warning"]
     assert "root" in worse[0]["message"]
+
+
+async def test_a_terminal_is_its_own_too(processes: Processes, other_user: pwd.struct_passwd):
+    outcome = await processes.run(terminal_shell("echo x > $(tty); stat -c %U $(tty); stty size; exit 3", cols=90))
+    assert (printed(outcome).decode(), outcome.end.exit_code) == (f"x\r\n{other_user.pw_name}\r\n24 90\r\n", 3)

@@ -131,7 +131,8 @@ async def _grpc_answers(call: Any) -> AsyncGenerator[Any]:
         status, details = await call.code(), await call.details()
     except grpc.aio.AioRpcError as error:
         status, details = error.code(), error.details()
-    if status is grpc.StatusCode.UNAVAILABLE:
+    # The second is what the library's own core says of a connection that breaks while it writes.
+    if status is grpc.StatusCode.UNAVAILABLE or details == "Internal error from Core":
         raise EOFError(details)
     if status is not grpc.StatusCode.OK:
         raise ConnectError(status.name.lower(), details, 0)
