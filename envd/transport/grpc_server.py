@@ -15,11 +15,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from envd.errors import Code
 from envd.rpc import Method, MethodTable
 
 from .auth import Gate
-from .grpc_calls import GrpcCalls
+from .grpc_calls import GrpcCalls, GrpcTerms
 from .grpc_status import NUMBERS
 from .http2 import Streams
 
@@ -80,8 +79,7 @@ class GrpcServer:
             self.streams,
             unary_s=self._bounds.unary_s,
             body_idle_s=self._bounds.body_idle_s,
-            statuses=library.statuses(),
-            broken=library.broken,
+            terms=library.terms(),
         )
         return library.handlers({path: _behaviour(calls, method) for path, method in self._methods.items()})
 
@@ -138,14 +136,17 @@ class _Library:
         self._grpc = grpc
         self.aio = grpc.aio
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_lost_client)
-        self.broken: type[Exception] = grpc._cython.cygrpc.ExecuteBatchError  # noqa: SLF001 - it has no public name
         self._health = grpc_health.v1
         self._reflection = grpc_reflection.v1alpha.reflection
 
-    def statuses(self) -> dict[Code, Any]:
-        """Return what grpcio calls each code."""
+    def terms(self) -> GrpcTerms:
+        """Return what it calls things."""
         by_number = {status.value[0]: status for status in self._grpc.StatusCode}
-        return {code: by_number[number] for code, number in NUMBERS.items()}
+        return GrpcTerms(
+            statuses={code: by_number[number] for code, number in NUMBERS.items()},
+            broken=self._grpc._cython.cygrpc.ExecuteBatchError,  # noqa: SLF001 - it has no public name
+            aborted=self.aio.AbortError,
+        )
 
     def handlers(self, behaviours: dict[str, tuple[Behaviour, bool]]) -> Any:
         """Return a handler of generic calls. All of them read a stream: so a request without a message is noticed."""

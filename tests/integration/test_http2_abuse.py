@@ -392,9 +392,6 @@ async def test_a_flood_of_calls_the_server_is_made_to_reset_is_borne_or_ended(da
         assert resident_bytes(server) - resident < ROOM
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the transport remembers a stream for every header block, also one the library ignores"
-)
 @pytest.mark.parametrize("first", [2, 1], ids=["even numbers", "numbers that are over"])
 async def test_a_flood_of_calls_that_cannot_be_costs_nothing(own_daemon: Daemon, first):
     server = own_daemon.server_pid()
@@ -478,9 +475,6 @@ async def test_a_small_header_block_that_unpacks_to_a_huge_one_is_refused(daemon
 # Messages
 
 
-@pytest.mark.xfail(
-    strict=False, reason="what is left of a failed call holds its message until the garbage is collected"
-)
 @pytest.mark.parametrize("parses", [True, False], ids=["refused by the method", "malformed"])
 async def test_large_messages_of_calls_that_fail_are_not_kept(own_daemon: Daemon, parses):
     size, server = 16 * MIB, own_daemon.server_pid()
