@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 
-def _nothing_acknowledged() -> object:
+def _nothing() -> object:
     return None
 
 
@@ -43,13 +43,16 @@ class Call:
         timeout_s: the client's deadline in seconds from now, None without one. The transport ends the call itself.
         acknowledged: the position of the last `Encoded` that the peer's kernel has acknowledged as a whole, None if
             none was. Stays callable after the call and after its connection.
+        consumed: the same of the last one that the peer's application surely has: what its library has read ahead
+            is lost if the connection breaks. Never beyond `acknowledged`, and the same where the wire says no more.
         response: what the handler sends beside its messages.
     """
 
     username: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
-    acknowledged: Callable[[], object] = _nothing_acknowledged
+    acknowledged: Callable[[], object] = _nothing
+    consumed: Callable[[], object] = _nothing
     response: Metadata = field(default_factory=Metadata)
 
 
@@ -58,7 +61,7 @@ class Encoded(Protocol):
 
     @property
     def position(self) -> object:
-        """Opaque to the transport; handed back by Call.acknowledged."""
+        """Opaque to the transport; handed back by Call.acknowledged and Call.consumed."""
 
     def proto(self) -> Sequence[bytes]:
         """Return each message in protobuf's binary encoding."""

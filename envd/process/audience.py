@@ -19,7 +19,7 @@ class Audience:
     """The followers of one program, and those expected back.
 
     Args:
-        ledger: remembers, also for a later server, what was taken and whether anybody follows.
+        ledger: remembers, also for a later server, what was taken and whether anybody follows or is expected back.
         stall_s: how long followers that read wait for one that has stopped.
     """
 
@@ -29,6 +29,7 @@ class Audience:
         self._followers: set[Follower] = set()
         self._receipts: list[Callable[[], object]] = []
         self._expected: Position = BEGINNING
+        self._held: Position = BEGINNING
         self._expected_until = 0.0
 
     def __len__(self) -> int:
@@ -104,15 +105,18 @@ class Audience:
             return min(follower.offsets[stream] for follower in holders)
         return self._expected[stream] if self._expecting else None
 
-    def received(self) -> list[Position]:
+    def received(self, *, memory_is_short: bool) -> list[Position]:
         """Return how far the peers of those the program waits for have received.
 
-        What a follower was handed may still be in buffers of ours or the kernel's, and is lost if its connection
-        breaks. So memory is freed by this, while `read_to` decides whether the program has to wait.
+        What a follower was handed may still be in buffers of ours, of a kernel or of the peer's library, and is lost if
+        its connection breaks. So memory is freed by this, while `read_to` decides whether the program has to wait. When
+        memory is short, what the peer's kernel has must do.
         """
         if self._expecting:
-            return [self._expected]
-        return [follower.acknowledged_position() for follower in self._holders()]
+            return [self._expected if memory_is_short else self._held]
+        if memory_is_short:
+            return [follower.acknowledged_position() for follower in self._holders()]
+        return [follower.consumed_position() for follower in self._holders()]
 
     def has_stopped(self, follower: Follower) -> bool:
         """Tell whether a follower has not read for a moment."""
@@ -120,15 +124,24 @@ class Audience:
 
     def expect_return(self, follower: Follower) -> float:
         """Wait a moment for one that lost its connection, perhaps not its interest; return the seconds."""
-        return self._expect(follower.acknowledged_position(), _RETURN_S)
+        return self._expect(follower.acknowledged_position(), follower.consumed_position(), _RETURN_S)
 
     def expect_return_after_kill(self) -> float:
-        """Wait a moment for those who followed when the server was killed; return the seconds, 0 if nobody did."""
-        return self._expect(self._ledger.taken, _RETURN_AFTER_KILL_S) if self._ledger.followed else 0.0
+        """Wait a moment for those who followed when the server was killed; return the seconds, 0 if nobody did.
 
-    def _expect(self, position: Position, grace_s: float) -> float:
-        self._expected, self._expected_until = position, time.monotonic() + grace_s
+        How much they had consumed is not known any more: whatever is kept stays.
+        """
+        return self._expect(self._ledger.taken, BEGINNING, _RETURN_AFTER_KILL_S) if self._ledger.followed else 0.0
+
+    def _expect(self, read_to: Position, held: Position, grace_s: float) -> float:
+        self._expected, self._held, self._expected_until = read_to, held, time.monotonic() + grace_s
+        self._ledger.set_followed(followed=True)
         return grace_s
+
+    def stop_expecting(self) -> None:
+        """Take note that nobody is expected any more, if the time is over and nobody came."""
+        if not self._followers and not self._expecting:
+            self._ledger.set_followed(followed=False)
 
     @property
     def _expecting(self) -> bool:

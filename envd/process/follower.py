@@ -36,6 +36,21 @@ class Source(Protocol):
         """Go on if this reader was waited for."""
 
 
+class Receipts(Protocol):
+    """How far a follower's peer has what was handed out, as Positions; None for nowhere. Callable after it has left.
+
+    Attributes:
+        acknowledged: its kernel has it.
+        consumed: its application has it, so that no broken connection can cost it any more.
+    """
+
+    @property
+    def acknowledged(self) -> Callable[[], object]: ...
+
+    @property
+    def consumed(self) -> Callable[[], object]: ...
+
+
 class Follower:
     """A cursor over a program's output. Holds nothing but offsets: the bytes stay in the journals.
 
@@ -44,10 +59,10 @@ class Follower:
         progress_at: when it last took something, or got something to take (monotonic seconds).
         caught_up_at: since when it has had nothing to take, None while it has.
         given_up: True if others no longer wait for it; until it takes something.
-        acknowledged: tells how far the peer surely has what was handed out: a Position, None for nowhere.
+        acknowledged: see Receipts.
     """
 
-    def __init__(self, source: Source, position: Position, *, gaps: bool, acknowledged: Callable[[], object]) -> None:
+    def __init__(self, source: Source, position: Position, *, gaps: bool, receipts: Receipts) -> None:
         for name, offset, end in zip(_NAMES, position, source.ends, strict=True):
             if offset > end:
                 raise EnvdError(
@@ -58,7 +73,8 @@ class Follower:
         self._segment = 0
         self._waiter: asyncio.Future[bool] | None = None
         self._begin = position
-        self.acknowledged = acknowledged
+        self.acknowledged = receipts.acknowledged
+        self._consumed = receipts.consumed
         self.offsets = list(position)
         self.progress_at = time.monotonic()
         self.caught_up_at: float | None = None
@@ -70,9 +86,14 @@ class Follower:
         return self.offsets[0], self.offsets[1], self.offsets[2]
 
     def acknowledged_position(self) -> Position:
-        """Return the place up to which the peer surely has everything."""
+        """Return the place up to which the peer's kernel has everything."""
         acknowledged = self.acknowledged()
         return acknowledged if isinstance(acknowledged, tuple) else self._begin
+
+    def consumed_position(self) -> Position:
+        """Return the place up to which the peer's application surely has everything."""
+        consumed = self._consumed()
+        return consumed if isinstance(consumed, tuple) else self._begin
 
     def skip_lost(self) -> None:
         """Move over what is no longer kept, without a word."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .audience import Audience
 from .events import STREAMS, Position
-from .follower import Follower
+from .follower import Follower, Receipts
 from .ledger import Ledger
 from .pool import Pool
 from .stream import Stream
@@ -33,10 +33,6 @@ class Finished(NamedTuple):
 
     keep: int
     untaken: int
-
-
-def _nothing() -> object:
-    return None
 
 
 class Output:
@@ -154,7 +150,7 @@ class Output:
             # No memory for the journal, say. The bytes stay where they are, and the program waits.
             log.warning("cannot take output, trying again", extra={"error": os.strerror(exc.errno or 0)})
             self._pause(stream)
-            self._resume_after(_RETRY_S)
+            self._go_on_after(_RETRY_S)
             return 0
         if moved == 0:
             stream.close()
@@ -218,7 +214,7 @@ class Output:
         """Keep at most `at_most` bytes per stream (None: what is due), but all that a follower's peer lacks."""
         if not self.kept:
             return
-        received = self.audience.received()
+        received = self.audience.received(memory_is_short=self._pool.short)
         for number, stream in self.streams.items():
             keep = self._keep(stream) if at_most is None else at_most
             to = min([stream.journal.end - keep, *(position[number] for position in received)])
@@ -233,20 +229,18 @@ class Output:
 
     # Following.
 
-    def follow(
-        self, position: Position | None, *, gaps: bool, acknowledged: Callable[[], object] = _nothing
-    ) -> Follower:
+    def follow(self, position: Position | None, *, gaps: bool, receipts: Receipts) -> Follower:
         """Begin to follow: at a position, or with what nobody has taken yet.
 
         Args:
             position: where to begin, None for what nobody has taken.
             gaps: whether the client understands that bytes are missing.
-            acknowledged: tells how far the peer surely has what was handed out (a Position or None); also called later.
+            receipts: tell how far the peer has what was handed out; also asked later.
 
         Raises:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
-        follower = Follower(self, position or self.audience.untaken(), gaps=gaps, acknowledged=acknowledged)
+        follower = Follower(self, position or self.audience.untaken(), gaps=gaps, receipts=receipts)
         if position is None:
             follower.skip_lost()
         self.audience.join(follower)
@@ -262,19 +256,26 @@ class Output:
         """
         stopped = self.waiting and self.audience.has_stopped(follower)
         self.audience.leave(follower)
+        to_lose = self._finished is None or (self.kept > self._finished.keep and not self.open)
+        if to_lose and not self.audience and not stopped:
+            self._go_on_after(self.audience.expect_return(follower))
         if self._finished is not None:
             self.trim()
-        elif not self.audience and not stopped:
-            self._resume_after(self.audience.expect_return(follower))
         self.resume()
 
     def expect_followers(self) -> None:
         """Give those who followed when the server was killed a moment to come back."""
-        self._resume_after(self.audience.expect_return_after_kill())
+        self._go_on_after(self.audience.expect_return_after_kill())
 
-    def _resume_after(self, grace_s: float) -> None:
+    def _go_on_after(self, grace_s: float) -> None:
         if grace_s:
-            asyncio.get_running_loop().call_later(grace_s, self.resume)
+            asyncio.get_running_loop().call_later(grace_s, self._go_on)
+
+    def _go_on(self) -> None:
+        self.audience.stop_expecting()
+        if self._finished is not None:
+            self.trim()
+        self.resume()
 
     def close(self) -> None:
         """Let go of all descriptors."""

@@ -33,14 +33,19 @@ class Pool:
         self.reclaim: Callable[[int], None] = _nothing_to_reclaim
 
     @property
+    def short(self) -> bool:
+        """True while all journals together keep more than they may."""
+        return self.kept > self.sizes.total
+
+    @property
     def keep_live(self) -> int:
         """Bytes a live stream may keep now."""
-        return self.sizes.live if self.kept <= self.sizes.total else self.sizes.trimmed
+        return self.sizes.trimmed if self.short else self.sizes.live
 
     def count(self, change: int) -> None:
         """Note that journals keep more (or, negative, fewer) bytes."""
         self.kept += change
-        if change > 0 and self.kept > self.sizes.total and time.monotonic() >= self._not_before:
+        if change > 0 and self.short and time.monotonic() >= self._not_before:
             before = self.kept
             self.reclaim(self.kept - self.sizes.total * 7 // 8)
             if self.kept == before:

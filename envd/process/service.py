@@ -133,7 +133,7 @@ def _input(running: Running, message: pb.ProcessInput) -> bytes:
 async def _follow(
     running: Running, call: Call, position: Position | None, *, existing: bool, gaps: bool
 ) -> AsyncGenerator[Event, None]:
-    follower = running.output.follow(position, gaps=gaps, acknowledged=call.acknowledged)
+    follower = running.output.follow(position, gaps=gaps, receipts=call)
     events: AsyncGenerator[Event, None] = running.follow(
         follower,
         existing=existing,

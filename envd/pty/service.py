@@ -104,7 +104,7 @@ class PtyService:
         existing: bool,
     ) -> AsyncGenerator[Reply, None]:
         running = viewer.terminal.running
-        follower = running.output.follow(begin, gaps=True, acknowledged=call.acknowledged)
+        follower = running.output.follow(begin, gaps=True, receipts=call)
         live_offset = running.output.ends[PTY]
         events = running.follow(
             follower, existing=existing, keepalive_s=keepalive_from(call.headers), aside=viewer.news

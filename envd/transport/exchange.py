@@ -116,7 +116,7 @@ class Exchange:
         self._flush()
 
     def marks(self) -> Marks:
-        """Return a fresh record of which positions have been written and acknowledged."""
+        """Return a fresh record of which positions have been written, acknowledged and consumed."""
         return Marks(self._wire.delivery)
 
     def _chunk(self, pieces: Sequence[bytes]) -> bytes:

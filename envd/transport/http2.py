@@ -1,8 +1,9 @@
 """HTTP/2 as far as a go-between has to understand it: where frames begin, and to which stream they belong.
 
-Frames pass through unread. Two things are done on the way. Behind the header block of each request goes one more header
-that names connection and stream, so that the handler of the call can be told how much of its stream has arrived. And
-what no honest client does, resetting streams or asking for answers without end, is counted and ends the connection.
+Frames pass through unread, but for one kind: where a client grants a stream more bytes, it tells how many it has
+consumed. Two things are done on the way. Behind the header block of each request goes one more header that names
+connection and stream, so that the handler of the call can be told how much of its stream has arrived. And what no
+honest client does, resetting streams or asking for answers without end, is counted and ends the connection.
 
 Source: RFC 9113, sections 4 and 6; RFC 7541, section 6.2.2 (a literal that leaves the dynamic table as it is).
 """
@@ -19,10 +20,12 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 CALL_HEADER = "envd-call"
 
 _HEAD = 9
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 _END_STREAM, _END_HEADERS = 0x1, 0x4
 _ACK_OR_END = 0x1  # of SETTINGS and PING the one, of DATA the other
 _ENHANCE_YOUR_CALM = 0xB
+_GRANT_BYTES = 4
+_GRANT = bytes((0, 0, _GRANT_BYTES, _WINDOW_UPDATE))  # how such a frame begins
 # At once, and then per second. A client may cancel many calls at a time; no honest one does it for long.
 _RESETS = (4000, 200.0)
 _CONTROLS = (10_000, 1000.0)
@@ -111,6 +114,12 @@ class Conversation:
         if delivery is not None:
             delivery.carried(size, at)
 
+    def granted(self, stream: int, size: int) -> None:
+        """Note that the client grants a stream more bytes."""
+        delivery = self._open.get(stream)
+        if delivery is not None:
+            delivery.granted(size)
+
     def heard(self, stream: int) -> None:
         """Note that the client sends a piece of a stream."""
         delivery = self._open.get(stream)
@@ -143,7 +152,7 @@ class FromClient:
 
     @property
     def in_head(self) -> bool:
-        """True while the preface, the head of a frame or a header block is not whole."""
+        """True while the preface, the head of a frame, a header block or a grant is not whole."""
         return bool(self._held or self._block_bytes) or (self._left > 0 and self._conversation.last == 0)
 
     def feed(self, data: bytes) -> bytes:
@@ -163,7 +172,7 @@ class FromClient:
             if self._named:
                 pieces += (data[copied:at], self._conversation.begin(self._named))
                 copied, self._named = at, 0
-            if len(data) - at < _HEAD:
+            if len(data) - at < _HEAD + _GRANT_BYTES * data.startswith(_GRANT, at):
                 break
             if self._frame(data, at):
                 # The header block does not end here any more: the frame with its name does that.
@@ -184,6 +193,9 @@ class FromClient:
             self._conversation.end(stream)
         elif kind == _DATA and self._left:
             self._conversation.heard(stream)
+        elif data.startswith(_GRANT, at):
+            size = int.from_bytes(data[at + _HEAD : at + _HEAD + _GRANT_BYTES], "big")
+            self._conversation.granted(stream, size & 0x7FFFFFFF)
         elif kind in (_SETTINGS, _PING, _DATA) and not flags & _ACK_OR_END:
             self._controls.use()
         return False

@@ -89,29 +89,26 @@ async def resize(processes: Processes, selector: ProcessSelector, cols: int, row
 
 # Prints at least so many numbered lines to a raw terminal, and until there is a file by that name; then exits with 3.
 _FLOOD = """
-import os, sys, time
-total, stop, pause_s, n = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), 0
+import os, sys
+total, stop, n = int(sys.argv[1]), sys.argv[2], 0
 os.system("stty raw -echo")
 while n < total or (stop and not os.path.exists(stop)):
     block = b"".join(b"%09d\\n" % i for i in range(n, n + 1000))
     n += 1000
     while block:
         block = block[os.write(1, block):]
-    if pause_s:
-        time.sleep(pause_s)
 os._exit(3)
 """
 
 
-def flood(lines: int, stop: Path | None = None, *, pause_s: float = 0.0) -> StartRequest:
+def flood(lines: int, stop: Path | None = None) -> StartRequest:
     """A program that prints numbered lines of ten bytes as fast as its terminal takes them, thousands of them.
 
     Args:
         lines: at least so many.
         stop: and until there is such a file.
-        pause_s: after every thousand.
     """
-    return terminal_python(_FLOOD, str(lines), "" if stop is None else str(stop), str(pause_s))
+    return terminal_python(_FLOOD, str(lines), "" if stop is None else str(stop))
 
 
 def flooded(lines: int) -> bytes:

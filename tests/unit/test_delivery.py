@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from envd.transport.delivery import Delivery, Marks
+from envd.transport.delivery import Delivery, Marks, StreamDelivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,8 @@ def test_many_marks_are_thinned_out_and_never_say_too_much(pair: Pair):
     for number in range(1, 5001):
         delivery.writing(1)
         marks.add(number)
-    assert len(marks._marks) <= 1024
+    assert len(marks._acknowledged._values) <= 1024
+    assert len(marks._consumed._values) <= 1024
     assert marks.acknowledged() is None
     for _ in range(50):
         assert pair.sender.send(b"x" * 100) == 100
@@ -177,3 +179,152 @@ def test_a_thinned_out_mark_answers_with_an_earlier_one(pair: Pair):
         delivery.writing(1)
     reached = marks.acknowledged()
     assert reached is None or reached <= (1,)
+
+
+# How much the application has.
+
+KIB = 1024
+MIB = 1024 * KIB
+# What a library may hold beyond its window, and what it may hold at all.
+SLACK = 256 * KIB
+MOST_UNREAD = 16 * MIB
+
+
+class Received(Delivery):
+    """A connection whose peer's kernel has everything at once."""
+
+    def __init__(self) -> None:
+        self.reached = 0
+
+    def acknowledged(self) -> int:
+        return self.reached
+
+
+class Client:
+    """The other end of a stream, with a window: what was sent, and what its application has read of that."""
+
+    def __init__(self, window: int) -> None:
+        self.connection = Received()
+        self.delivery = StreamDelivery(self.connection)
+        self.sent = self.read = 0
+        self._window = window
+        self._granted = 0
+
+    @property
+    def room(self) -> int:
+        return self._window + self._granted - self.sent
+
+    def is_sent(self, size: int) -> None:
+        assert size <= self.room
+        self.sent += size
+        self.connection.reached += size
+        self.delivery.carried(size, self.sent)
+
+    def reads(self, size: int) -> None:
+        self.read += size
+        assert self.read <= self.sent
+
+    def grants(self, size: int) -> None:
+        self._granted += size
+        self.delivery.granted(size)
+
+    def changes_window(self, change: int) -> None:
+        """As SETTINGS do: for all streams that are open."""
+        self._window += change
+
+    @property
+    def consumed(self) -> int:
+        consumed = self.delivery.consumed()
+        assert 0 <= consumed <= self.read
+        return consumed
+
+
+def test_on_http1_what_the_kernel_has_counts_as_consumed(pair: Pair):
+    delivery = Delivery(pair.sender)
+    marks = Marks(delivery)
+    pair.write(delivery, b"x" * 100)
+    marks.add("all")
+    assert pair.has(delivery, 100)
+    assert (delivery.consumed(), marks.consumed()) == (100, "all")
+
+
+def test_what_a_client_has_not_given_back_is_not_consumed():
+    client = Client(4 * MIB)
+    client.is_sent(4 * MIB)
+    assert client.delivery.acknowledged() == 4 * MIB
+    assert client.consumed == 0
+
+
+def test_a_reader_that_keeps_up_is_at_most_two_windows_late():
+    client = Client(MIB)
+    for _ in range(200):
+        client.is_sent(client.room)
+        client.reads(client.sent - client.read)
+        client.grants(MIB)
+        assert client.consumed >= client.sent - 2 * MIB - SLACK
+    assert client.consumed > 190 * MIB
+
+
+def test_a_window_made_larger_by_grants_is_not_taken_for_reading():
+    client = Client(64 * KIB)
+    client.grants(8 * MIB)
+    client.is_sent(client.room)
+    assert client.consumed == 0
+    client.reads(2 * MIB)
+    client.grants(2 * MIB)
+    client.is_sent(2 * MIB)
+    assert client.consumed == 2 * MIB - 64 * KIB - SLACK
+
+
+@pytest.mark.parametrize("change", [4 * MIB, -512 * KIB])
+def test_a_change_of_the_initial_window_is_not_taken_for_reading(change: int):
+    client = Client(MIB)
+    client.is_sent(300 * KIB)
+    client.changes_window(change)
+    client.is_sent(client.room)
+    assert client.consumed == 0
+
+
+def test_a_stream_that_sends_little_at_a_time_is_consumed_but_for_the_last_of_it():
+    client = Client(MIB)
+    for _ in range(10_000):
+        client.is_sent(1000)
+        client.reads(1000)
+        client.grants(1000)
+    assert client.consumed >= client.sent - 1000 - SLACK
+
+
+def test_who_has_a_window_without_end_is_not_kept_everything_for():
+    client = Client(2**31 - 1)
+    for _ in range(100):
+        client.is_sent(MIB)
+        client.reads(MIB)
+    assert client.consumed == 100 * MIB - MOST_UNREAD
+
+
+def test_any_client_is_never_said_to_have_more_than_it_read():
+    dice = random.Random(5)
+    client = Client(MIB)
+    owed = 0
+    for _ in range(20_000):
+        step = dice.randrange(4)
+        if step == 0 and client.room > 0:
+            client.is_sent(dice.randint(1, client.room))
+        elif step == 1 and client.sent > client.read:
+            size = dice.randint(1, client.sent - client.read)
+            client.reads(size)
+            owed += size
+        elif step == 2 and owed:
+            client.grants(owed)
+            owed = 0
+        elif step == 3 and dice.random() < 0.01:
+            client.changes_window(dice.randint(-100, 300) * KIB)
+        assert client.consumed <= client.read
+    assert client.consumed > client.read - 40 * MIB
+
+
+def test_a_stream_of_an_unknown_connection_is_never_consumed():
+    delivery = StreamDelivery()
+    delivery.carried(100 * MIB, 100 * MIB)
+    delivery.granted(100 * MIB)
+    assert (delivery.acknowledged(), delivery.consumed()) == (0, 0)

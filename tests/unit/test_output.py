@@ -17,6 +17,7 @@ from envd.process.ledger import Ledger
 from envd.process.output import Finished, Output
 from envd.process.pool import Pool, Sizes
 from envd.process.stream import PipeStream
+from envd.rpc import Call
 
 KIB = 1024
 KEEP = 256 * KIB
@@ -90,10 +91,15 @@ class Reader:
 
     def __init__(self, program: Program, position: Position | None = (0, 0, 0), *, gaps: bool = True) -> None:
         self.received: Position | None = None
-        self.follower: Follower = program.output.follow(position, gaps=gaps, acknowledged=lambda: self.received)
+        self.read_ahead = 0  # bytes of the standard output received that lie in the library
+        receipts = Call(acknowledged=lambda: self.received, consumed=self._consumed)
+        self.follower: Follower = program.output.follow(position, gaps=gaps, receipts=receipts)
         self.data = bytearray()
         self.gaps: list[Gap] = []
         self._task: asyncio.Task[None] | None = None
+
+    def _consumed(self) -> Position | None:
+        return self.received and (max(self.received[STDOUT] - self.read_ahead, 0), *self.received[1:])
 
     def take(self) -> Run | Gap | None:
         event = self.follower.take()
@@ -175,7 +181,7 @@ async def test_a_place_beyond_the_end_is_out_of_range(program: Program, position
     program.prints(b"abc")
     await program.settle(3)
     with pytest.raises(EnvdError) as refused:
-        program.output.follow(position, gaps=True)
+        program.output.follow(position, gaps=True, receipts=Call())
     assert refused.value.code == Code.OUT_OF_RANGE
     assert not program.output.audience
 
@@ -331,6 +337,47 @@ async def test_what_was_taken_but_not_received_is_kept(program: Program):
     assert program.output.kept <= 2 * KEEP
 
 
+async def test_what_was_received_but_not_consumed_is_kept_but_holds_up_nobody(program: Program):
+    reader = Reader(program)
+    reader.read_ahead = 3 * KEEP
+    reader.read_on()
+    await program.prints_all(6 * KEEP, timeout_s=2)
+    await program.settle(6 * KEEP)
+    reader.stop()
+    reader.take_all()
+    program.output.trim()
+    assert program.output.heads[STDOUT] == 3 * KEEP
+
+
+async def test_what_was_not_consumed_is_kept_for_a_moment_when_the_connection_breaks(program: Program):
+    reader = Reader(program)
+    reader.read_ahead = 3 * KEEP
+    reader.read_on()
+    await program.prints_all(4 * KEEP)
+    await program.settle(4 * KEEP)
+    reader.stop()
+    reader.take_all()
+    program.output.left(reader.follower)
+    # As far as its kernel had it, nobody has to wait.
+    await program.prints_all(KEEP, timeout_s=1)
+    program.output.trim()
+    assert program.output.heads[STDOUT] == KEEP
+    assert Reader(program, None).follower.position == (4 * KEEP, 0, 0)
+
+
+async def test_when_memory_is_short_what_the_kernel_received_is_enough(make: Make):
+    program = make(Pool(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=KEEP)))
+    reader = Reader(program)
+    reader.read_ahead = 3 * KEEP
+    reader.read_on()
+    await program.prints_all(6 * KEEP, timeout_s=2)
+    await program.settle(6 * KEEP)
+    reader.stop()
+    reader.take_all()
+    program.output.trim()
+    assert program.output.kept <= KEEP
+
+
 async def test_who_comes_without_a_place_begins_with_what_nobody_received(program: Program):
     program.prints(b"0123456789")
     await program.settle(10)
@@ -370,6 +417,27 @@ async def test_of_a_finished_program_less_is_kept_but_not_less_than_its_readers_
     assert reader.take_all() == KEEP
     program.output.left(reader.follower)
     assert program.output.kept == 64 * KIB
+
+
+async def test_what_was_not_consumed_of_a_finished_program_is_kept_for_a_moment(program: Program):
+    reader = Reader(program)
+    reader.read_ahead = KEEP // 2
+    await program.prints_all(KEEP)
+    await program.settle(KEEP)
+    reader.take_all()
+    for stream in (STDOUT, STDERR):
+        program.end(stream)
+    async with asyncio.timeout(5):
+        while program.output.open:
+            await asyncio.sleep(0)
+    program.output.settle(Finished(keep=64 * KIB, untaken=64 * KIB))
+    program.output.left(reader.follower)
+    assert program.output.kept == KEEP // 2
+    assert program.output.ledger.followed  # so that a new server keeps it too
+    async with asyncio.timeout(10):
+        while program.output.kept > 64 * KIB:
+            await asyncio.sleep(0.05)
+    assert not program.output.ledger.followed
 
 
 async def test_what_nobody_took_of_a_finished_program_is_kept_a_while_longer(program: Program):

@@ -1,0 +1,124 @@
+"""What a client says of its windows, read out of its frames wherever the network cuts them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from envd.transport.delivery import Delivery, StreamDelivery
+from envd.transport.http2 import Conversation, FromClient, FromServer, Streams
+from tests.support.http2 import (
+    DATA,
+    END_HEADERS,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    PREFACE,
+    WINDOW_UPDATE,
+    call_fields,
+    h2_frame,
+    settings,
+)
+
+KIB = 1024
+SLACK = 256 * KIB
+SENT = 900 * KIB
+
+
+class Granted(StreamDelivery):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grants: list[int] = []
+
+    def granted(self, size: int) -> None:
+        self.grants.append(size)
+
+
+class Both:
+    """Both directions of a connection."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.conversation = Conversation(Streams(), delivery)
+        self.client = FromClient(self.conversation, 64 * KIB)
+        self.server = FromServer(self.conversation)
+
+    def stream(self, number: int) -> StreamDelivery:
+        return self.conversation._open[number]
+
+    def watch(self, number: int) -> Granted:
+        """From now on a stream keeps what the client grants it."""
+        self.conversation._open[number] = watched = Granted()
+        return watched
+
+
+@pytest.fixture
+def both() -> Iterator[Both]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Both(Delivery(ours))
+
+
+def grant(stream: int, size: int) -> bytes:
+    return h2_frame(WINDOW_UPDATE, struct.pack(">I", size), stream=stream)
+
+
+def opened(stream: int) -> bytes:
+    return h2_frame(HEADERS, call_fields("process.Process/Connect"), flags=END_HEADERS, stream=stream)
+
+
+BEGIN = PREFACE + settings((INITIAL_WINDOW_SIZE, 1 << 20)) + grant(0, 1 << 30) + opened(1) + opened(3)
+# Grants for two streams, one that is not open and the whole connection, one with the reserved bit set, between others.
+GRANTS = (
+    grant(1, 5)
+    + h2_frame(DATA, b"\0\0\4\x08" * 5, stream=1)
+    + grant(3, 1 << 20)
+    + grant(5, 77)
+    + grant(0, 99)
+    + settings((INITIAL_WINDOW_SIZE, 1 << 22))
+    + grant(1, 1 << 31 | 70_000)
+    + h2_frame(DATA, b"more", stream=3)
+)
+
+
+@pytest.mark.parametrize("at", range(len(GRANTS) + 1))
+def test_grants_are_read_wherever_they_are_cut_and_passed_on_unchanged(both: Both, at: int):
+    both.client.feed(BEGIN)
+    first, third = both.watch(1), both.watch(3)
+    passed = both.client.feed(GRANTS[:at]) + both.client.feed(GRANTS[at:])
+    assert passed == GRANTS
+    assert (first.grants, third.grants) == ([5, 70_000], [1 << 20])
+
+
+def test_grants_are_read_byte_by_byte(both: Both):
+    both.client.feed(BEGIN)
+    first, third = both.watch(1), both.watch(3)
+    passed = b"".join(both.client.feed(GRANTS[at:end]) for at, end in pairwise(range(len(GRANTS) + 1)))
+    assert passed == GRANTS
+    assert (first.grants, third.grants) == ([5, 70_000], [1 << 20])
+
+
+@pytest.mark.parametrize("payload", [b"", b"abc", b"abcde"])
+def test_a_grant_of_no_such_size_is_left_to_the_server(both: Both, payload: bytes):
+    both.client.feed(BEGIN)
+    first = both.watch(1)
+    odd = h2_frame(WINDOW_UPDATE, payload, stream=1)
+    assert both.client.feed(odd) == odd
+    assert first.grants == []
+
+
+def test_both_directions_together_tell_what_was_consumed(both: Both):
+    both.client.feed(BEGIN)
+    delivery = both.conversation.delivery
+    for _ in range(10):
+        for stream in (1, 3):
+            delivery.writing(len(both.server.feed(h2_frame(DATA, bytes(SENT), stream=stream))))
+        delivery.flushed()
+        both.client.feed(grant(1, SENT))
+    assert both.stream(1).acknowledged() == both.stream(3).acknowledged() == 10 * SENT
+    assert both.stream(1).consumed() == 9 * SENT - SLACK
+    assert both.stream(3).consumed() == 0
