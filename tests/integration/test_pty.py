@@ -174,12 +174,13 @@ async def test_the_deadline_of_the_call_ends_the_whole_tree(terminals: Terminals
 
 
 async def test_ending_the_input_hangs_nothing_up(terminals: Terminals) -> None:
-    async with terminals.open(opening(shell("stty -echo; read line; echo $line; exit 3"))) as screen:
+    async with terminals.open(opening(shell("stty -echo; echo quiet; read line; echo $line; exit 3"))) as screen:
+        await screen.until(b"quiet\r\n")
         await screen.end_input()
         async with terminals.attach(by_id(screen)) as other:
             await other.type(b"later\r")
             assert (await screen.rest()).exit_code == 3
-            assert screen.output == b"later\r\n"
+            assert screen.output == b"quiet\r\nlater\r\n"
 
 
 async def test_a_lost_client_leaves_the_terminal_as_it_is(terminals: Terminals) -> None:
