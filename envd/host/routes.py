@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envd.web import Request, Response, Route
+from envd.web import Reply, Request, Response, Route
 
 _HEALTHY = Response(204, (("Cache-Control", "no-store"), ("Content-Type", "")))
 
@@ -12,5 +12,5 @@ def routes() -> list[Route]:
     return [Route("GET", "/health", _health)]
 
 
-async def _health(_: Request) -> Response:
+async def _health(_: Request, __: Reply) -> Response:
     return _HEALTHY
