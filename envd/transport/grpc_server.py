@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import secrets
 from collections.abc import Awaitable, Callable
@@ -115,6 +116,12 @@ def _options(bounds: Bounds, methods: MethodTable) -> list[tuple[str, int]]:
     ]
 
 
+def _is_no_lost_client(record: logging.LogRecord) -> bool:
+    """Drop what the library logs as an error of ours when it cannot send the end of a call whose client has gone."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ not in ("ExecuteBatchError", "AbortError")
+
+
 class _Library:
     """grpcio and its companions; making one imports them."""
 
@@ -130,6 +137,7 @@ class _Library:
 
         self._grpc = grpc
         self.aio = grpc.aio
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_lost_client)
         self.broken: type[Exception] = grpc._cython.cygrpc.ExecuteBatchError  # noqa: SLF001 - it has no public name
         self._health = grpc_health.v1
         self._reflection = grpc_reflection.v1alpha.reflection
