@@ -35,7 +35,7 @@ class Rest:
         except EnvdError as exc:
             if exchange.started:
                 raise  # what was sent must not look whole
-            _refuse(exchange, exc)
+            refuse(exchange, exc)
             return
         if response is not None:
             exchange.respond(response.status, response.headers, response.body, length=response.length)
@@ -43,7 +43,8 @@ class Rest:
             exchange.finish(())
 
 
-def _refuse(exchange: Exchange, error: EnvdError) -> None:
+def refuse(exchange: Exchange, error: EnvdError) -> None:
+    """Answer with an error as REST has it."""
     code = status.HTTP_STATUS[error.code]
     body = status.error_json({"code": code, "message": error.message}) + b"\n"
     exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body)

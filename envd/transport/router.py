@@ -6,13 +6,12 @@ from envd.errors import EnvdError
 from envd.rpc import Method, MethodTable
 from envd.web import RouteTable
 
-from . import cors, grpc_web
+from . import cors, grpc_web, rest
 from .auth import Gate
 from .codec import Codec
 from .connect import Connect
 from .exchange import Exchange
 from .grpc_web import GrpcWeb
-from .rest import Rest
 
 _CHARSETS = ("", "charset=utf-8")
 
@@ -36,7 +35,7 @@ class Router:
         unary_s: float,
     ) -> None:
         self._methods = methods
-        self._rest = Rest(routes)
+        self._rest = rest.Rest(routes)
         self._gate = gate
         self._connect = Connect(unary_s=unary_s)
         self._grpc_web = GrpcWeb(unary_s=unary_s)
@@ -46,6 +45,11 @@ class Router:
         head = exchange.head
         if cors.is_preflight(head.method, head.headers):
             exchange.preflight(cors.preflight_headers(head.headers))
+            return
+        try:
+            self._gate.admit(head.method, head.path, head.headers)
+        except EnvdError as exc:
+            rest.refuse(exchange, exc)  # on every path, for published clients look at the status only
             return
         try:
             exchange.username = self._gate.identify(head.headers)
