@@ -53,6 +53,8 @@ async def failure(work: Awaitable[None], timeout_s: float | None, path: str) -> 
         async with asyncio.timeout(timeout_s) as limit:
             await work
     except EnvdError as exc:
+        # Its traceback leads to frames that lead back to it, with all they hold: a message of megabytes, for example.
+        exc.__traceback__ = exc.__cause__ = exc.__context__ = None
         return exc
     except Exception as exc:
         if isinstance(exc, TimeoutError) and limit.expired():

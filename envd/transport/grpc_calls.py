@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from google.protobuf.message import Message
 
@@ -28,6 +30,20 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 Write = Callable[[bytes], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class GrpcTerms:
+    """grpcio's own words: its status for each code, and what it raises.
+
+    Attributes:
+        broken: where something cannot be sent any more.
+        aborted: where a call was ended with an error.
+    """
+
+    statuses: Mapping[Code, Any]
+    broken: type[Exception]
+    aborted: type[Exception]
+
+
 class GrpcCalls:
     """Serves RPCs to native gRPC clients.
 
@@ -35,8 +51,7 @@ class GrpcCalls:
         streams: knows the calls that came through our connections; others are refused.
         unary_s: how long a unary call may take where the client sets no deadline, in seconds.
         body_idle_s: how long the message of a call that has only one may take.
-        statuses: what grpcio calls each code.
-        broken: what grpcio raises where a message cannot be sent any more.
+        terms: grpcio's own words.
     """
 
     def __init__(
@@ -46,15 +61,13 @@ class GrpcCalls:
         *,
         unary_s: float,
         body_idle_s: float,
-        statuses: Mapping[Code, Any],
-        broken: type[Exception],
+        terms: GrpcTerms,
     ) -> None:
         self._gate = gate
         self._streams = streams
         self._unary_s = unary_s
         self._body_idle_s = body_idle_s
-        self._statuses = statuses
-        self._broken = broken
+        self._terms = terms
 
     async def answer(self, method: Method, received: AsyncIterable[bytes], context: Any) -> bytes:
         """Serve a call that is answered with one message."""
@@ -64,14 +77,14 @@ class GrpcCalls:
             answers.append(payload)
 
         await self._serve(method, received, context, keep)
-        return answers[0]
+        return answers[0] if answers else b""  # of a call that failed nothing is sent
 
     async def stream(self, method: Method, received: AsyncIterable[bytes], context: Any) -> None:
         """Serve a call that is answered with a stream."""
         await self._serve(method, received, context, context.write)
 
     async def _serve(self, method: Method, received: AsyncIterable[bytes], context: Any, write: Write) -> None:
-        sender = _Sender(context, write, self._broken)
+        sender = _Sender(context, write, self._terms.broken)
         limit_s = limit_of(method, context.time_remaining(), self._unary_s)
         error = await failure(self._run(method, received, context, sender), limit_s, method.path)
         trailers = _pairs(sender.response.trailers)
@@ -81,7 +94,14 @@ class GrpcCalls:
             return
         if error.details:
             trailers = (*trailers, (DETAILS, details_of(error)))
-        await sender.hand_over(context.abort(self._statuses[error.code], error.message, trailers))
+        await sender.hand_over(self._abort(context, error, trailers))
+
+    async def _abort(self, context: Any, error: EnvdError, trailers: Pairs) -> None:
+        try:
+            await context.abort(self._terms.statuses[error.code], error.message, trailers)
+        except self._terms.aborted as exc:
+            # The library raises it once more, behind us. What it was raised in would stay in memory with it.
+            exc.__traceback__ = None
 
     async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
         headers = headers_of(context.invocation_metadata())
@@ -108,25 +128,22 @@ class GrpcCalls:
     async def _requests(
         self, method: Method, received: AsyncIterable[bytes], delivery: StreamDelivery
     ) -> AsyncGenerator[Any, None]:
-        messages = aiter(received)
         idle_s = None if method.client_streaming else self._body_idle_s
-        while True:
-            data = await _next(messages, delivery, idle_s)
-            if data is None:
-                return
-            if len(data) > method.message_bytes:
-                text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
-                raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
-            yield codecs.PROTO.decode(data, method.request)
+        # Closed here: one that is not at its end refers to itself, and to the last message.
+        async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(received))) as messages:
+            while (data := await _next(messages, delivery, idle_s)) is not None:
+                if len(data) > method.message_bytes:
+                    text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
+                    raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
+                yield codecs.PROTO.decode(data, method.request)
 
 
 async def _next(messages: AsyncIterator[bytes], delivery: StreamDelivery, idle_s: float | None) -> bytes | None:
     """Return the next message, None behind the last one; silence of `idle_s` seconds ends the wait."""
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(idle_s) as patience:
             if idle_s is not None:
-                delivery.heard = lambda: patience.reschedule(loop.time() + idle_s)
+                delivery.heard = functools.partial(_wait_on, patience, idle_s)
             try:
                 return await anext(messages)
             finally:
@@ -135,6 +152,12 @@ async def _next(messages: AsyncIterator[bytes], delivery: StreamDelivery, idle_s
         return None
     except TimeoutError as exc:
         raise EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the request body for {idle_s:g} s") from exc
+
+
+def _wait_on(patience: asyncio.Timeout, idle_s: float) -> None:
+    """Begin a wait anew: something has come."""
+    if not patience.expired():
+        patience.reschedule(asyncio.get_running_loop().time() + idle_s)
 
 
 def _nothing() -> None:

@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from envd.errors import Code, EnvdError
+from envd.errors import EnvdError
 from envd.rpc import Method, MethodTable
 
 from .auth import Gate
-from .grpc_calls import GrpcCalls, headers_of
+from .grpc_calls import GrpcCalls, GrpcTerms, headers_of
 from .grpc_status import NUMBERS
 from .http2 import Streams
 
@@ -81,8 +81,7 @@ class GrpcServer:
             self.streams,
             unary_s=self._bounds.unary_s,
             body_idle_s=self._bounds.body_idle_s,
-            statuses=library.statuses(),
-            broken=library.broken,
+            terms=library.terms(),
         )
         return library.handlers({path: _behaviour(calls, method) for path, method in self._methods.items()})
 
@@ -139,14 +138,17 @@ class _Library:
         self._grpc = grpc
         self.aio = grpc.aio
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_lost_client)
-        self.broken: type[Exception] = grpc._cython.cygrpc.ExecuteBatchError  # noqa: SLF001 - it has no public name
         self._health = grpc_health.v1
         self._reflection = grpc_reflection.v1alpha.reflection
 
-    def statuses(self) -> dict[Code, Any]:
-        """Return what grpcio calls each code."""
+    def terms(self) -> GrpcTerms:
+        """Return what it calls things."""
         by_number = {status.value[0]: status for status in self._grpc.StatusCode}
-        return {code: by_number[number] for code, number in NUMBERS.items()}
+        return GrpcTerms(
+            statuses={code: by_number[number] for code, number in NUMBERS.items()},
+            broken=self._grpc._cython.cygrpc.ExecuteBatchError,  # noqa: SLF001 - it has no public name
+            aborted=self.aio.AbortError,
+        )
 
     def handlers(self, behaviours: dict[str, tuple[Behaviour, bool]]) -> Any:
         """Return a handler of generic calls. All of them read a stream: so a request without a message is noticed."""
@@ -174,9 +176,13 @@ class _Library:
 
     def _refusal(self, status: Any, message: str) -> Any:
         """Return a handler that reads nothing and ends the call."""
+        aborted = self.aio.AbortError
 
         async def refuse(_: Any, context: Any) -> None:
-            await context.abort(status, message)
+            try:
+                await context.abort(status, message)
+            except aborted as exc:
+                exc.__traceback__ = None  # as in GrpcCalls
 
         return self._grpc.stream_stream_rpc_method_handler(refuse)
 

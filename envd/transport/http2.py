@@ -26,6 +26,8 @@ _ENHANCE_YOUR_CALM = 0xB
 # At once, and then per second. A client may cancel many calls at a time; no honest one does it for long.
 _RESETS = (4000, 200.0)
 _CONTROLS = (10_000, 1000.0)
+# Those above the server's own limit are refused by it at once; this is only for a client that does not wait for that.
+_OPEN_AT_MOST = 8192
 
 
 class AbuseError(Exception):
@@ -82,13 +84,24 @@ class Conversation:
     def __len__(self) -> int:
         return len(self._open)
 
+    def is_new(self, stream: int) -> bool:
+        """Tell whether a header block begins a stream; else it holds trailers, or is for one that is over.
+
+        Raises:
+            AbuseError: a client cannot begin such a stream, or has begun too many.
+        """
+        if stream % 2 == 0:
+            raise AbuseError(f"stream {stream} cannot be a client's")
+        if len(self._open) >= _OPEN_AT_MOST:
+            raise AbuseError(f"more than {_OPEN_AT_MOST} streams are open")
+        return stream > self.last
+
     def begin(self, stream: int) -> bytes:
         """Open a stream; return the frame that names it, which goes behind its header block."""
         name = f"{self._name}.{stream}"
-        if stream not in self._open:
-            self.last = max(self.last, stream)
-            self._open[stream] = delivery = StreamDelivery(self.delivery)
-            self._streams.add(name, delivery)
+        self.last = stream
+        self._open[stream] = delivery = StreamDelivery(self.delivery)
+        self._streams.add(name, delivery)
         field = b"\0" + _string(CALL_HEADER) + _string(name)
         return _frame(_CONTINUATION, _END_HEADERS, stream, field)
 
@@ -182,8 +195,11 @@ class FromClient:
         if not flags & _END_HEADERS:
             return False
         self._block_bytes = 0
-        self._named = stream
-        return True
+        if self._conversation.is_new(stream):
+            self._named = stream
+            return True
+        self._controls.use()
+        return False
 
 
 class FromServer:
