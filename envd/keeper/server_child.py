@@ -37,7 +37,6 @@ class ServerChild:
         self.generation = 0
         # The server's own record: it writes, the next one reads. What is in it is nothing to us.
         self._record = os.memfd_create("session", os.MFD_CLOEXEC)
-        os.fchmod(self._record, 0o600)
         self._born = time.time()
         self.adopting: Callable[[], list[Packet]] = list
 
