@@ -17,6 +17,8 @@ from contextlib import AsyncExitStack
 
 from envd import __version__, logs, rpc, web
 from envd.config import Config
+from envd.filesystem import routes as files
+from envd.filesystem.addresses import Addresses
 from envd.host import tree
 from envd.host.access import Access
 from envd.host.initialiser import Initialiser
@@ -86,7 +88,8 @@ async def _serve(config: Config) -> None:
         methods = {**_system(config, system), **_methods(config, table, jobs)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        listener = _listener(config, methods, web.table(sandbox.routes()), gate, grpc, jobs)
+        routes = web.table([*sandbox.routes(), *files.routes(Addresses(session, access))])
+        listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 
         began = time.monotonic()

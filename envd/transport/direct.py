@@ -10,8 +10,11 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from typing import TypeVarTuple
 
 from envd.errors import Code, EnvdError
+
+Arguments = TypeVarTuple("Arguments")
 
 _SEND_BYTES = 4 * 1024 * 1024  # handed to the kernel at once
 
@@ -75,7 +78,7 @@ class DirectSocket:
         loop = asyncio.get_running_loop()
         while count:
             try:
-                sent = await asyncio.to_thread(os.sendfile, self._fd, file, offset, min(count, _SEND_BYTES))
+                sent = await _settled(os.sendfile, self._fd, file, offset, min(count, _SEND_BYTES))
             except BlockingIOError:
                 try:
                     async with asyncio.timeout(idle_s):
@@ -97,6 +100,19 @@ class DirectSocket:
             self._ready = None
             if self._fd >= 0:
                 remove(self._fd)
+
+
+async def _settled(function: Callable[[*Arguments], int], *arguments: *Arguments) -> int:
+    """Call it in a thread; who is cancelled waits for its end, or would close descriptors that it is about to use."""
+    running = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # nobody else will look at it
+        raise
 
 
 def _settle(future: asyncio.Future[None]) -> None:

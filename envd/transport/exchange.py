@@ -82,11 +82,17 @@ class Exchange:
         self._wire.write(self._head(status, (*headers, *told)) + body)
 
     def begin(self, status: int, headers: Headers, *, length: int | None = None) -> None:
-        """Start a streamed response; its head travels with the first part. So many bytes follow, if it is known."""
+        """Start a streamed response; its head travels with the first part. So many bytes follow, if it is known.
+
+        To HEAD nothing follows, and a length that is not known is left out.
+        """
         self.started = True
-        self._chunked = self.head.http11 and length is None
+        headed = self.head.method == "HEAD"
+        self._chunked = self.head.http11 and length is None and not headed
         if length is not None:
             headers = (*headers, ("Content-Length", str(length)))
+        elif headed:
+            pass
         elif self._chunked:
             headers = (*headers, ("Transfer-Encoding", "chunked"))
         else:

@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         return DirectSocket(self._sock, self._touch, self._close_direct)
 
     def _close_direct(self) -> None:
-        if not self.transport.is_closing():
+        if not self._refusing and not self.transport.is_closing():
             self._parser.skip_body()
         self._flow("direct", paused=False)
 
@@ -330,6 +330,8 @@ class Connection(asyncio.Protocol):
         if not linger or not self.transport.can_write_eof():
             self.transport.close()
             return
+        if self._current is not None:
+            self._current.body.abandon()
         self._flow("queue", paused=False)
         self._flow("body", paused=False)
         with contextlib.suppress(OSError):  # the peer has reset the connection already

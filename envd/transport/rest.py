@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from envd.errors import EnvdError
 from envd.web import Headers, Request, RouteTable
 
 from . import status
 from .exchange import Exchange
+
+log = logging.getLogger("envd.transport")
 
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
