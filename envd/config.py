@@ -20,6 +20,7 @@ class Limits:
     message_bytes: int = 4 * MIB
     start_bytes: int = 32 * MIB
     input_bytes: int = 64 * MIB
+    init_bytes: int = 1 * MIB
     idle_s: float = 640.0
     header_s: float = 30.0
     body_idle_s: float = 300.0

@@ -78,8 +78,9 @@ class Method:
     """One RPC: where it is served, what it takes (at most `message_bytes` each) and gives, and what does it.
 
     The function takes the request message, or an async iterator of them if `client_streaming`, and the Call. It
-    returns an awaitable of the response message, or an async generator of replies if `server_streaming`. With both, the
-    iterator yields what the client has sent so far while replies go out: the wire carries both directions at once.
+    returns an awaitable of the response, a message or an Encoded of exactly one, or an async generator of replies if
+    `server_streaming`. With both, the iterator yields what the client has sent so far while replies go out: the wire
+    carries both directions at once.
     """
 
     path: str

@@ -17,7 +17,15 @@ from contextlib import AsyncExitStack
 
 from envd import __version__, logs, rpc, web
 from envd.config import Config
-from envd.host import routes, tree
+from envd.filesystem import routes as files
+from envd.filesystem.addresses import Addresses
+from envd.host import tree
+from envd.host.access import Access
+from envd.host.initialiser import Initialiser
+from envd.host.metrics import Meter
+from envd.host.record import Record
+from envd.host.routes import Sandbox
+from envd.host.service import Birth, SystemService
 from envd.host.session import Session
 from envd.host.users import Users
 from envd.keeper.client import KeeperClient
@@ -37,6 +45,7 @@ from envd.transport.listen import Listener
 from envd.transport.router import Router
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
+from envd_proto.system import system_pb2
 
 log = logging.getLogger("envd.server")
 
@@ -64,18 +73,23 @@ def _raise_descriptor_limit() -> None:
 
 
 async def _serve(config: Config) -> None:
-    first = os.environ["ENVD_GENERATION"] == "1"
+    birth = _birth()
     async with AsyncExitStack() as stack:
         keeper = KeeperClient(int(os.environ["ENVD_KEEPER_FD"]))
         stopping = _stop_signal(keeper)
         jobs = Supervisor()
         stack.push_async_callback(jobs.stop)
-        session = Session(Users(), in_sandbox=config.in_sandbox)
+        access = Access()
+        session = Session(Users(), access, _record(), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        gate = Gate(session.check_user)
-        methods = _methods(config, table, jobs)
+        gate = Gate(access.allow, session.check_user)
+        initialiser, meter = Initialiser(session, access), Meter()
+        system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
+        methods = {**_system(config, system), **_methods(config, table, jobs)}
+        sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        listener = _listener(config, methods, gate, grpc, jobs)
+        routes = web.table([*sandbox.routes(), *files.routes(Addresses(session, access))])
+        listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 
         began = time.monotonic()
@@ -85,12 +99,13 @@ async def _serve(config: Config) -> None:
         adoption_ms = round((time.monotonic() - began) * 1000, 1)
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
+        jobs.spawn(meter.watch(), name="metrics")
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
         addresses = [_address(sock) for sock in sockets]
         keeper.serving()
-        _announce(addresses, first=first)
+        _announce(addresses, first=birth.generation == 1)
         log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
@@ -98,6 +113,20 @@ async def _serve(config: Config) -> None:
         await stopping.wait()
         await _drain(config, listener, grpc, table)
         _remove_paths(addresses)
+
+
+def _birth() -> Birth:
+    """Read what the keeper says of itself."""
+    told = os.environ
+    return Birth(__version__, float(told["ENVD_STARTED_AT"]), time.time(), int(told["ENVD_GENERATION"]), os.getppid())
+
+
+def _record() -> Record:
+    """Take over the file in memory in which an earlier server may have left what it was told."""
+    fd = int(os.environ["ENVD_RECORD_FD"])
+    os.set_inheritable(fd, False)
+    os.fchmod(fd, 0o600)
+    return Record(fd)
 
 
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:
@@ -132,6 +161,16 @@ def _methods(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     return {**processes, **terminals}
 
 
+def _system(config: Config, service: SystemService) -> rpc.MethodTable:
+    limits = config.limits
+    return rpc.bind(
+        system_pb2.DESCRIPTOR.services_by_name["System"],
+        service,
+        message_bytes=limits.message_bytes,
+        larger={"Init": limits.init_bytes},
+    )
+
+
 def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate) -> GrpcServer:
     limits = config.limits
     bounds = Bounds(
@@ -140,9 +179,11 @@ def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate) -> GrpcServer:
     return GrpcServer(methods, gate, bounds)
 
 
-def _listener(config: Config, methods: rpc.MethodTable, gate: Gate, grpc: GrpcServer, jobs: Supervisor) -> Listener:
+def _listener(
+    config: Config, methods: rpc.MethodTable, routes: web.RouteTable, gate: Gate, grpc: GrpcServer, jobs: Supervisor
+) -> Listener:
     limits = config.limits
-    router = Router(methods, web.table(routes.routes()), gate, unary_s=limits.unary_s)
+    router = Router(methods, routes, gate, unary_s=limits.unary_s)
     patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = min(limits.connections, max(descriptors // 4, 16))
@@ -169,7 +210,9 @@ def _announce(addresses: list[str], *, first: bool) -> None:
     sys.stdout.write(json.dumps(ready, separators=(",", ":")) + "\n")
     sys.stdout.flush()
     if not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
-        log.warning("no access token and not only on loopback: whoever reaches this port controls the sandbox")
+        log.warning(
+            "not only on loopback, and no access token until /init sets one: who reaches this port controls the sandbox"
+        )
 
 
 def _address(sock: socket.socket) -> str:

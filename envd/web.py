@@ -4,6 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Body(Protocol):
+    """The body of a request, on its way from the client."""
+
+    @property
+    def length(self) -> int | None:
+        """Its bytes in all, None if the client did not say."""
+
+    async def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end. Waits for the client.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT if it is cut short or malformed, DEADLINE_EXCEEDED if the client stops sending.
+        """
+
+
+class Reply(Protocol):
+    """A response that is sent piece by piece: begin, then pieces. It ends when the handler returns.
+
+    A handler that raises after `begin` cuts the response off, so that what was sent does not look whole.
+    """
+
+    def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
+        """Start it; `length` is the bytes of its body if they are known, and then exactly so many must follow."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece; returns when the kernel has it."""
+
+    async def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send `count` bytes of a regular file from `offset` on, by the kernel; other files cannot be sent so.
+
+        Raises:
+            EnvdError: ABORTED if the file ends before, DEADLINE_EXCEEDED if the client stops reading.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +54,7 @@ class Request:
         query: the raw query string, without the question mark.
         headers: by lower-case name; several of one name are joined with ", ".
         username: from Basic authentication, None if the client gave none.
+        body: what comes behind the head.
     """
 
     method: str
@@ -23,24 +62,33 @@ class Request:
     query: str
     headers: Mapping[str, str]
     username: str | None
+    body: Body
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Status, headers in order, and the whole body."""
+    """A whole response: status, headers in order, body; to HEAD only the head is sent.
+
+    Attributes:
+        length: what Content-Length says instead of the body's own length; for HEAD.
+    """
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
     body: bytes = b""
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method on one exact path."""
+    """One method on one exact path.
+
+    The handler returns a whole response, or None after it has sent one through the reply.
+    """
 
     method: str
     path: str
-    handle: Callable[[Request], Awaitable[Response]]
+    handle: Callable[[Request, Reply], Awaitable[Response | None]]
 
 
 RouteTable = Mapping[str, Mapping[str, Route]]

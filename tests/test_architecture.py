@@ -15,11 +15,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("envd", "envd_proto")
-DOMAINS = ("envd.process", "envd.pty")
+DOMAINS = ("envd.filesystem", "envd.process", "envd.pty")
 # Domains that build on another one.
 ABOVE = {"envd.pty": ("envd.process",)}
 # Modules of a domain's folder that speak the contract's messages; everything else there is the domain.
-SERVICE_SIDE = {"service", "routes", "messages", "encoding"}
+SERVICE_SIDE = {"service", "routes", "messages", "encoding", "download", "upload", "answers"}
 
 # Everything the keeper may import: built into the interpreter, or small. Each fork copies what it has loaded.
 KEEPER_STDLIB = {

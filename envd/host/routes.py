@@ -2,15 +2,108 @@
 
 from __future__ import annotations
 
-from envd.web import Request, Response, Route
+import json
 
-_HEALTHY = Response(204, (("Cache-Control", "no-store"), ("Content-Type", "")))
+from envd.errors import Code, EnvdError
+from envd.web import Body, Headers, Reply, Request, Response, Route
+
+from . import messages
+from .initialiser import Initialiser, Settings, check_token
+from .metrics import Meter
+from .session import Session
+
+_NO_STORE = ("Cache-Control", "no-store")
+_HEALTHY = Response(204, (_NO_STORE, ("Content-Type", "")))
+_NOT_MEASURED = Response(500, (_NO_STORE,))
+_JSON = ("Content-Type", "application/json")
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+_PIECE_BYTES = 64 * 1024
 
 
-def routes() -> list[Route]:
-    """Return the routes."""
-    return [Route("GET", "/health", _health)]
+class Sandbox:
+    """Serves the routes.
+
+    Args:
+        version: what every answer of /init names.
+        init_bytes: the largest body of /init; decoding it holds the loop.
+    """
+
+    def __init__(
+        self, session: Session, initialiser: Initialiser, meter: Meter, *, version: str, init_bytes: int
+    ) -> None:
+        self._session = session
+        self._initialiser = initialiser
+        self._meter = meter
+        self._always: Headers = (("X-Envd-Version", version), _NO_STORE)
+        self._init_bytes = init_bytes
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("GET", "/health", self._health),
+            Route("GET", "/envs", self._envs),
+            Route("GET", "/metrics", self._metrics),
+            Route("POST", "/init", self._init),
+        ]
+
+    async def _health(self, _: Request, __: Reply) -> Response:
+        return _HEALTHY
+
+    async def _envs(self, _: Request, __: Reply) -> Response:
+        return _json(dict(sorted(self._session.environment.items())))
+
+    async def _metrics(self, _: Request, __: Reply) -> Response:
+        try:
+            usage = await self._meter.measure()
+        except EnvdError:
+            return _NOT_MEASURED
+        return _json(messages.json_from_usage(usage))
+
+    async def _init(self, request: Request, _: Reply) -> Response:
+        try:
+            data = await _read(request.body, self._init_bytes)
+        except EnvdError:
+            return Response(400, self._always)
+        if data is None:
+            return self._refusal(413, f"the body of /init may have {self._init_bytes} bytes")
+        try:
+            settings = _settings(data)
+        except (ValueError, TypeError, EnvdError):
+            return Response(400, self._always)
+        try:
+            await self._initialiser.apply(settings)
+        except EnvdError as exc:
+            return self._refusal(_STATUS[exc.code], exc.message)
+        return Response(204, self._always)
+
+    def _refusal(self, status: int, message: str) -> Response:
+        return Response(status, (_TEXT, *self._always), message.encode())
 
 
-async def _health(_: Request) -> Response:
-    return _HEALTHY
+# Clients of the reference expect text here, not an error in JSON.
+_STATUS = {Code.UNAUTHENTICATED: 401, Code.INVALID_ARGUMENT: 400, Code.RESOURCE_EXHAUSTED: 507, Code.INTERNAL: 500}
+
+
+def _settings(data: bytes) -> Settings:
+    settings = messages.settings_from_json(data)
+    if settings.token is not None:
+        check_token(settings.token)
+    return settings
+
+
+async def _read(body: Body, size: int) -> bytes | None:
+    """Return a whole body, None if it is larger than `size`."""
+    if (body.length or 0) > size:
+        return None
+    parts: list[bytes] = []
+    while part := await body.read(_PIECE_BYTES):
+        parts.append(part)
+        size -= len(part)
+        if size < 0:
+            return None
+    return b"".join(parts)
+
+
+def _json(value: object) -> Response:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return Response(200, (_JSON, _NO_STORE), f"{text}\n".encode())

@@ -1,27 +1,113 @@
-"""What the sandbox was told about itself: default user, default working directory, default environment."""
+"""What the sandbox was told about itself: default user, default working directory, environment, access token."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError
 
+from .access import Access
+from .record import Record
 from .users import User, Users, own_user
 
 _DEFAULT_USER = "root"
 
+# The daemon's own variables, also those it has not set.
+OWN_VARIABLES = frozenset({"E2B_SANDBOX", "E2B_SANDBOX_ID", "E2B_TEMPLATE_ID", "E2B_EVENTS_ADDRESS"})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that initialisation sets. Never changed, only replaced.
+
+    Attributes:
+        token: that calls need, None for none.
+        variables: every program gets.
+        default_user: empty if none was set.
+        default_workdir: empty if none was set.
+        timestamp_ns: the newest that was applied, in nanoseconds since 1970.
+        initialized: true once it was set at all.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    default_user: str = ""
+    default_workdir: str = ""
+    timestamp_ns: int | None = None
+    initialized: bool = False
+
+    def to_json(self) -> bytes:
+        """Serialise for the record."""
+        return json.dumps({one.name: getattr(self, one.name) for one in dataclasses.fields(self)}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> State:
+        """Read back what to_json wrote."""
+        return cls(**json.loads(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a program starts from: its user, the default directory, the environment before its own variables."""
+
+    user: User
+    workdir: str
+    environment: Mapping[str, str] = field(repr=False)
+
 
 class Session:
-    """Defaults that every program starts from."""
+    """Defaults that every program starts from; what was set outlives this process.
 
-    def __init__(self, users: Users, *, in_sandbox: bool) -> None:
+    A record that cannot be read is an error and not an empty one: nobody would know whether there was a token.
+
+    Args:
+        access: is told the token.
+        record: keeps the state.
+        in_sandbox: what E2B_SANDBOX says.
+    """
+
+    def __init__(self, users: Users, access: Access, record: Record, *, in_sandbox: bool) -> None:
         self._users = users
         self._own = own_user()
-        self._privileged = os.geteuid() == 0
         self._path = os.environ.get("PATH", os.defpath)
-        self.default_user = _DEFAULT_USER if self._privileged else self._own.name
-        self.default_workdir = ""
-        self.environment = {"E2B_SANDBOX": "true" if in_sandbox else "false"}
+        self._own_variables = {"E2B_SANDBOX": "true" if in_sandbox else "false"}
+        self._access = access
+        self._record = record
+        self.privileged = os.geteuid() == 0
+        kept = record.read()
+        self.state = State.from_json(kept) if kept else State()
+        access.replace(self.state.token)
+
+    def replace(self, state: State) -> None:
+        """Set everything at once. Nobody sees some of it: nothing here waits.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if there is no memory to keep it; then nothing has changed.
+        """
+        self._record.write(state.to_json())
+        self.state = state
+        self._access.replace(state.token)
+
+    @property
+    def default_user(self) -> str:
+        """The name of the user of calls that name none."""
+        if not self.privileged:
+            return self._own.name
+        return self.state.default_user or _DEFAULT_USER
+
+    @property
+    def default_workdir(self) -> str:
+        """Where empty paths and programs without a directory begin; empty: the user's home."""
+        return self.state.default_workdir
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables every program gets, whoever runs it."""
+        return {**self.state.variables, **self._own_variables}
 
     def check_user(self, name: str) -> None:
         """Check a name the client gave.
@@ -29,7 +115,7 @@ class Session:
         Raises:
             EnvdError: UNAUTHENTICATED if there is no such user.
         """
-        if name != self._own.name or self._privileged:
+        if name != self._own.name or self.privileged:
             self._users.require(name)
 
     def user(self, name: str | None) -> User:
@@ -38,7 +124,7 @@ class Session:
         Raises:
             EnvdError: UNAUTHENTICATED if there is none, PERMISSION_DENIED if a daemon without root cannot become it.
         """
-        if not self._privileged:
+        if not self.privileged:
             if name not in (None, self._own.name):
                 raise EnvdError(
                     Code.PERMISSION_DENIED,
@@ -50,13 +136,12 @@ class Session:
             raise EnvdError(Code.UNAUTHENTICATED, f"invalid default user: '{self.default_user}'")
         return user
 
-    def environment_of(self, user: User, extra: dict[str, str]) -> dict[str, str]:
-        """Return a program's whole environment: the user's, then the sandbox's defaults, then its own."""
-        return {
-            "PATH": self._path,
-            "HOME": user.home,
-            "USER": user.name,
-            "LOGNAME": user.name,
-            **self.environment,
-            **extra,
-        }
+    def surroundings(self, name: str | None) -> Surroundings:
+        """Return what a program of that user starts from, all of it as it is now.
+
+        Raises:
+            EnvdError: as `user`.
+        """
+        user = self.user(name)
+        own = {"PATH": self._path, "HOME": user.home, "USER": user.name, "LOGNAME": user.name}
+        return Surroundings(user, self.default_workdir, {**own, **self.environment})

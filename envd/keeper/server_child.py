@@ -35,6 +35,9 @@ class ServerChild:
         self.served = False
         self.pid = 0
         self.generation = 0
+        # The server's own record: it writes, the next one reads. What is in it is nothing to us.
+        self._record = os.memfd_create("session", os.MFD_CLOEXEC)
+        self._born = time.time()
         self.adopting: Callable[[], list[Packet]] = list
 
     def start(self) -> None:
@@ -68,8 +71,10 @@ class ServerChild:
             for number in CAUGHT[1:]:
                 # Sent to the whole process group, say by Ctrl-C, they are the keeper's to answer.
                 _signal.signal(number, _signal.SIG_IGN)
-            os.set_inheritable(theirs, True)
-            env = {**os.environ, "ENVD_KEEPER_FD": str(theirs), "ENVD_GENERATION": str(self.generation)}
+            env = {**os.environ, "ENVD_GENERATION": str(self.generation), "ENVD_STARTED_AT": str(self._born)}
+            for name, fd in (("ENVD_KEEPER_FD", theirs), ("ENVD_RECORD_FD", self._record)):
+                os.set_inheritable(fd, True)
+                env[name] = str(fd)
             # Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).
             env.setdefault("MALLOC_MMAP_THRESHOLD_", "4194304")
             env.setdefault("MALLOC_TRIM_THRESHOLD_", "16777216")

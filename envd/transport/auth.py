@@ -1,4 +1,4 @@
-"""Who the client says it is."""
+"""Whether a client may come in, and who it says it is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,29 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 
+_TOKEN_HEADER = "x-access-token"
+
 
 class Gate:
-    """Lets calls in, on every wire.
+    """Lets calls in, on every wire: first the token, then the user.
 
     Args:
+        allow: raises EnvdError if a method (of HTTP; POST for RPCs) on a path needs another access token than the
+            client's, None if it gave none.
         check_user: raises EnvdError if a user name the client gave is unknown.
     """
 
-    def __init__(self, check_user: Callable[[str], None]) -> None:
+    def __init__(self, allow: Callable[[str, str, str | None], None], check_user: Callable[[str], None]) -> None:
+        self._allow = allow
         self._check_user = check_user
+
+    def admit(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        """Check the access token.
+
+        Raises:
+            EnvdError: UNAUTHENTICATED.
+        """
+        self._allow(method, path, headers.get(_TOKEN_HEADER))
 
     def identify(self, headers: Mapping[str, str]) -> str | None:
         """Return the user name a client gave, None if it gave none.

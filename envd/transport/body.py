@@ -4,22 +4,57 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from envd.errors import Code, EnvdError
 
 _HIGH_BYTES = 256 * 1024
+_DIRECT_BYTES = 512 * 1024
+
+
+class Direct(Protocol):
+    """The socket itself, for a body too long to come through the parser."""
+
+    @property
+    def waiting(self) -> bool:
+        """True while the client is waited for."""
+
+    def wake(self) -> None:
+        """End that wait."""
+
+    async def read(self, size: int) -> bytes:
+        """Return what the socket has, at most `size` bytes, none at its end; waits until there is something."""
+
+    def close(self) -> None:
+        """Give the socket back; its parser goes on behind the body."""
 
 
 class Body:
     """Bytes of one request body. Bounded: above 256 KiB unread the socket is not read until the reader catches up.
 
-    One reader at a time. `flow(paused)` is called when the socket should stop or go on; `wanted()` before the first
-    wait, so that a client that expects it gets its 100 Continue.
+    One reader at a time. What is left of a long body whose length is known is read from the socket directly, which
+    costs half as much.
+
+    Args:
+        flow: called with True when the socket should stop, with False when it should go on.
+        wanted: called before the first wait, so that a client that expects it gets its 100 Continue.
+        length: bytes in all, None if that is not known.
+        direct: opens the socket for reading, nothing is fed then; None if it cannot be opened now.
     """
 
-    def __init__(self, flow: Callable[[bool], None], wanted: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        flow: Callable[[bool], None],
+        wanted: Callable[[], None],
+        length: int | None = None,
+        direct: Callable[[], Direct | None] | None = None,
+    ) -> None:
+        self.length = length
         self._flow = flow
         self._wanted = wanted
+        self._left = length or 0  # not fed yet
+        self._open_direct = direct
+        self._direct: Direct | None = None
         self._buffer = bytearray()
         self._complete = False
         self._broken: EnvdError | None = None
@@ -35,11 +70,14 @@ class Body:
     @property
     def waiting(self) -> bool:
         """True while a reader waits for the client."""
+        if self._direct is not None:
+            return self._direct.waiting
         return self._waiter is not None and not self._waiter.done()
 
     def feed(self, data: bytes) -> None:
         """Add bytes from the socket."""
         self._buffer += data
+        self._left -= len(data)
         if not self._paused and len(self._buffer) > max(_HIGH_BYTES, self._need):
             self._paused = True
             self._flow(True)
@@ -59,8 +97,11 @@ class Body:
     def abandon(self) -> None:
         """Free what has arrived: nobody will read it."""
         self._buffer.clear()
+        self._close_direct()
 
     def _wake(self) -> None:
+        if self._direct is not None:
+            self._direct.wake()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -88,6 +129,33 @@ class Body:
             self._paused = False
             self._flow(False)
 
+    async def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        if self._direct is None and not self._buffer and not self._complete and self._left >= _DIRECT_BYTES:
+            self._wanted()
+            self._direct = self._open_direct() if self._open_direct is not None else None
+        if self._direct is not None:
+            return await self._read_directly(self._direct, size)
+        await self._wait_for(1)
+        return self._take(size)
+
+    async def _read_directly(self, direct: Direct, size: int) -> bytes:
+        data = b"" if self._broken is not None else await direct.read(min(size, self._left))
+        if self._broken is not None:
+            raise self._broken
+        if not data:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"the request body ends {self._left} bytes before its length")
+        self._left -= len(data)
+        if not self._left:
+            self._close_direct()
+            self._complete = True
+        return data
+
+    def _close_direct(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
+
     async def read_exactly(self, size: int) -> bytes:
         """Return `size` bytes, fewer only where the body ends."""
         await self._wait_for(size)
@@ -108,7 +176,7 @@ class Body:
         """Skip what nobody read, so that the connection can be used again; False if there is more than `limit`."""
         while not self._complete:
             limit -= len(self._take(len(self._buffer)))
-            if limit < 0:
+            if limit < 0 or self._direct is not None:
                 return False
             await self._wait_for(1)
         self._buffer.clear()

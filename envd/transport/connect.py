@@ -5,7 +5,8 @@ Source: Connect protocol reference, https://connectrpc.com/docs/protocol.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 from envd.errors import Code, EnvdError
 from envd.rpc import Call, Metadata, Method
@@ -23,6 +24,7 @@ from .status import HTTP_STATUS, error_fields, error_json
 
 _UNARY_TYPES: dict[str, Codec] = {"application/json": codecs.JSON, "application/proto": codecs.PROTO}
 _STREAM_TYPES: dict[str, Codec] = {"application/connect+json": codecs.JSON, "application/connect+proto": codecs.PROTO}
+_LOOP_BYTES = 64 * 1024
 
 
 class Connect:
@@ -73,7 +75,7 @@ class Connect:
         (body,) = answer
         request_gzip = headers.get("content-encoding") == "gzip"
         if answers_gzip(headers.get("accept-encoding"), request_gzip=request_gzip):
-            body = deflate(body)
+            body = await _off_loop(deflate, body)
             told.append(("Content-Encoding", "gzip"))
         exchange.respond(200, told, body)
 
@@ -86,8 +88,17 @@ async def _unary(exchange: Exchange, method: Method, codec: Codec, call: Call, a
     limit = method.message_bytes
     _check_length(headers, limit)
     data = await exchange.body.read_all(limit)
-    request = codec.decode(inflate(data, limit) if gzip else data, method.request)
-    answer.append(codec.encode(await method.function(request, call)))
+    if gzip:
+        data = await _off_loop(inflate, data, limit)
+    reply = await method.function(codec.decode(data, method.request), call)
+    answer.extend(codecs.encode_reply(codec, reply))
+
+
+async def _off_loop(work: Callable[..., bytes], data: bytes, *more: int) -> bytes:
+    """Compress or decompress; much of it in a thread, for it would hold up every other client."""
+    if len(data) <= _LOOP_BYTES:
+        return work(data, *more)
+    return await asyncio.to_thread(work, data, *more)
 
 
 def _respond_error(exchange: Exchange, error: EnvdError, extra: Headers = ()) -> None:

@@ -41,6 +41,9 @@ class Wire(Protocol):
     async def drain(self) -> None:
         """Wait until the kernel has taken everything written."""
 
+    async def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send bytes of a file; nothing else is written meanwhile."""
+
 
 class Exchange:
     """Request, and a response that is either whole or streamed. At most one response is sent."""
@@ -69,19 +72,28 @@ class Exchange:
         self.started = self.finished = True
         self._wire.write(self._head(204, headers, shared=False))
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
-        """Send a whole response."""
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"", *, length: int | None = None) -> None:
+        """Send a whole response; `length` is what Content-Length says if that is not the body's own."""
         self.started = self.finished = True
-        length = () if status == 204 else (("Content-Length", str(len(body))),)
+        size = len(body) if length is None else length
+        told = () if status in (204, 304) else (("Content-Length", str(size)),)
         if self.head.method == "HEAD":
             body = b""  # its length is told all the same
-        self._wire.write(self._head(status, (*headers, *length)) + body)
+        self._wire.write(self._head(status, (*headers, *told)) + body)
 
-    def begin(self, status: int, headers: Headers) -> None:
-        """Start a streamed response; its head travels with the first part."""
+    def begin(self, status: int, headers: Headers, *, length: int | None = None) -> None:
+        """Start a streamed response; its head travels with the first part. So many bytes follow, if it is known.
+
+        To HEAD nothing follows, and a length that is not known is left out.
+        """
         self.started = True
-        self._chunked = self.head.http11
-        if self._chunked:
+        headed = self.head.method == "HEAD"
+        self._chunked = self.head.http11 and length is None and not headed
+        if length is not None:
+            headers = (*headers, ("Content-Length", str(length)))
+        elif headed:
+            pass
+        elif self._chunked:
             headers = (*headers, ("Transfer-Encoding", "chunked"))
         else:
             self.keep_alive = False
@@ -109,10 +121,19 @@ class Exchange:
         """Wait until the kernel has taken all that was written."""
         await self._wire.drain()
 
+    async def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send a part that is in a file; the response was begun with a length."""
+        self._held += self._chunk(())
+        self._flush()
+        await self._wire.drain()
+        await self._wire.send_file(fd, offset, count)
+
     def finish(self, pieces: Sequence[bytes]) -> None:
         """Send the last part of a streamed response and end it."""
         self.finished = True
-        self._held += self._chunk(pieces) + (b"0\r\n\r\n" if self._chunked else b"")
+        if pieces or self._pending:
+            self._held += self._chunk(pieces)
+        self._held += b"0\r\n\r\n" if self._chunked else b""
         self._flush()
 
     def marks(self) -> Marks:
@@ -124,6 +145,8 @@ class Exchange:
         if not self._chunked:
             return b"".join([head, *pieces])
         size = sum(map(len, pieces))
+        if not size:
+            return head  # an empty chunk would be the last one
         return b"".join([head, b"%x\r\n" % size, *pieces, b"\r\n"])
 
     def _head(self, status: int, headers: Headers, *, shared: bool = True) -> bytes:

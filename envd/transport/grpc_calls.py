@@ -104,7 +104,7 @@ class GrpcCalls:
             exc.__traceback__ = None
 
     async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
-        headers = _headers(context.invocation_metadata())
+        headers = headers_of(context.invocation_metadata())
         sender.delivery = self._delivery(headers)
         username = self._gate.identify(headers)
         timeout_s = context.time_remaining()
@@ -196,7 +196,7 @@ class _Sender:
             raise asyncio.CancelledError from exc  # the library notices it only later
 
 
-def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+def headers_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     """Return metadata as the other wires have headers: joined by name, binary values in base64."""
     headers: dict[str, str] = {}
     for name, value in metadata:

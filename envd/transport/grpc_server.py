@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from envd.errors import EnvdError
 from envd.rpc import Method, MethodTable
 
 from .auth import Gate
-from .grpc_calls import GrpcCalls, GrpcTerms
+from .grpc_calls import GrpcCalls, GrpcTerms, headers_of
 from .grpc_status import NUMBERS
 from .http2 import Streams
 
@@ -64,7 +65,8 @@ class GrpcServer:
         return self._path
 
     async def _start(self, library: _Library, name: str) -> None:
-        server = library.aio.server(options=_options(self._bounds, self._methods))
+        interceptors = [library.interceptor(self._gate)]
+        server = library.aio.server(interceptors=interceptors, options=_options(self._bounds, self._methods))
         server.add_generic_rpc_handlers((self._handlers(library),))
         services = {path.split("/")[1] for path in self._methods}
         self._health = await library.add_health(server, services)
@@ -155,6 +157,34 @@ class _Library:
         # The base class is only known now that the library is.
         kind = type("Handlers", (self._grpc.GenericRpcHandler,), {"service": lambda _, call: made.get(call.method)})
         return kind()
+
+    def interceptor(self, gate: Gate) -> Any:
+        """Return what checks the access token of every call, also of reflection; health answers anyone."""
+        unauthenticated = self._grpc.StatusCode.UNAUTHENTICATED
+        health = f"/{self._health.health.SERVICE_NAME}/"
+
+        async def intercept(_: Any, proceed: Callable[[Any], Awaitable[Any]], call: Any) -> Any:
+            if not call.method.startswith(health):
+                try:
+                    gate.admit("POST", call.method, headers_of(call.invocation_metadata))
+                except EnvdError as exc:
+                    return self._refusal(unauthenticated, exc.message)
+            return await proceed(call)
+
+        # As above: the base class is only known now.
+        return type("Interceptor", (self.aio.ServerInterceptor,), {"intercept_service": intercept})()
+
+    def _refusal(self, status: Any, message: str) -> Any:
+        """Return a handler that reads nothing and ends the call."""
+        aborted = self.aio.AbortError
+
+        async def refuse(_: Any, context: Any) -> None:
+            try:
+                await context.abort(status, message)
+            except aborted as exc:
+                exc.__traceback__ = None  # as in GrpcCalls
+
+        return self._grpc.stream_stream_rpc_method_handler(refuse)
 
     async def add_health(self, server: Any, services: set[str]) -> Any:
         """Serve grpc.health.v1: every service is there as long as the server is."""

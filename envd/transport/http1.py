@@ -18,6 +18,7 @@ from envd.logs import request_context
 from . import peer
 from .body import Body
 from .delivery import Delivery
+from .direct import DirectSocket
 from .exchange import Exchange
 from .parsing import BadRequestError, Parser
 from .status import REASONS
@@ -150,8 +151,14 @@ class Connection(asyncio.Protocol):
 
     def _request(self, parsed: Parser) -> Body:
         """Queue a request whose head is complete; called by the parser."""
-        body = Body(lambda paused: self._flow("body", paused=paused), self._continue)
-        exchange = Exchange(self, parsed.head(), body, keep_alive=parsed.keep_alive)
+        head = parsed.head()
+        body = Body(
+            lambda paused: self._flow("body", paused=paused),
+            self._continue,
+            _length_of(head.headers),
+            self._open_direct,
+        )
+        exchange = Exchange(self, head, body, keep_alive=parsed.keep_alive)
         self._queue.append(exchange)
         if self._task is None:
             self._task = self._owner.spawn(self._serve(), name="connection")
@@ -177,6 +184,40 @@ class Connection(asyncio.Protocol):
         if exchange.head.http11 and exchange.head.headers.get("expect", "").lower() == "100-continue":
             exchange.head.headers.pop("expect")
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # Past the parser.
+
+    def _open_direct(self) -> DirectSocket | None:
+        """Stop reading, and hand out the socket for the rest of a body; None if some of that is here already."""
+        if self._unparsed:
+            return None
+        self._flow("direct", paused=True)
+        return DirectSocket(self._sock, self._touch, self._close_direct)
+
+    def _close_direct(self) -> None:
+        if not self._refusing and not self.transport.is_closing():
+            self._parser.skip_body()
+        self._flow("direct", paused=False)
+
+    def _touch(self) -> None:
+        self._active_at = time.monotonic()
+
+    async def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send bytes of a file; everything written before is with the kernel."""
+
+        def nothing() -> None:
+            pass
+
+        direct = DirectSocket(self._sock, self._touch, nothing)
+        try:
+            self.delivery.writing(count)
+            await direct.send_file(fd, offset, count, self._owner.patience.body_idle_s)
+            self.delivery.flushed()
+        except (ConnectionError, BrokenPipeError):
+            self.transport.abort()
+            raise asyncio.CancelledError from None
+        finally:
+            direct.close()
 
     # Serving.
 
@@ -289,6 +330,8 @@ class Connection(asyncio.Protocol):
         if not linger or not self.transport.can_write_eof():
             self.transport.close()
             return
+        if self._current is not None:
+            self._current.body.abandon()
         self._flow("queue", paused=False)
         self._flow("body", paused=False)
         with contextlib.suppress(OSError):  # the peer has reset the connection already
@@ -318,3 +361,9 @@ class Connection(asyncio.Protocol):
         elif self._current is not None and self._current.awaits_body and quiet > patience.body_idle_s:
             text = f"no byte of the request body for {patience.body_idle_s:g} s"
             self._current.body.fail(EnvdError(Code.DEADLINE_EXCEEDED, text))
+
+
+def _length_of(headers: dict[str, str]) -> int | None:
+    """Return a body's length if the head says it; RFC 9112, section 6.3."""
+    text = headers.get("content-length", "")
+    return int(text) if text.isdigit() and "transfer-encoding" not in headers else None

@@ -56,6 +56,13 @@ class Parser:
         """Let go of the parser, which refers back to this object: nothing then waits for the garbage collector."""
         del self._parser, self._request
 
+    def skip_body(self) -> None:
+        """Begin anew behind a body that was read past the parser."""
+        self._parser = httptools.HttpRequestParser(self)
+        self._body = None
+        self._replaying = False
+        self._fruitless = 0
+
     def feed(self, data: bytes) -> None:
         """Parse bytes.
 

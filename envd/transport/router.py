@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from envd.errors import EnvdError
 from envd.rpc import Method, MethodTable
-from envd.web import Request, RouteTable
+from envd.web import RouteTable
 
-from . import cors, grpc_web, status
+from . import cors, grpc_web, rest
 from .auth import Gate
 from .codec import Codec
 from .connect import Connect
 from .exchange import Exchange
 from .grpc_web import GrpcWeb
 
-_NOSNIFF = ("X-Content-Type-Options", "nosniff")
-_TEXT = ("Content-Type", "text/plain; charset=utf-8")
 _CHARSETS = ("", "charset=utf-8")
 
 
@@ -37,7 +35,7 @@ class Router:
         unary_s: float,
     ) -> None:
         self._methods = methods
-        self._routes = routes
+        self._rest = rest.Rest(routes)
         self._gate = gate
         self._connect = Connect(unary_s=unary_s)
         self._grpc_web = GrpcWeb(unary_s=unary_s)
@@ -49,6 +47,11 @@ class Router:
             exchange.preflight(cors.preflight_headers(head.headers))
             return
         try:
+            self._gate.admit(head.method, head.path, head.headers)
+        except EnvdError as exc:
+            rest.refuse(exchange, exc)  # on every path, for published clients look at the status only
+            return
+        try:
             exchange.username = self._gate.identify(head.headers)
         except EnvdError as exc:
             self._wire_of(exchange).refuse(exchange, exc)
@@ -57,7 +60,7 @@ class Router:
         if method is not None:
             await self._serve_method(exchange, method)
         else:
-            await self._serve_route(exchange)
+            await self._rest.serve(exchange)
 
     def _wire_of(self, exchange: Exchange) -> Connect | GrpcWeb:
         head = exchange.head
@@ -75,26 +78,6 @@ class Router:
             exchange.respond(415, (("Accept-Post", ", ".join(accepted)),))
         else:
             await wire.serve(exchange, method, codec)
-
-    async def _serve_route(self, exchange: Exchange) -> None:
-        head = exchange.head
-        routes = self._routes.get(head.path)
-        if routes is None:
-            exchange.respond(404, (_TEXT, _NOSNIFF), b"404 page not found\n")
-            return
-        route = routes.get(head.method)
-        if route is None:
-            exchange.respond(405, (("Allow", ", ".join(routes)),))
-            return
-        request = Request(head.method, head.path, head.query, head.headers, exchange.username)
-        try:
-            response = await route.handle(request)
-        except EnvdError as exc:
-            code = status.HTTP_STATUS[exc.code]
-            body = status.error_json({"code": code, "message": exc.message}) + b"\n"
-            exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body)
-            return
-        exchange.respond(response.status, response.headers, response.body)
 
 
 def _codec(content_type: str, types: dict[str, Codec]) -> Codec | None:

@@ -1,0 +1,1 @@
+"""Files and directories: look, change, transfer."""

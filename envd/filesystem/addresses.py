@@ -1,0 +1,96 @@
+"""Which file a request to /files is about, and on whose behalf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+from envd.errors import Code, EnvdError
+from envd.host.access import Access
+from envd.host.paths import resolve
+from envd.host.session import Session
+from envd.host.users import User
+
+Operation = Literal["read", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The query of a request to /files; None for what is absent. Bytes that are no UTF-8 are surrogate escapes."""
+
+    path: str | None = None
+    username: str | None = None
+    signature: str | None = None
+    signature_expiration: str | None = None
+
+
+def address_from_query(query: str) -> Address:
+    """Read a raw query; of a parameter that is given twice the first counts, others are ignored."""
+    found: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name in Address.__slots__ and name not in found:
+            found[name] = _decoded(value)
+    return Address(**found)
+
+
+def _decoded(text: str) -> str:
+    raw = text.replace("+", " ").encode("latin-1", "replace")
+    return unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and where paths of theirs that are empty lead."""
+
+    user: User
+    workdir: str
+
+    def path(self, text: str, *, doing: str) -> str:
+        """Return the absolute path they mean.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT.
+        """
+        try:
+            return resolve(text, self.user, self.workdir)
+        except EnvdError as exc:
+            raise EnvdError(exc.code, f"{doing}: {exc.message}") from exc
+
+
+class Addresses:
+    """Checks who asks."""
+
+    def __init__(self, session: Session, access: Access) -> None:
+        self._session = session
+        self._access = access
+
+    def allow(self, address: Address, operation: Operation, token: str | None) -> None:
+        """Check token or signature.
+
+        Raises:
+            EnvdError: UNAUTHENTICATED, or INVALID_ARGUMENT for an expiration that is no number.
+        """
+        self._access.allow_file(
+            path=address.path,
+            operation=operation,
+            username=address.username,
+            header=token,
+            signature=address.signature,
+            expiration=address.signature_expiration,
+        )
+
+    def caller(self, name: str | None) -> Caller:
+        """Return who asks: the account of that name, the default user's for None.
+
+        Raises:
+            EnvdError: UNAUTHENTICATED if there is none.
+        """
+        try:
+            return Caller(self._session.user(name), self._session.default_workdir)
+        except EnvdError as exc:
+            if exc.code is not Code.UNAUTHENTICATED:
+                raise
+            shown = self._session.default_user if name is None else name
+            raise EnvdError(exc.code, f"error looking up user '{shown}': user: unknown user {shown}") from exc

@@ -1,0 +1,32 @@
+"""Responses that every route of files gives."""
+
+from __future__ import annotations
+
+import json
+
+from envd.web import Headers, Response
+
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
+_JSON = ("Content-Type", "application/json; charset=utf-8")
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+_MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def refused(status: int, message: str, headers: Headers = ()) -> Response:
+    """Return an error as clients know it, with a status that no code of an EnvdError has."""
+    return Response(status, (_JSON, _NOSNIFF, *headers), to_json({"code": status, "message": message}) + b"\n")
+
+
+def refused_in_text(status: int, message: str, headers: Headers = ()) -> Response:
+    """Return an error in plain text."""
+    return Response(status, (_TEXT, _NOSNIFF, *headers), f"{message}\n".encode())
+
+
+def done(fields: object) -> Response:
+    """Return what was done, as JSON."""
+    return Response(200, (_JSON, _NOSNIFF), to_json(fields))
+
+
+def to_json(fields: object) -> bytes:
+    """Encode for a body a browser may look at."""
+    return json.dumps(fields, separators=(",", ":")).translate(_MARKUP).encode()

@@ -1,0 +1,112 @@
+"""Several files joined into one. Everything here blocks."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError, from_os_error
+
+from .content import write_all
+from .incoming import NoRoomError
+from .place import Intent
+from .staging import stage
+
+log = logging.getLogger("envd.filesystem")
+
+_AT_ONCE = 64 * 1024 * 1024
+_PIECE = 1024 * 1024
+# copy_file_range(2): between file systems, or of files the kernel makes up.
+_NOT_SO = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.ETXTBSY)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """A source that could not be removed, and why."""
+
+    path: str
+    why: str
+
+
+def compose(sources: Sequence[str], destination: str, intent: Intent) -> tuple[Remaining, ...]:
+    """Put the sources' contents, in order, in the place of the destination; then remove them.
+
+    Returns:
+        The sources that are still there.
+
+    Raises:
+        EnvdError: nothing was changed. NOT_FOUND if a source is missing, INVALID_ARGUMENT if it is no regular file, or
+            the destination.
+    """
+    for source in sources:
+        _check(source, destination)
+    try:
+        with stage(destination, intent) as staged:
+            for source in sources:
+                _append(source, staged.fd)
+            staged.commit()
+    except (EnvdError, OSError) as exc:
+        cause = exc if isinstance(exc, OSError) else exc.__cause__
+        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+            raise NoRoomError("not enough disk space available") from exc
+        if isinstance(exc, OSError):
+            raise from_os_error(exc, doing=f"error composing {destination}") from exc
+        raise
+    return tuple(left for source in dict.fromkeys(sources) if (left := _remove(source)) is not None)
+
+
+def _check(source: str, destination: str) -> None:
+    same = EnvdError(Code.INVALID_ARGUMENT, f'source path "{source}" cannot be the same as destination')
+    if source == destination:
+        raise same
+    try:
+        found = os.stat(source)
+    except OSError as exc:
+        raise EnvdError(Code.NOT_FOUND, f"source file not found: {source}") from exc
+    if not stat.S_ISREG(found.st_mode):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"source path is not a regular file: {source}")
+    try:
+        if os.path.samestat(found, os.stat(destination)):
+            raise same
+    except OSError:
+        pass  # nothing there yet; writing it says more if that is not all
+
+
+def _append(source: str, target: int) -> None:
+    fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        while _copy(fd, target):
+            pass
+    finally:
+        os.close(fd)
+
+
+def _copy(source: int, target: int) -> int:
+    """Copy from one file's position to the other's; return how much, nothing at the end."""
+    try:
+        copied = os.copy_file_range(source, target, _AT_ONCE)
+    except OSError as exc:
+        if exc.errno not in _NOT_SO:
+            raise
+        copied = 0
+    if copied:
+        return copied
+    data = os.read(source, _PIECE)  # a file the kernel makes up looks empty to copy_file_range
+    write_all(target, data)
+    return len(data)
+
+
+def _remove(source: str) -> Remaining | None:
+    try:
+        os.unlink(source)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        log.warning("a source of a composed file stays", extra={"errno": exc.errno})
+        return Remaining(source, os.strerror(exc.errno or 0).lower())
+    return None

@@ -1,0 +1,98 @@
+"""Moving content between open files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+
+_AT_ONCE = 64 * 1024 * 1024
+_PIECE = 1024 * 1024
+# copy_file_range(2): between file systems, or of files the kernel makes up.
+_NOT_SO = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.ETXTBSY)
+
+
+def copy(source: int, target: int) -> int:
+    """Copy everything from one open file into another, empty one; holes stay holes. Blocks.
+
+    Returns:
+        The size of the content, holes included.
+    """
+    size = os.fstat(source).st_size
+    if size == 0:
+        return _copy_piecewise(source, target)  # a file the kernel makes up has no size
+    end = 0
+    while end < size:
+        begin, end = _next_data(source, end, size)
+        if begin < end:
+            end = begin + _copy_range(source, target, begin, end)
+            if end == begin:
+                size = end  # it became shorter
+    os.ftruncate(target, size)
+    return size
+
+
+def overwrite(source: int, target: int) -> None:
+    """Make one open file's content that of another; there has to be room for it. Blocks."""
+    size = os.fstat(source).st_size
+    _copy_range(source, target, 0, size)
+    os.ftruncate(target, size)
+
+
+def sha256_of(fd: int) -> bytes:
+    """Return the SHA-256 of an open file's whole content. Blocks."""
+    digest = hashlib.sha256()
+    offset = 0
+    while piece := os.pread(fd, _PIECE, offset):
+        digest.update(piece)
+        offset += len(piece)
+    return digest.digest()
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of it. Blocks."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _next_data(fd: int, offset: int, size: int) -> tuple[int, int]:
+    """Return the next range with data in it; an empty one at the end if there is none."""
+    try:
+        begin = os.lseek(fd, offset, os.SEEK_DATA)
+        return begin, min(os.lseek(fd, begin, os.SEEK_HOLE), size)
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:
+            return size, size
+        return offset, size  # no holes known here
+
+
+def _copy_range(source: int, target: int, begin: int, end: int) -> int:
+    """Return how many bytes of the range there were."""
+    at = begin
+    while at < end:
+        try:
+            copied = os.copy_file_range(source, target, min(end - at, _AT_ONCE), at, at)
+        except OSError as exc:
+            if exc.errno not in _NOT_SO:
+                raise
+            copied = _copy_piece(source, target, at, end)
+        if not copied:
+            break
+        at += copied
+    return at - begin
+
+
+def _copy_piece(source: int, target: int, at: int, end: int) -> int:
+    piece = os.pread(source, min(end - at, _PIECE), at)
+    written = 0
+    while written < len(piece):
+        written += os.pwrite(target, piece[written:], at + written)
+    return len(piece)
+
+
+def _copy_piecewise(source: int, target: int) -> int:
+    at = 0
+    while copied := _copy_piece(source, target, at, at + _PIECE):
+        at += copied
+    return at

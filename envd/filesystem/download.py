@@ -1,0 +1,169 @@
+"""GET and HEAD of a file: which bytes, in which coding, and what is said of them."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing
+
+from envd.errors import from_os_error
+from envd.web import Headers, Reply, Request, Response
+
+from .addresses import Addresses, address_from_query
+from .answers import refused, refused_in_text
+from .conditions import NAMES, Verdict, Version, judge, range_holds
+from .content_type import content_type
+from .dates import http_date
+from .disposition import inline
+from .negotiation import best_coding, identity_accepted
+from .ranges import MalformedRangeError, NoOverlapError, Span, spans_from_range
+from .reading import Reading, Slices, gzip_of
+from .threads import in_thread
+
+_VARY = ("Vary", "Accept-Encoding")
+_NO_CODING = "error parsing Accept-Encoding: no acceptable encoding found, supported: [gzip]"
+_NO_IDENTITY = "identity encoding not acceptable for Range or conditional request"
+
+
+class Download:
+    """Serves GET and HEAD."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    async def handle(self, request: Request, reply: Reply) -> Response | None:
+        """Answer one request."""
+        address = address_from_query(request.query)
+        self._addresses.allow(address, "read", request.headers.get("x-access-token"))
+        caller = self._addresses.caller(address.username)
+        path = caller.path(address.path or "", doing="error expanding and resolving path")
+        with closing(Reading(path)) as reading:
+            await in_thread(reading.open)
+            return await _Answer(request, reply, reading).send()
+
+
+class _Answer:
+    """The response to one request about an open file."""
+
+    def __init__(self, request: Request, reply: Reply, reading: Reading) -> None:
+        self._request = request
+        self._reply = reply
+        self._reading = reading
+        self._whole = request.method == "HEAD" or reading.size is None  # no ranges of it
+        self._name = reading.path.rstrip("/").rpartition("/")[2] or "/"
+
+    async def send(self) -> Response | None:
+        headers = self._request.headers
+        accepted = headers.get("accept-encoding", "")
+        if any(name in headers for name in NAMES):
+            if not identity_accepted(accepted):
+                return refused(406, _NO_IDENTITY, (_VARY,))
+            return await self._send_conditionally()
+        coding = best_coding(accepted)
+        if coding is None:
+            return refused(406, _NO_CODING, (_VARY,))
+        if coding == "gzip" and not (self._request.method == "HEAD" and identity_accepted(accepted)):
+            return await self._send_gzip()
+        return await self._send_whole()
+
+    async def _send_conditionally(self) -> Response | None:
+        version = Version(self._reading.etag, self._reading.modified_s)
+        verdict = judge(self._request.headers, version)
+        if verdict is not Verdict.PROCEED:
+            return Response(verdict.value, (*self._validators(), _VARY))
+        size = self._reading.size
+        wanted = self._request.headers.get("range")
+        if wanted is None or size is None or self._whole or not range_holds(self._request.headers, version):
+            return await self._send_whole()
+        try:
+            spans = spans_from_range(wanted, size)
+        except MalformedRangeError:
+            return refused_in_text(416, "invalid range", (_VARY,))
+        except NoOverlapError:
+            unsatisfied = ("Content-Range", f"bytes */{size}")
+            return refused_in_text(416, "invalid range: failed to overlap", (unsatisfied, _VARY))
+        if len(spans) > 1:
+            await self._send_several(spans, size)
+            return None
+        return await self._send_one(spans[0], size) if spans else await self._send_whole()
+
+    async def _send_whole(self) -> Response | None:
+        reading = self._reading
+        headers = (*self._headers(), ("Content-Type", self._type()))
+        if reading.small:
+            return Response(200, headers, reading.content)
+        self._reply.begin(200, headers, reading.size)
+        if self._request.method == "HEAD":
+            return None
+        if reading.size is None:
+            await self._send_slices(gzip=False)
+        else:
+            await self._send_file(Span(0, reading.size))
+        return None
+
+    async def _send_one(self, span: Span, size: int) -> Response | None:
+        headers = (*self._headers(), ("Content-Type", self._type()), ("Content-Range", span.of(size)))
+        if self._reading.small:
+            return Response(206, headers, self._reading.content[span.start : span.start + span.length])
+        self._reply.begin(206, headers, span.length)
+        await self._send_file(span)
+        return None
+
+    async def _send_several(self, spans: tuple[Span, ...], size: int) -> None:
+        boundary = secrets.token_hex(15)
+        kind = self._type()
+        heads = [
+            f"--{boundary}\r\nContent-Range: {span.of(size)}\r\nContent-Type: {kind}\r\n\r\n".encode() for span in spans
+        ]
+        heads[1:] = [b"\r\n" + head for head in heads[1:]]
+        end = f"\r\n--{boundary}--\r\n".encode()
+        length = sum(map(len, heads)) + sum(span.length for span in spans) + len(end)
+        headers = (*self._headers(), ("Content-Type", f"multipart/byteranges; boundary={boundary}"))
+        self._reply.begin(206, headers, length)
+        for head, span in zip(heads, spans, strict=True):
+            await self._reply.write(head)
+            if self._reading.small:
+                await self._reply.write(self._reading.content[span.start : span.start + span.length])
+            else:
+                await self._send_file(span)
+        await self._reply.write(end)
+
+    async def _send_gzip(self) -> Response | None:
+        headers: Headers = (
+            ("Content-Disposition", inline(self._name)),
+            ("Content-Encoding", "gzip"),
+            ("Content-Type", content_type(self._name, None)),
+            _VARY,
+        )
+        if self._reading.small:
+            return Response(200, headers, await in_thread(gzip_of, self._reading.content))
+        self._reply.begin(200, headers)
+        if self._request.method != "HEAD":
+            await self._send_slices(gzip=True)
+        return None
+
+    async def _send_slices(self, *, gzip: bool) -> None:
+        slices = Slices(self._reading, gzip=gzip)
+        while not slices.ended:
+            piece = await in_thread(slices.next)
+            if piece:
+                await self._reply.write(piece)
+
+    async def _send_file(self, span: Span) -> None:
+        try:
+            await self._reply.send_file(self._reading.fd, span.start, span.length)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"error reading file '{self._reading.path}'") from exc
+
+    def _headers(self) -> Headers:
+        ranges = () if self._reading.size is None else (("Accept-Ranges", "bytes"),)
+        return (*ranges, ("Content-Disposition", inline(self._name)), *self._validators(), _VARY)
+
+    def _validators(self) -> Headers:
+        if not self._reading.etag:
+            return ()
+        modified = http_date(self._reading.modified_s or 0)
+        tag = ("ETag", self._reading.etag)
+        return (tag,) if modified is None else (tag, ("Last-Modified", modified))
+
+    def _type(self) -> str:
+        return content_type(self._name, self._reading.content)

@@ -1,0 +1,149 @@
+"""What is known of one entry of a file system."""
+
+from __future__ import annotations
+
+import enum
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from . import metadata as pairs
+
+# Go's letters for what st_mode says, before the nine of rwx; line 81 to 87 of docs/compatibility.md.
+_TYPE_LETTERS = {
+    stat.S_IFDIR: "d",
+    stat.S_IFLNK: "L",
+    stat.S_IFBLK: "D",
+    stat.S_IFCHR: "Dc",
+    stat.S_IFIFO: "p",
+    stat.S_IFSOCK: "S",
+}
+_BIT_LETTERS = ((stat.S_ISUID, "u"), (stat.S_ISGID, "g"), (stat.S_ISVTX, "t"))
+_RWX = tuple(
+    "".join(letter if bits >> 8 - at & 1 else "-" for at, letter in enumerate("rwxrwxrwx")) for bits in range(0o1000)
+)
+
+
+class Kind(enum.IntEnum):
+    """What an entry is, or what a link leads to; numbers as in the contract."""
+
+    OTHER = 0
+    FILE = 1
+    DIRECTORY = 2
+
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What there is to say of a symbolic link.
+
+    Attributes:
+        text: what is stored in it.
+        leads_to: the absolute path it leads to in the end, or its own if that is nothing.
+        st_mode: of what it leads to; 0 if that is nothing.
+    """
+
+    text: bytes
+    leads_to: str
+    st_mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry. Names that are not UTF-8 have surrogates in their place.
+
+    Attributes:
+        path: as asked for.
+        stat: of the entry itself, also if it is a link.
+        link: None if it is none.
+        metadata: the callers' pairs.
+    """
+
+    path: str
+    stat: os.stat_result
+    link: Link | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path; `/` for the root."""
+        return name_of(self.path)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is, or leads to."""
+        return kind_of(self.link.st_mode if self.link else self.stat.st_mode)
+
+    @property
+    def mode(self) -> int:
+        """Permission bits, of a link those of what it leads to."""
+        return (self.link.st_mode if self.link else self.stat.st_mode) & 0o777
+
+    @property
+    def permissions(self) -> str:
+        """Letters as clients of the reference know them."""
+        return permissions_of(self.stat.st_mode)
+
+    @property
+    def etag(self) -> str:
+        """A token of the content; empty if it is no regular file."""
+        return etag_of(self.stat)
+
+
+def entry_of(path: str) -> Entry:
+    """Look at an entry, not following a link at the end of the path. Blocks.
+
+    Raises:
+        OSError: there is none, or it cannot be reached.
+    """
+    st = os.stat(path, follow_symlinks=False)
+    return Entry(path, st, link_of(path) if stat.S_ISLNK(st.st_mode) else None, pairs.read(path))
+
+
+def link_of(path: str) -> Link | None:
+    """Return what there is to say of a link; None if it is no link any more. Blocks."""
+    try:
+        text = os.readlink(os.fsencode(path))
+    except OSError:
+        return None
+    try:
+        leads_to = os.path.realpath(path, strict=True)
+        return Link(text, leads_to, os.stat(leads_to).st_mode)
+    except OSError:
+        return Link(text, path, 0)
+
+
+def name_of(path: str) -> str:
+    """Return the last part of a path; `/` for the root."""
+    return os.path.basename(os.path.normpath(path)) or "/"
+
+
+def kind_of(st_mode: int) -> Kind:
+    """Return what an entry with that mode is."""
+    return _KINDS.get(stat.S_IFMT(st_mode), Kind.OTHER)
+
+
+def permissions_of(st_mode: int) -> str:
+    """Return type and permissions in the letters of Go's FileMode."""
+    letters = _TYPE_LETTERS.get(stat.S_IFMT(st_mode), "")
+    if st_mode & 0o7000:
+        # Go writes device, pipe, socket, setuid, setgid, char device and sticky in this order.
+        char = letters == "Dc"
+        bits = [letter for bit, letter in _BIT_LETTERS if st_mode & bit]
+        sticky = "t" if "t" in bits else ""
+        letters = (letters[:1] if char else letters) + "".join(b for b in bits if b != "t") + "c" * char + sticky
+    return (letters or "-") + _RWX[st_mode & 0o777]
+
+
+def etag_of(st: os.stat_result) -> str:
+    """Return a token that changes whenever the content may have: inode, size, and both times in nanoseconds.
+
+    The kernel's clock for times ticks every few milliseconds: two writes in place within one tick that leave the size
+    as it was cannot be told apart. A replaced file is another inode.
+    """
+    if not stat.S_ISREG(st.st_mode):
+        return ""
+    return f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}-{st.st_ctime_ns:x}"

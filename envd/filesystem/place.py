@@ -1,0 +1,142 @@
+"""Where a file is to be written, and how."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError
+from envd.host.users import User
+
+from .entries import etag_of
+
+_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+# Conditions are checked and content is put in place under one of these, by place: who checks, still holds it when it
+# acts. Several because a file system that hangs must not stop all others.
+_TURNS = tuple(threading.Lock() for _ in range(256))
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """How a file is to be written.
+
+    Attributes:
+        owner: to whom the file, and the directories made for it, belong afterwards.
+        mode: None: 0666 less the umask for a new file, an existing one keeps its own.
+        parents: make missing directories above it.
+        append: add to an existing file, in place; what arrived stays, whatever happens.
+        atomic: put the whole content in place at once. None: where that is possible. False: an existing file is
+            overwritten, in place, once the whole content is there.
+        visible: a new file has its name while it is written; it is removed if that fails.
+        if_match: only if the file is there with this etag; `*` for any.
+        if_absent: only if nothing is there.
+        metadata: the caller's pairs, instead of those that are there; None keeps them.
+        sync: have content and name on the disk.
+    """
+
+    owner: User
+    mode: int | None = None
+    parents: bool = True
+    append: bool = False
+    atomic: bool | None = None
+    visible: bool = False
+    if_match: str | None = None
+    if_absent: bool = False
+    metadata: Mapping[str, str] | None = None
+    sync: bool = False
+
+
+class Place:
+    """A name in a directory that is held open.
+
+    Args:
+        path: as the client wrote it, for messages.
+        real: with all links resolved.
+    """
+
+    def __init__(self, path: str, real: str) -> None:
+        self.path = path
+        self.real = real
+        parent, self.name = os.path.split(real)
+        self.directory = os.open(parent, _PARENT)
+        found = os.fstat(self.directory)
+        self.turn = _TURNS[hash((found.st_dev, found.st_ino, self.name)) % len(_TURNS)]
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self.directory)
+
+    def stat(self) -> os.stat_result | None:
+        """Return what is there, None if that is nothing.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT if it cannot be written to.
+        """
+        try:
+            st = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(st.st_mode):
+            raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {self.path}")
+        if stat.S_ISLNK(st.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path)
+        if stat.S_ISFIFO(st.st_mode) or stat.S_ISSOCK(st.st_mode):
+            raise EnvdError(Code.INVALID_ARGUMENT, f"path is a fifo or socket, which has no content: {self.path}")
+        return st
+
+    def check(self, st: os.stat_result | None, intent: Intent) -> None:
+        """Check the conditions of a write.
+
+        Raises:
+            EnvdError: FAILED_PRECONDITION if they do not hold.
+        """
+        if_match = intent.if_match
+        if intent.if_absent and st is not None:
+            raise EnvdError(Code.FAILED_PRECONDITION, f"if_absent: there is something at {self.path}")
+        if if_match is None:
+            return
+        if st is None:
+            raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: there is nothing at {self.path}")
+        if if_match not in ("*", etag_of(st)):
+            raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {self.path} has another etag by now: {etag_of(st)}")
+
+    def check_writable(self) -> None:
+        """Check that the file could be opened for writing, though it will be replaced.
+
+        Raises:
+            PermissionError: it could not.
+        """
+        if not os.access(self.name, os.W_OK, dir_fd=self.directory, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path)
+
+    def why_in_place(self, st: os.stat_result) -> str:
+        """Return why the file can only be written in place; empty if another can take its place."""
+        if st.st_nlink > 1:
+            return f"has {st.st_nlink} hard links"
+        with contextlib.suppress(OSError, ValueError):  # no /proc: then the rename will say
+            fd = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
+            try:
+                if _mount_of(fd) != _mount_of(self.directory):
+                    return "is a mount point"
+            finally:
+                os.close(fd)
+        return ""
+
+    def sync(self) -> None:
+        """Have the directory on the disk."""
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.directory)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _mount_of(fd: int) -> str:
+    with open(f"/proc/self/fdinfo/{fd}") as lines:
+        return next((line for line in lines if line.startswith("mnt_id:")), "")

@@ -1,0 +1,87 @@
+"""REST routes about files."""
+
+from __future__ import annotations
+
+import json
+
+from envd.errors import Code, EnvdError
+from envd.web import Reply, Request, Response, Route
+
+from .addresses import Addresses
+from .answers import done, refused
+from .compose import compose
+from .download import Download
+from .entries import name_of
+from .incoming import NoRoomError
+from .place import Intent
+from .threads import in_thread
+from .upload import Upload
+
+_COMPOSE_BYTES = 4 * 1024 * 1024
+
+
+def routes(addresses: Addresses) -> list[Route]:
+    """Return the routes."""
+    download, upload = Download(addresses), Upload(addresses)
+    return [
+        Route("GET", "/files", download.handle),
+        Route("HEAD", "/files", download.handle),
+        Route("POST", "/files", upload.handle),
+        Route("POST", "/files/compose", _Compose(addresses).handle),
+    ]
+
+
+class _Compose:
+    """Serves POST /files/compose."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    async def handle(self, request: Request, _: Reply) -> Response:
+        body = await _whole(request)
+        sources, destination, username = _wish(body)
+        caller = self._addresses.caller(username)
+        target = caller.path(destination, doing="error resolving destination path")
+        paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
+        try:
+            left = await in_thread(compose, paths, target, Intent(caller.user))
+        except NoRoomError as exc:
+            return refused(507, exc.message)
+        fields: dict[str, object] = {"name": name_of(target)}
+        if left:
+            fields["not_removed"] = [{"error": one.why, "path": one.path} for one in left]
+        return done({**fields, "path": target, "type": "file"})
+
+
+async def _whole(request: Request) -> bytes:
+    pieces, left = [], _COMPOSE_BYTES
+    while piece := await request.body.read(left + 1):
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise _invalid(f"invalid request body: it is larger than {_COMPOSE_BYTES} bytes")
+    return b"".join(pieces)
+
+
+def _wish(body: bytes) -> tuple[list[str], str, str | None]:
+    """Read the body: sources, destination, user."""
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise _invalid(f"invalid request body: {exc}") from exc
+    if not isinstance(fields, dict):
+        raise _invalid("invalid request body: not an object")
+    sources, destination, username = (fields.get(name) for name in ("source_paths", "destination", "username"))
+    if not sources:
+        raise _invalid("source_paths must not be empty")
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        raise _invalid("invalid request body: source_paths is no list of strings")
+    if not destination:
+        raise _invalid("destination is required")
+    if not isinstance(destination, str) or not isinstance(username, str | None):
+        raise _invalid("invalid request body: destination and username are strings")
+    return sources, destination, username
+
+
+def _invalid(message: str) -> EnvdError:
+    return EnvdError(Code.INVALID_ARGUMENT, message)

@@ -1,0 +1,146 @@
+"""Writing files without destroying what was there: see docs/decisions/0008-uploads-never-destroy.md."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from envd.errors import Code, EnvdError, from_os_error
+
+from .directories import make_parents, remove_directories
+from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, NamedDraft, WholeDraft
+from .place import Intent, Place
+
+_RACES = 10
+
+
+class Staged:
+    """A file's next content. Everything here blocks: to be used in threads, one at a time.
+
+    The content is written to `fd`, which stands at its beginning. Then `commit` puts it in place; `abandon`, or leaving
+    the block without a commit, leaves everything as it was.
+
+    Attributes:
+        fd: to write to, stays ours. Can also be read unless the target is a device or appended to.
+        path: the file with all links on the way resolved.
+        created: nothing was there before.
+    """
+
+    def __init__(self, draft: Draft, path: str, made: tuple[str, ...], *, created: bool) -> None:
+        self.fd = draft.fd
+        self.path = path
+        self.created = created
+        self._draft: Draft | None = draft
+        self._made = made
+
+    def commit(self) -> None:
+        """Put the content in place.
+
+        Raises:
+            EnvdError: it could not be, and everything is as it was. FAILED_PRECONDITION if if_match or if_absent does
+                not hold any more, RESOURCE_EXHAUSTED if the disk is full.
+        """
+        draft = self._take()
+        try:
+            draft.commit()
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"write {self.path}") from exc
+        else:
+            self._made = ()
+        finally:
+            self._end(draft)
+
+    def abandon(self) -> None:
+        """Leave everything as it was; nothing to do after a commit."""
+        if self._draft is not None:
+            self._end(self._take())
+
+    def _take(self) -> Draft:
+        if self._draft is None:
+            raise ValueError("committed or abandoned already")
+        draft, self._draft = self._draft, None
+        return draft
+
+    def _end(self, draft: Draft) -> None:
+        try:
+            draft.close()
+        finally:
+            remove_directories(self._made)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.abandon()
+
+
+def stage(path: str, intent: Intent) -> Staged:
+    """Begin to write a file; links are followed, one that leads nowhere makes what it names. Blocks.
+
+    Raises:
+        EnvdError: it cannot be written, with nothing changed: INVALID_ARGUMENT for a directory, fifo or socket, or if
+            `atomic` is asked for and impossible; FAILED_PRECONDITION if if_match or if_absent does not hold.
+    """
+    if path.endswith("/") or os.path.basename(path) in (".", ".."):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
+    try:
+        with ExitStack() as undo:
+            made = make_parents(path, intent.owner) if intent.parents else ()
+            undo.callback(remove_directories, made)
+            real = os.path.realpath(path)
+            draft, created = _draft(path, real, intent)
+            undo.pop_all()
+            return Staged(draft, real, made, created=created)
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"write {path}") from exc
+
+
+def _draft(path: str, real: str, intent: Intent) -> tuple[Draft, bool]:
+    for attempt in range(_RACES):
+        with ExitStack() as undo:
+            place = Place(path, real)
+            undo.callback(place.close)
+            st = place.stat()
+            place.check(st, intent)
+            try:
+                draft = _draft_at(place, st, intent)
+            except (FileExistsError, FileNotFoundError):  # made or removed since we looked
+                if attempt == _RACES - 1:
+                    raise
+                continue
+            undo.pop_all()
+            return draft, st is None
+    raise AssertionError("unreachable")
+
+
+def _draft_at(place: Place, st: os.stat_result | None, intent: Intent) -> Draft:
+    if st is None:
+        return _new(place, intent)
+    if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
+        _refuse_atomic(intent, f"{place.path} is a device")
+        return DeviceDraft(place, intent)
+    place.check_writable()
+    if intent.append:
+        return AppendedDraft(place, intent)
+    why = place.why_in_place(st)
+    if why:
+        _refuse_atomic(intent, f"{place.path} {why}")
+    if why or intent.atomic is False:
+        return CopiedDraft(place, intent)
+    return WholeDraft(place, intent)
+
+
+def _new(place: Place, intent: Intent) -> Draft:
+    if intent.append:
+        return AppendedDraft(place, intent)
+    if intent.atomic is False or intent.visible:
+        return NamedDraft(place, intent)
+    return WholeDraft(place, intent)
+
+
+def _refuse_atomic(intent: Intent, why: str) -> None:
+    if intent.atomic:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"cannot be written at once: {why}; leave atomic out")

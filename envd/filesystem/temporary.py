@@ -1,0 +1,98 @@
+"""Files that have no name yet, or a hidden one, until they take their place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+
+TEMPORARY = re.compile(r"\.envd-[0-9a-f]{16}\.tmp")
+"""The names temporaries have, for the moment before they take their place, or where no file can be without a name."""
+
+# What O_TMPFILE gives where it is not supported; open(2), and older kernels' take on the unknown flag.
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
+_PROC_FDS = "/proc/self/fd"
+
+
+def temporary_name() -> str:
+    """Return a name nobody uses."""
+    return f".envd-{secrets.token_hex(8)}.tmp"
+
+
+class Temporary:
+    """A new, empty file in a directory, open for reading and writing. Closing it removes it unless it was placed.
+
+    Args:
+        directory: a descriptor; stays the caller's.
+
+    Raises:
+        OSError: it could not be made.
+    """
+
+    def __init__(self, directory: int, mode: int = 0o666) -> None:
+        self._directory = directory
+        self._name: str | None = None
+        try:
+            self.fd = _unnamed(directory, mode)
+        except OSError as exc:
+            if exc.errno not in _NO_TMPFILE:
+                raise
+            self._name = temporary_name()
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self.fd = os.open(self._name, flags, mode, dir_fd=directory)
+
+    def place(self, name: str) -> None:
+        """Give it a name that is free.
+
+        Raises:
+            FileExistsError: it is not.
+        """
+        if self._name is None:
+            self._link(name)
+            return
+        try:
+            os.link(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        except PermissionError:  # a file system without hard links, as vfat
+            self._rename_if_free(name)
+        else:
+            self._unlink()
+
+    def replace(self, name: str) -> None:
+        """Put it in the place of what has that name, at once."""
+        if self._name is None:
+            hidden = temporary_name()
+            self._link(hidden)
+            self._name = hidden
+        os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        self._name = None
+
+    def close(self) -> None:
+        """Close it; what has no place yet is gone."""
+        self._unlink()
+        os.close(self.fd)
+
+    def _link(self, name: str) -> None:
+        # A descriptor of the source's directory makes CPython follow the link in /proc, which open(2) says to do.
+        os.link(f"{_PROC_FDS}/{self.fd}", name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def _rename_if_free(self, name: str) -> None:
+        try:
+            os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            self.replace(name)
+        else:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+
+    def _unlink(self) -> None:
+        if self._name is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._directory)
+            self._name = None
+
+
+def _unnamed(directory: int, mode: int) -> int:
+    if not os.path.exists(_PROC_FDS):
+        raise OSError(errno.EOPNOTSUPP, "without /proc such a file cannot be given a name")
+    return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=directory)

@@ -1,0 +1,139 @@
+"""Initialisation: who may set what the sandbox is, what can be set, and when it is too late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from envd.errors import Code, EnvdError
+
+from . import paths
+from .access import Access
+from .session import OWN_VARIABLES, Session, State
+
+log = logging.getLogger("envd.host")
+
+# What JSON must escape, and what a header cannot carry: such a token would lock everyone out.
+_NO_TOKEN = re.compile(r'["\\\x00-\x1f\x7f]|\A | \Z|\A\Z')
+_VARIABLE_BYTES = 128 * 1024  # MAX_ARG_STRLEN, with '=' and a NUL; execve(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a caller wants set.
+
+    Attributes:
+        token: the current one, or the first; None for none.
+        variables: replace those that were set before; None: they stay.
+        default_user: empty: stays.
+        default_workdir: empty: stays.
+        timestamp_ns: when the caller decided this, in nanoseconds since 1970; None: it is always applied.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    variables: Mapping[str, str] | None = field(default=None, repr=False)
+    default_user: str = ""
+    default_workdir: str = ""
+    timestamp_ns: int | None = None
+
+
+def check_token(token: str) -> str:
+    """Return what can be a token.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT.
+    """
+    if _NO_TOKEN.search(token):
+        raise EnvdError(
+            Code.INVALID_ARGUMENT,
+            "access token: give one or more characters, none of them a quote, a backslash or a control character, "
+            "and no space at either end",
+        )
+    return token
+
+
+class Initialiser:
+    """Applies settings, one caller after the other; a caller that leaves before its turn changes nothing."""
+
+    def __init__(self, session: Session, access: Access) -> None:
+        self._session = session
+        self._access = access
+        self.turn = asyncio.Lock()
+
+    async def apply(self, settings: Settings) -> bool:
+        """Check everything, then change everything; return False if newer settings have been applied before.
+
+        Raises:
+            EnvdError: UNAUTHENTICATED if the token is not the current one, INVALID_ARGUMENT for what cannot be set.
+                Then nothing has changed.
+        """
+        if settings.token is not None:
+            check_token(settings.token)
+        async with self.turn:
+            self._authorise(settings.token)
+            before = self._session.state
+            if _is_stale(settings, before):
+                return False
+            self._check_defaults(settings)
+            after = _merged(before, settings)
+            self._session.replace(after)
+        log.info("initialised", extra={"token_required": after.token is not None, "variables": len(after.variables)})
+        return True
+
+    def _authorise(self, token: str | None) -> None:
+        if not self._access.required:
+            return
+        if token is None:
+            raise EnvdError(Code.UNAUTHENTICATED, "access token reset not authorized")
+        if not self._access.is_token(token):
+            raise EnvdError(Code.UNAUTHENTICATED, "access token validation failed")
+
+    def _check_defaults(self, settings: Settings) -> None:
+        if not (settings.default_user or settings.default_workdir):
+            return
+        try:
+            user = self._session.user(settings.default_user or None)
+        except EnvdError as exc:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"default user: {exc.message}") from exc
+        paths.resolve(settings.default_workdir, user)
+
+
+def _is_stale(settings: Settings, before: State) -> bool:
+    return (
+        settings.timestamp_ns is not None
+        and before.timestamp_ns is not None
+        and settings.timestamp_ns < before.timestamp_ns
+    )
+
+
+def _merged(before: State, settings: Settings) -> State:
+    return State(
+        token=settings.token,
+        variables=before.variables if settings.variables is None else _variables(settings.variables),
+        default_user=settings.default_user or before.default_user,
+        default_workdir=settings.default_workdir or before.default_workdir,
+        timestamp_ns=before.timestamp_ns if settings.timestamp_ns is None else settings.timestamp_ns,
+        initialized=True,
+    )
+
+
+def _variables(wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are not the daemon's own.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT for one that no program could be started with.
+    """
+    for name, value in wanted.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise EnvdError(
+                Code.INVALID_ARGUMENT,
+                f"{name!r} cannot be an environment variable: its name is empty or has '=', or there is a NUL in it",
+            )
+        if len(name.encode()) + len(value.encode()) + 2 > _VARIABLE_BYTES:
+            raise EnvdError(
+                Code.INVALID_ARGUMENT, f"variable {name[:64]!r} is larger than a program can be given, 128 KiB"
+            )
+    return {name: value for name, value in wanted.items() if name not in OWN_VARIABLES}

@@ -1,0 +1,95 @@
+"""The System service: the sandbox as a whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError
+from envd.rpc import Call
+from envd_proto.system import system_pb2 as pb
+
+from . import messages
+from .initialiser import Initialiser
+from .metrics import Meter
+from .session import Session
+
+_NO_CGROUPS = "there are no cgroups to freeze: programs cannot be stopped as a whole here"
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """Of the daemon and the server that answers.
+
+    Attributes:
+        version: the daemon's.
+        started_at: when the daemon was started, in Unix seconds.
+        server_started_at: when this server was.
+        generation: counts servers of this daemon, from 1.
+        pid: the daemon's, which is the one to signal.
+    """
+
+    version: str
+    started_at: float
+    server_started_at: float
+    generation: int
+    pid: int
+
+
+class SystemService:
+    """Serves system.System.
+
+    Args:
+        programs: returns how many run.
+    """
+
+    def __init__(
+        self, birth: Birth, session: Session, initialiser: Initialiser, meter: Meter, programs: Callable[[], int]
+    ) -> None:
+        self._birth = birth
+        self._session = session
+        self._initialiser = initialiser
+        self._meter = meter
+        self._programs = programs
+
+    async def info(self, _: pb.InfoRequest, __: Call) -> pb.InfoResponse:
+        """Return what runs here and what it can do."""
+        birth, session, kernel = self._birth, self._session, os.uname()
+        return pb.InfoResponse(
+            version=birth.version,
+            started_at=messages.timestamp_from(birth.started_at),
+            server_started_at=messages.timestamp_from(birth.server_started_at),
+            server_restarts=birth.generation - 1,
+            pid=birth.pid,
+            initialized=session.state.initialized,
+            token_required=session.state.token is not None,
+            default_user=session.default_user,
+            default_workdir=session.default_workdir,
+            privileged=session.privileged,
+            can_freeze=False,
+            kernel=kernel.release,
+            architecture=kernel.machine,
+            programs=self._programs(),
+        )
+
+    async def init(self, request: pb.InitRequest, _: Call) -> pb.InitResponse:
+        """Set what the sandbox is to its users."""
+        applied = await self._initialiser.apply(messages.settings_from(request))
+        return pb.InitResponse(applied=applied, version=self._birth.version)
+
+    async def metrics(self, _: pb.MetricsRequest, __: Call) -> pb.MetricsResponse:
+        """Return what the machine uses."""
+        return messages.metrics_from(await self._meter.measure())
+
+    async def envs(self, _: pb.EnvsRequest, __: Call) -> pb.EnvsResponse:
+        """Return the variables every program gets."""
+        return pb.EnvsResponse(envs=self._session.environment)
+
+    async def freeze(self, _: pb.FreezeRequest, __: Call) -> pb.FreezeResponse:
+        """Refuse: waiting for cgroups."""
+        raise EnvdError(Code.UNIMPLEMENTED, _NO_CGROUPS)
+
+    async def thaw(self, _: pb.ThawRequest, __: Call) -> pb.ThawResponse:
+        """Refuse: waiting for cgroups."""
+        raise EnvdError(Code.UNIMPLEMENTED, _NO_CGROUPS)

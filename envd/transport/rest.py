@@ -1,0 +1,71 @@
+"""REST routes over an exchange."""
+
+from __future__ import annotations
+
+import logging
+
+from envd.errors import EnvdError
+from envd.web import Headers, Request, RouteTable
+
+from . import status
+from .exchange import Exchange
+
+log = logging.getLogger("envd.transport")
+
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+
+
+class Rest:
+    """Serves the route table."""
+
+    def __init__(self, routes: RouteTable) -> None:
+        self._routes = routes
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        head = exchange.head
+        routes = self._routes.get(head.path)
+        if routes is None:
+            exchange.respond(404, (_TEXT, _NOSNIFF), b"404 page not found\n")
+            return
+        route = routes.get(head.method)
+        if route is None:
+            exchange.respond(405, (("Allow", ", ".join(routes)),))
+            return
+        request = Request(head.method, head.path, head.query, head.headers, exchange.username, exchange.body)
+        try:
+            response = await route.handle(request, _Reply(exchange))
+        except EnvdError as exc:
+            if exchange.started:
+                raise  # what was sent must not look whole
+            refuse(exchange, exc)
+            return
+        if response is not None:
+            exchange.respond(response.status, response.headers, response.body, length=response.length)
+        else:
+            exchange.finish(())
+
+
+def refuse(exchange: Exchange, error: EnvdError) -> None:
+    """Answer with an error as REST has it."""
+    code = status.HTTP_STATUS[error.code]
+    body = status.error_json({"code": code, "message": error.message}) + b"\n"
+    exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body)
+
+
+class _Reply:
+    """A response in pieces. Implements envd.web.Reply."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def begin(self, status_code: int, headers: Headers, length: int | None = None) -> None:
+        self._exchange.begin(status_code, headers, length=length)
+
+    async def write(self, data: bytes) -> None:
+        self._exchange.write((data,))
+        await self._exchange.drain()
+
+    async def send_file(self, fd: int, offset: int, count: int) -> None:
+        await self._exchange.send_file(fd, offset, count)
