@@ -20,6 +20,7 @@ from .threads import in_thread
 from .unpacking import Unpacked
 
 _PIECE_BYTES = 1024 * 1024
+_HELD_BYTES = 64 * 1024  # what is smaller is written with others in one turn of a thread
 _TOGETHER = 256  # files of one request that take their places together
 _METADATA = "x-metadata-"
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -110,6 +111,7 @@ class _Batch:
         self._wanted = wanted
         self._waiting: list[Incoming] = []
         self._paths: dict[str, str] = {}
+        self._held_bytes = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,18 +137,39 @@ class _Batch:
         self._paths[same] = path
         incoming = Incoming(path, self._wanted)
         self._waiting.append(incoming)
-        await in_thread(incoming.open, await form.read())
-        while data := await form.read():
-            await in_thread(incoming.write, data)
-        incoming.complete()
+        await self._take(incoming, form)
         if len(self._waiting) >= _TOGETHER:
             await self.place()
 
+    async def _take(self, incoming: Incoming, form: Multipart) -> None:
+        first = await form.read()
+        data = await form.read()
+        if not data and len(first) <= _HELD_BYTES:
+            incoming.hold(bytes(first))
+            self._held_bytes += len(first)
+            if self._held_bytes > _PIECE_BYTES:
+                await in_thread(self._settle)
+            return
+        await in_thread(incoming.open, first)
+        while data:
+            await in_thread(incoming.write, data)
+            data = await form.read()
+        incoming.complete()
+
     async def place(self) -> None:
         """Put all that wait in their places."""
+        await in_thread(self._place)
+
+    def _place(self) -> None:
+        self._settle()
         waiting, self._waiting = self._waiting, []
-        await in_thread(_commit, waiting)
+        _commit(waiting)
         self.written += [_written(incoming, self._wanted) for incoming in waiting]
+
+    def _settle(self) -> None:
+        self._held_bytes = 0
+        for incoming in self._waiting:
+            incoming.settle()
 
     def _abandon(self) -> None:
         for incoming in self._waiting:
