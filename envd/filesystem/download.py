@@ -35,7 +35,8 @@ class Download:
         address = address_from_query(request.query)
         self._addresses.allow(address, "read", request.headers.get("x-access-token"))
         caller = self._addresses.caller(address.username)
-        path = caller.path(address.path or "", doing="error expanding and resolving path")
+        asked = address.path or ""
+        path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
         with closing(Reading(path)) as reading:
             await in_thread(reading.open)
             return await _Answer(request, reply, reading).send()
