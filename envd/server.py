@@ -125,6 +125,7 @@ def _record() -> Record:
     """Take over the file in memory in which an earlier server may have left what it was told."""
     fd = int(os.environ["ENVD_RECORD_FD"])
     os.set_inheritable(fd, False)
+    os.fchmod(fd, 0o600)
     return Record(fd)
 
 

@@ -61,7 +61,7 @@ class Initialiser:
     def __init__(self, session: Session, access: Access) -> None:
         self._session = session
         self._access = access
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
 
     async def apply(self, settings: Settings) -> bool:
         """Check everything, then change everything; return False if newer settings have been applied before.
@@ -72,7 +72,7 @@ class Initialiser:
         """
         if settings.token is not None:
             check_token(settings.token)
-        async with self._turn:
+        async with self.turn:
             self._authorise(settings.token)
             before = self._session.state
             if _is_stale(settings, before):

@@ -12,7 +12,7 @@ from envd.errors import Code, EnvdError, from_os_error
 
 log = logging.getLogger("envd.host")
 
-_PERIOD_S = 2.0
+PERIOD_S = 2.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _IDLE, _IO_WAIT, _GUEST = 3, 4, 8  # columns of /proc/stat; guest time is in user time already. proc_stat(5)
 
@@ -64,7 +64,7 @@ class Meter:
         try:
             while True:
                 self._before, self._latest = self._latest, await asyncio.to_thread(_processors)
-                await asyncio.sleep(_PERIOD_S)
+                await asyncio.sleep(PERIOD_S)
         except EnvdError as exc:
             log.warning("processors cannot be watched", extra={"reason": exc.message})
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import struct
 
-from envd.errors import from_os_error
+from envd.errors import Code, EnvdError, from_os_error
 
 _PLACE = struct.Struct("<QQ")  # offset and length of the value
 _FIRST = 4096
-_SECOND = _FIRST + 2**30  # what is not written to takes no memory
+VALUE_BYTES = 16 * 1024 * 1024
+_SECOND = _FIRST + VALUE_BYTES  # what is not written to takes no memory
 
 
 class Record:
@@ -34,8 +35,10 @@ class Record:
         """Replace the value and wipe the old one.
 
         Raises:
-            EnvdError: there is no memory for it; the value is the old one.
+            EnvdError: there is no memory for it, or it is larger than VALUE_BYTES; the value is the old one.
         """
+        if len(value) > VALUE_BYTES:
+            raise EnvdError(Code.RESOURCE_EXHAUSTED, f"what the sandbox is told is larger than {VALUE_BYTES} bytes")
         old = self._place()
         offset = _SECOND if old[0] == _FIRST else _FIRST
         try:

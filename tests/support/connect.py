@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from tests.support.frames import COMPRESSED, END_STREAM, Frame, FrameReader, Received, frame, frames_from
 from tests.support.http1 import Connection, Head, Response, connection, request, sending
-from tests.support.wires import MessageT, Outgoing, RpcError, as_they_come, basic
+from tests.support.wires import MessageT, Outgoing, RpcError, as_they_come, basic, refused_by_http
 
 __all__ = ["COMPRESSED", "END_STREAM", "Client", "Codec", "ConnectError", "Frame", "Stream", "basic", "frame"]
 
@@ -58,6 +58,8 @@ class ConnectError(RpcError):
 def error_of(response: Response) -> ConnectError:
     """The error in a unary response."""
     answer = json.loads(response.body)
+    if answer["code"] == response.status:
+        answer["code"] = refused_by_http(response.status, response.body).code
     return ConnectError(answer["code"], answer.get("message", ""), response.status)
 
 
@@ -76,6 +78,8 @@ class Stream(FrameReader):
 
     async def messages(self, message_type: type[MessageT]) -> AsyncGenerator[MessageT]:
         """Every message; then returns after a good end-stream frame or raises the ConnectError in it."""
+        if self.status != 200:
+            raise refused_by_http(self.status, await self.whole_body())
         async for found in self.frames():
             if found.is_end:
                 error = error_in(found, self.status)

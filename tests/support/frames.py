@@ -92,6 +92,10 @@ class FrameReader:
             self.end = found
         return found
 
+    async def whole_body(self) -> bytes:
+        """All that is left of the body, for a response that has no frames."""
+        return bytes(self._buffer) + b"".join([piece async for piece in self._pieces])
+
     async def frames(self) -> AsyncGenerator[Frame]:
         """Every frame to the end of the body, the last one included."""
         while (found := await self.next_frame()) is not None:

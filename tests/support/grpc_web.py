@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from tests.support.connect import Codec
 from tests.support.frames import TRAILERS, Frame, FrameReader, Received, frame, frames_from
 from tests.support.http1 import Headers, Response, connection, request, sending
-from tests.support.wires import MessageT, Outgoing, RpcError, as_they_come
+from tests.support.wires import MessageT, Outgoing, RpcError, as_they_come, refused_by_http
 
 # By number. Source: https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 CODES = (
@@ -109,7 +109,8 @@ class GrpcWeb:
 
     async def messages(self, reader: FrameReader, message_type: type[MessageT]) -> AsyncGenerator[MessageT]:
         """Every message; then returns after a good trailer frame or raises the RpcError in it."""
-        assert reader.status == 200, reader.status
+        if reader.status != 200:
+            raise refused_by_http(reader.status, await reader.whole_body())
         async for found in reader.frames():
             if found.is_end:
                 error = error_in(found)

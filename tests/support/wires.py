@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
@@ -21,6 +22,13 @@ class RpcError(Exception):
         super().__init__(f"{code}: {message}{note and f' ({note})'}")
         self.code = code
         self.message = message
+
+
+def refused_by_http(status: int, body: bytes) -> RpcError:
+    """The error a client makes of an HTTP status where it looked for a wire's own error."""
+    codes = {400: "invalid_argument", 401: "unauthenticated", 404: "unimplemented", 413: "resource_exhausted"}
+    message = json.loads(body)["message"] if body.startswith(b"{") else body.decode()
+    return RpcError(codes.get(status, "unknown"), message, f"HTTP {status}")
 
 
 class Incoming(Protocol[MessageT_co]):
