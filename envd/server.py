@@ -17,6 +17,9 @@ from contextlib import AsyncExitStack
 
 from envd import __version__, logs, rpc, web
 from envd.config import Config
+from envd.filesystem.service import FilesystemService
+from envd.filesystem.threads import Threads
+from envd.filesystem.views import Views
 from envd.host import routes, tree
 from envd.host.session import Session
 from envd.host.users import Users
@@ -35,6 +38,7 @@ from envd.transport.grpc_server import Bounds, GrpcServer
 from envd.transport.http1 import Patience
 from envd.transport.listen import Listener
 from envd.transport.router import Router
+from envd_proto.filesystem import filesystem_pb2
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 
@@ -73,7 +77,7 @@ async def _serve(config: Config) -> None:
         session = Session(Users(), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
         gate = Gate(session.check_user)
-        methods = _methods(config, table, jobs)
+        methods = _methods(config, session, table, jobs)
         grpc = _grpc(config, methods, gate)
         listener = _listener(config, methods, gate, grpc, jobs)
         _warn_without_root()
@@ -115,7 +119,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _methods(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+def _methods(config: Config, session: Session, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -129,7 +133,13 @@ def _methods(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
         message_bytes=limits.message_bytes,
         larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
     )
-    return {**processes, **terminals}
+    files = rpc.bind(
+        filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
+        FilesystemService(Views(session), Threads()),
+        message_bytes=limits.message_bytes,
+        larger={"Write": limits.input_bytes},
+    )
+    return {**processes, **terminals, **files}
 
 
 def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate) -> GrpcServer:
