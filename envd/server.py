@@ -93,7 +93,8 @@ async def _serve(config: Config) -> None:
         methods = {**_system(config, system), **_methods(config, session, threads, table, jobs)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        routes = web.table([*sandbox.routes(), *files.routes(Addresses(session, access), threads)])
+        transfers = files.routes(Addresses(session, access), threads, idle_s=config.limits.body_idle_s)
+        routes = web.table([*sandbox.routes(), *transfers])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 

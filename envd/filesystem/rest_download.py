@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import closing
 
-from envd.errors import from_os_error
+from envd.errors import Code, EnvdError, from_os_error
 from envd.web import Headers, Reply, Request, Response
 
 from .addresses import Addresses, address_from_query
@@ -25,9 +26,16 @@ _NO_IDENTITY = "identity encoding not acceptable for Range or conditional reques
 
 
 class Download:
-    """Serves GET and HEAD."""
+    """Serves GET and HEAD.
 
-    def __init__(self, addresses: Addresses, threads: Threads) -> None:
+    Args:
+        addresses: who may ask for what.
+        threads: where files are read.
+        idle_s: how long a client may take nothing.
+    """
+
+    def __init__(self, addresses: Addresses, threads: Threads, idle_s: float) -> None:
+        self._idle_s = idle_s
         self._addresses = addresses
         self._threads = threads
 
@@ -40,14 +48,15 @@ class Download:
         path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
         with closing(Outgoing(path)) as outgoing:
             await self._threads.settle(outgoing.open)
-            return await _Answer(request, reply, outgoing, self._threads).send()
+            return await _Answer(request, reply, outgoing, self._threads, self._idle_s).send()
 
 
 class _Answer:
     """The response to one request about an open file."""
 
-    def __init__(self, request: Request, reply: Reply, outgoing: Outgoing, threads: Threads) -> None:
+    def __init__(self, request: Request, reply: Reply, outgoing: Outgoing, threads: Threads, idle_s: float) -> None:
         self._threads = threads
+        self._idle_s = idle_s
         self._request = request
         self._reply = reply
         self._outgoing = outgoing
@@ -123,12 +132,12 @@ class _Answer:
         headers = (*self._headers(), ("Content-Type", f"multipart/byteranges; boundary={boundary}"))
         self._reply.begin(206, headers, length)
         for head, span in zip(heads, spans, strict=True):
-            await self._reply.write(head)
+            await self._write(head)
             if self._outgoing.small:
-                await self._reply.write(self._outgoing.content[span.start : span.start + span.length])
+                await self._write(self._outgoing.content[span.start : span.start + span.length])
             else:
                 await self._send_file(span)
-        await self._reply.write(end)
+        await self._write(end)
 
     async def _send_gzip(self) -> Response | None:
         headers: Headers = (
@@ -149,7 +158,14 @@ class _Answer:
         while not slices.ended:
             piece = await self._threads.settle(slices.next)
             if piece:
-                await self._reply.write(piece)
+                await self._write(piece)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                await self._reply.write(data)
+        except TimeoutError as exc:
+            raise EnvdError(Code.DEADLINE_EXCEEDED, f"the client did not take a piece in {self._idle_s:g} s") from exc
 
     async def _send_file(self, span: Span) -> None:
         try:

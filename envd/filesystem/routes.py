@@ -20,9 +20,9 @@ from .threads import Threads
 _COMPOSE_BYTES = 4 * 1024 * 1024
 
 
-def routes(addresses: Addresses, threads: Threads) -> list[Route]:
-    """Return the routes."""
-    download, upload = Download(addresses, threads), Upload(addresses, threads)
+def routes(addresses: Addresses, threads: Threads, *, idle_s: float) -> list[Route]:
+    """Return the routes; a download ends if its client takes nothing for `idle_s`."""
+    download, upload = Download(addresses, threads, idle_s), Upload(addresses, threads)
     return [
         Route("GET", "/files", download.handle),
         Route("HEAD", "/files", download.handle),
