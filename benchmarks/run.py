@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import grpc_wire
+from benchmarks import grpc_wire, terminals
 from benchmarks.daemon import Daemon, running
 from benchmarks.wire import Client, request, start_request
 
@@ -51,6 +51,7 @@ def main() -> None:
         for codec, reference in (("proto", "272 MB/s, 4.1 s"), ("json", "90 MB/s, 13.4 s")):
             _stdout(daemon, codec, reference)
         _row("peak RSS of the server", f"{_peak_mb(daemon.server):.0f} MB", "-")
+    terminals.measure(_row)
     grpc_wire.measure(_row)
     _adoption()
 

@@ -50,6 +50,15 @@ class State:
         return cls(**json.loads(data))
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a program starts from: its user, the default directory, the environment before its own variables."""
+
+    user: User
+    workdir: str
+    environment: Mapping[str, str] = field(repr=False)
+
+
 class Session:
     """Defaults that every program starts from; what was set outlives this process.
 
@@ -127,13 +136,12 @@ class Session:
             raise EnvdError(Code.UNAUTHENTICATED, f"invalid default user: '{self.default_user}'")
         return user
 
-    def environment_of(self, user: User, extra: dict[str, str]) -> dict[str, str]:
-        """Return a program's whole environment: the user's, then the sandbox's defaults, then its own."""
-        return {
-            "PATH": self._path,
-            "HOME": user.home,
-            "USER": user.name,
-            "LOGNAME": user.name,
-            **self.environment,
-            **extra,
-        }
+    def surroundings(self, name: str | None) -> Surroundings:
+        """Return what a program of that user starts from, all of it as it is now.
+
+        Raises:
+            EnvdError: as `user`.
+        """
+        user = self.user(name)
+        own = {"PATH": self._path, "HOME": user.home, "USER": user.name, "LOGNAME": user.name}
+        return Surroundings(user, self.default_workdir, {**own, **self.environment})

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, code_from_errno
 from envd.host import paths
-from envd.host.session import Session
+from envd.host.session import Session, Surroundings
 from envd.host.users import User
 from envd.keeper.client import Inherited, KeeperClient, Spawned
 
@@ -46,19 +46,20 @@ class Spawner:
         self._stall_s = stall_s
         self._mark_base = mark_base
 
-    async def start(self, ident: int, command: Command, user: User) -> Running:
-        """Start a program as a user; returns when it runs, or cannot be executed (then its `exec_failure` is set).
+    async def start(self, ident: int, command: Command, around: Surroundings) -> Running:
+        """Start a program; returns when it runs, or cannot be executed (then its `exec_failure` is set).
 
         Raises:
             EnvdError: INVALID_ARGUMENT for a command line, working directory or limit it cannot have,
                 RESOURCE_EXHAUSTED if the machine has no process, memory or descriptor left.
         """
-        cwd = paths.resolve(command.cwd or "", user, self.session.default_workdir)
+        user = around.user
+        cwd = paths.resolve(command.cwd or "", user, around.workdir)
         facts = _Facts(user.name, time.time(), time.monotonic())
         metadata = facts.to_json() + b"\n" + command.to_json()
         with ExitStack() as unwind:
             descriptors = make_descriptors(ident, metadata, command, user, unwind)
-            spawned = await self._spawn(ident, self._recipe(ident, command, user, cwd), descriptors)
+            spawned = await self._spawn(ident, self._recipe(ident, command, around, cwd), descriptors)
             if spawned.errno and not _is_exec_failure(spawned):
                 self._keeper.forget([ident])
                 raise _refusal(spawned, command, user, cwd)
@@ -102,8 +103,8 @@ class Spawner:
         except (ValueError, KeyError, OSError):
             return None
 
-    def _recipe(self, ident: int, command: Command, user: User, cwd: str) -> dict[str, object]:
-        env = self.session.environment_of(user, command.envs)
+    def _recipe(self, ident: int, command: Command, around: Surroundings, cwd: str) -> dict[str, object]:
+        user, env = around.user, {**around.environment, **command.envs}
         if command.term:
             env.setdefault("TERM", command.term)
         return {
@@ -111,7 +112,7 @@ class Spawner:
             "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
             "cwd": os.fsencode(cwd),
             # As login(1): an account without its home starts in /.
-            "fallback_cwd": b"" if command.cwd or self.session.default_workdir else b"/",
+            "fallback_cwd": b"" if command.cwd or around.workdir else b"/",
             "credentials": (user.uid, user.gid, list(user.groups)) if os.geteuid() == 0 else None,
             "rlimits": command.rlimits(),
             "nice": command.nice,

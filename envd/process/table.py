@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host import tree
-from envd.host.users import User
+from envd.host.session import Surroundings
 from envd.keeper.client import ExitRecord, Inherited, KeeperClient, Spawned
 
 from .command import Command
@@ -94,9 +94,9 @@ class Table:
         The program starts also if the caller does not wait for it.
 
         Raises:
-            EnvdError: see Session.user, Command.check and Spawner.start; UNAVAILABLE while the daemon stops.
+            EnvdError: see Session.surroundings, Command.check and Spawner.start; UNAVAILABLE while the daemon stops.
         """
-        user = self._spawner.session.user(username)
+        around = self._spawner.session.surroundings(username)
         command.check()
         if self._stopping:
             raise EnvdError(Code.UNAVAILABLE, "the daemon is stopping: no program is started any more")
@@ -104,16 +104,16 @@ class Table:
         if known is not None:
             return await asyncio.shield(known), True
         born = self._promise(command.key)
-        self._jobs.spawn(self._start(command, user, born), name="start")
+        self._jobs.spawn(self._start(command, around, born), name="start")
         return await asyncio.shield(born), False
 
-    async def _start(self, command: Command, user: User, born: asyncio.Future[Running]) -> None:
+    async def _start(self, command: Command, around: Surroundings, born: asyncio.Future[Running]) -> None:
         ident = self._keeper.reserve()
         self._starting.add(ident)
         running: Running | None = None
         try:
             self._make_room()
-            running = await self._spawner.start(ident, command, user)
+            running = await self._spawner.start(ident, command, around)
         except EnvdError as exc:
             self._refuse(command, born, exc)
             return
@@ -124,7 +124,7 @@ class Table:
                 self._refuse(command, born, EnvdError(Code.INTERNAL, "internal error"))
         self._register(running)
         born.set_result(running)
-        log.info("process started", extra={"pid": running.pid, "cmd": command.cmd, "user": user.name})
+        log.info("process started", extra={"pid": running.pid, "cmd": command.cmd, "user": around.user.name})
         if early is not None:
             running.exited(early)
 

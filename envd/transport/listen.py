@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from . import peer
+from . import memory, peer
 from .exchange import Exchange
 from .http1 import Connection, Patience
 from .splice import Backend, Spliced
@@ -19,6 +19,7 @@ log = logging.getLogger("envd.transport")
 _HTTP2_PREFACE = b"PRI * HTTP/2.0"
 _CHECK_INTERVAL_S = 5.0
 _REFUSED_AT_MOST = 256
+_LOST_MANY = 256
 _QUIET_INTERVAL_S = 0.02
 
 
@@ -53,6 +54,7 @@ class Listener:
         self._open: set[Connection | Spliced] = set()
         self._refused: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
+        self._lost = 0
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Begin to accept."""
@@ -86,16 +88,20 @@ class Listener:
 
     def lost(self, connection: Connection | Spliced) -> None:
         """Forget a connection."""
+        self._lost += 1
         self._open.discard(connection)
         self._refused.discard(connection)
 
     async def watch(self) -> None:
-        """Apply time limits to all connections, for as long as the daemon runs."""
+        """Apply time limits to all connections, for as long as the daemon runs; give back what many have used."""
         while True:
             await asyncio.sleep(_CHECK_INTERVAL_S)
             now = time.monotonic()
             for connection in list(self._open):
                 connection.check(now)
+            if self._lost >= _LOST_MANY:
+                self._lost = 0
+                await asyncio.to_thread(memory.give_back)
 
     async def stop_accepting(self) -> None:
         """Close the sockets; connections go on."""

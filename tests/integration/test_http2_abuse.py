@@ -296,8 +296,9 @@ async def test_ten_thousand_connections_that_are_dropped_leave_nothing_behind(da
         for lane in range(20):
             tasks.create_task(many(daemon, range(lane, 10_000, 20)))
     await until(lambda: descriptors(server) <= fds + 4)
-    # The library's arenas still grow a little; what a connection needs while it is open would be far more.
-    assert resident_bytes(server) - resident < ROOM
+    # What is free is given back a few seconds later. The library's arenas still grow a little; what a connection needs
+    # while it is open would be far more.
+    await until(lambda: resident_bytes(server) - resident < ROOM)
 
 
 # Floods

@@ -164,3 +164,12 @@ def test_times_are_read_to_the_nanosecond(text, expected):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - that is all there is to it
         ns_from_rfc3339(text)
+
+
+async def test_what_a_program_starts_from_is_of_one_piece(memory):
+    sandbox = Sandbox(memory)
+    await sandbox.init(variables={"A": "old"}, default_workdir="/old")
+    around = sandbox.session.surroundings(None)
+    await sandbox.init(variables={"A": "new"}, default_workdir="/new")
+    assert (around.environment["A"], around.workdir) == ("old", "/old")
+    assert around.environment["HOME"] == around.user.home

@@ -30,9 +30,9 @@ async def serve(descriptor: Any, wanted: Any) -> None:
     config = Config()
     message_bytes = wanted.message_receive_limit or config.limits.message_bytes
     methods = rpc.bind(descriptor, ConformanceService(), message_bytes=message_bytes)
-    gate = Gate(lambda _: None)
+    gate = Gate(lambda *_: None, lambda _: None)
     grpc = server._grpc(config, methods, gate)
-    listener = server._listener(config, methods, gate, grpc, Supervisor())
+    listener = server._listener(config, methods, {}, gate, grpc, Supervisor())
     sock = socket.create_server(("127.0.0.1", 0))
     await listener.start([sock])
     write_message(contract.message("ServerCompatResponse")(host="127.0.0.1", port=sock.getsockname()[1]))
