@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import heapq
 import os
 import stat
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
@@ -17,6 +17,9 @@ from .entries import Entry, describe
 # A thread that only computes keeps the event loop from running for 5 ms at a time; so it sleeps in between.
 _SLICE = 128
 _BREATH_S = 50e-6
+
+# To sort 100 000 names at once would keep the event loop from running for 40 ms.
+_SORTED = 8192
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 
@@ -81,19 +84,19 @@ def walk(listing: Listing) -> Generator[Entry, None, None]:
         _descend(listing, levels, listing.shown, listing.real, listing.after)
         count = 0
         while levels:
-            found = _next(listing, levels)
-            if found is None:
+            level = levels[-1]
+            entry = _next(listing, levels)
+            if entry is None:
                 levels.pop().close()
                 continue
-            entry, after = found
-            if not after.already_seen:
+            after = level.take_after(entry) if level.after else None
+            if after is None:
                 yield entry
                 count += 1
                 if count % _SLICE == 0:
                     time.sleep(_BREATH_S)
             if len(levels) < listing.depth and stat.S_ISDIR(entry.stat.st_mode):
-                real = f"{levels[-1].real.rstrip('/')}/{os.path.basename(entry.path)}"
-                _descend(listing, levels, entry.path, real, after.rest)
+                _descend(listing, levels, entry.path, level.real_of(entry), after or ())
     finally:
         for level in levels:
             level.close()
@@ -108,12 +111,19 @@ def _descend(listing: Listing, levels: list[_Level], shown: str, real: str, afte
         _unreadable(listing, shown, exc, root=not levels)
 
 
-def _next(listing: Listing, levels: list[_Level]) -> tuple[Entry, _After] | None:
+def _next(listing: Listing, levels: list[_Level]) -> Entry | None:
+    level = levels[-1]
     try:
-        return levels[-1].next()
+        for name in level.names:
+            path = level.prefix + name
+            try:
+                st = os.lstat(level.real_prefix + name)
+            except _GONE:
+                continue
+            return describe(path, st, with_metadata=listing.with_metadata)
     except OSError as exc:
-        _unreadable(listing, levels[-1].shown, exc, root=len(levels) == 1)
-        return None
+        _unreadable(listing, level.shown, exc, root=len(levels) == 1)
+    return None
 
 
 def _unreadable(listing: Listing, shown: str, exc: OSError, *, root: bool) -> None:
@@ -122,58 +132,47 @@ def _unreadable(listing: Listing, shown: str, exc: OSError, *, root: bool) -> No
     listing.unreadable(shown, exc.errno or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _After:
-    already_seen: bool = False
-    rest: tuple[bytes, ...] = ()
-
-
-_FREE = _After()
-
-
 class _Level:
-    """One directory on the way."""
+    """One directory on the way; yields its names once.
+
+    Attributes:
+        shown: its path as entries show it.
+        after: the names that lead from here to the last entry earlier pages had; none if they had nothing from here.
+    """
 
     def __init__(self, listing: Listing, shown: str, real: str, after: tuple[bytes, ...]) -> None:
-        self.real = real
         self.shown = shown
-        self._prefix = shown.rstrip("/")
-        self._after = after
-        self._with_metadata = listing.with_metadata
+        self.prefix = shown.rstrip("/") + "/"
+        self.real_prefix = real.rstrip("/") + "/"
+        self.after = after
         self._scan = os.scandir(real)
-        self._found: Iterator[os.DirEntry[str]] = self._scan
+        self.names: Iterator[str] = (found.name for found in self._scan)
         if listing.ordered:
             try:
-                self._found = iter(_ordered(self._scan, after))
+                self.names = _ordered(self.names, after)
             finally:
                 self._scan.close()
 
-    def next(self) -> tuple[Entry, _After] | None:
-        """Return the next entry and how much of it earlier pages have had; None behind the last one."""
-        for found in self._found:
-            with contextlib.suppress(*_GONE):
-                path = f"{self._prefix}/{found.name}"
-                st = found.stat(follow_symlinks=False)
-                return describe(path, st, with_metadata=self._with_metadata), self._passed(found.name)
-        return None
+    def real_of(self, entry: Entry) -> str:
+        """Return the path of an entry here with all links resolved."""
+        return self.real_prefix + entry.path[len(self.prefix) :]
 
-    def _passed(self, name: str) -> _After:
-        if self._after and os.fsencode(name) == self._after[0]:
-            return _After(already_seen=True, rest=self._after[1:])
-        return _FREE
+    def take_after(self, entry: Entry) -> tuple[bytes, ...] | None:
+        """Return the names that go on from an entry which earlier pages had; None if they did not have it."""
+        after, self.after = self.after, ()
+        return after[1:] if os.fsencode(entry.path[len(self.prefix) :]) == after[0] else None
 
     def close(self) -> None:
         """Let go of the directory."""
         self._scan.close()
 
 
-def _ordered(scan: Iterator[os.DirEntry[str]], after: tuple[bytes, ...]) -> Sequence[os.DirEntry[str]]:
-    named = [(os.fsencode(found.name), found) for found in scan]
+def _ordered(names: Iterator[str], after: tuple[bytes, ...]) -> Iterator[str]:
+    # Only names: what os.scandir gives keeps each entry's state, too, 600 bytes of it.
+    found = list(names)
     if after:
-        named = [pair for pair in named if pair[0] >= after[0]]
-    named.sort(key=_name)
-    return [found for _, found in named]
-
-
-def _name(pair: tuple[bytes, object]) -> bytes:
-    return pair[0]
+        found = [name for name in found if os.fsencode(name) >= after[0]]
+    # The order of characters is that of UTF-8's bytes, but not where a byte is none and has a surrogate in its place.
+    key = None if all(map(str.isascii, found)) else os.fsencode
+    runs = [sorted(found[at : at + _SORTED], key=key) for at in range(0, len(found), _SORTED)]
+    return heapq.merge(*runs, key=key) if len(runs) > 1 else iter(runs[0] if runs else ())

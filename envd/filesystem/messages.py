@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,18 +107,15 @@ def listed(entries: Iterator[Entry], encoder: EntryEncoder, *, in_json: bool) ->
     Raises:
         EnvdError: RESOURCE_EXHAUSTED if it is too much for one message.
     """
-    pieces: list[bytes] = []
-    size = 0
+    message = _Message(pb.ListDirResponse, in_json=in_json)
     for count, entry in enumerate(entries):
-        piece = _piece(entry, encoder, in_json=in_json)
-        size += len(piece)
-        if count >= LISTED_ENTRIES or size > LISTED_BYTES:
+        message.add(entry, encoder)
+        if count >= LISTED_ENTRIES or message.size > LISTED_BYTES:
             raise EnvdError(
                 Code.RESOURCE_EXHAUSTED,
                 f"more than {LISTED_ENTRIES} entries or {LISTED_BYTES} bytes in one message: use ListEntries",
             )
-        pieces.append(piece)
-    return _message(pieces, [], pb.ListDirResponse, in_json=in_json)
+    return message.end(b"")
 
 
 def batch_message(batch: Batch, encoder: EntryEncoder, *, in_json: bool) -> EncodedMessage:
@@ -125,35 +123,66 @@ def batch_message(batch: Batch, encoder: EntryEncoder, *, in_json: bool) -> Enco
     rest = pb.ListEntriesResponse(next_page_token=batch.next_page)
     for path, number in batch.unreadable:
         rest.unreadable.add(path=text_of(path), errno=number)
-    pieces = [_piece(entry, encoder, in_json=in_json) for entry in batch.entries]
-    return _message(pieces, _other_fields(rest, in_json=in_json), pb.ListEntriesResponse, in_json=in_json)
+    message = _Message(pb.ListEntriesResponse, in_json=in_json)
+    for entry in batch.entries:
+        message.add(entry, encoder)
+    return message.end(_other_fields(rest, in_json=in_json))
 
 
-def _piece(entry: Entry, encoder: EntryEncoder, *, in_json: bool) -> bytes:
-    if in_json:
-        return encoder.json(entry).encode()
-    data = encoder.proto(entry)
-    return b"\x0a" + varint(len(data)) + data  # field 1 of either response
+class _Message:
+    """A response with entries in field 1, as it grows: in one piece of memory that nobody copies in the end."""
+
+    def __init__(self, kind: type[Message], *, in_json: bool) -> None:
+        self._kind = kind
+        self._in_json = in_json
+        self._parts = io.BytesIO()
+        if in_json:
+            self._parts.write(b'{"entries":[')
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._parts.tell()
+
+    def add(self, entry: Entry, encoder: EntryEncoder) -> None:
+        """Add an entry."""
+        if self._in_json:
+            self._parts.write(encoder.json(entry).encode())
+            self._parts.write(b",")
+            return
+        data = encoder.proto(entry)
+        self._parts.write(b"\x0a" + varint(len(data)))
+        self._parts.write(data)
+
+    def end(self, rest: bytes) -> EncodedMessage:
+        """Return the whole with its other fields."""
+        if self._in_json:
+            self._end_json(rest)
+        else:
+            self._parts.write(rest)
+        payload, kind, in_json = self._parts.getvalue(), self._kind, self._in_json
+        return EncodedMessage(payload, in_json=in_json, again=lambda: _converted(payload, kind, in_json=in_json))
+
+    def _end_json(self, rest: bytes) -> None:
+        parts = self._parts
+        if parts.tell() == len(b'{"entries":['):
+            parts.seek(1)  # no entries, no field
+            parts.truncate()
+            parts.write(rest + b"}")
+            return
+        parts.seek(-1, io.SEEK_CUR)  # the last comma
+        parts.write(b"]" + (b"," + rest if rest else b"") + b"}")
 
 
-def _other_fields(message: pb.ListEntriesResponse, *, in_json: bool) -> list[bytes]:
+def _other_fields(message: pb.ListEntriesResponse, *, in_json: bool) -> bytes:
     if not in_json:
-        return [message.SerializeToString()]
+        return message.SerializeToString()
     fields: dict[str, object] = {}
     if message.unreadable:
         fields["unreadable"] = [{"path": one.path, "errno": one.errno} for one in message.unreadable]
     if message.next_page_token:
         fields["nextPageToken"] = message.next_page_token
-    return [json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()] if fields else []
-
-
-def _message(entries: list[bytes], rest: list[bytes], kind: type[Message], *, in_json: bool) -> EncodedMessage:
-    if in_json:
-        fields = [b'"entries":[' + b",".join(entries) + b"]"] if entries else []
-        payload = b"{" + b",".join(fields + rest) + b"}"
-    else:
-        payload = b"".join(entries + rest)
-    return EncodedMessage(payload, in_json=in_json, again=lambda: _converted(payload, kind, in_json=in_json))
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
 
 
 def _converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
