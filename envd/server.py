@@ -19,6 +19,9 @@ from envd import __version__, logs, rpc, web
 from envd.config import Config
 from envd.filesystem import routes as files
 from envd.filesystem.addresses import Addresses
+from envd.filesystem.service import FilesystemService
+from envd.filesystem.threads import Threads
+from envd.filesystem.views import Views
 from envd.host import tree
 from envd.host.access import Access
 from envd.host.initialiser import Initialiser
@@ -43,6 +46,7 @@ from envd.transport.grpc_server import Bounds, GrpcServer
 from envd.transport.http1 import Patience
 from envd.transport.listen import Listener
 from envd.transport.router import Router
+from envd_proto.filesystem import filesystem_pb2
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 from envd_proto.system import system_pb2
@@ -82,13 +86,15 @@ async def _serve(config: Config) -> None:
         access = Access()
         session = Session(Users(), access, _record(), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
+        threads = Threads()
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {**_system(config, system), **_methods(config, table, jobs)}
+        methods = {**_system(config, system), **_methods(config, session, threads, table, jobs)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        routes = web.table([*sandbox.routes(), *files.routes(Addresses(session, access))])
+        transfers = files.routes(Addresses(session, access), threads, idle_s=config.limits.body_idle_s)
+        routes = web.table([*sandbox.routes(), *transfers])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 
@@ -144,7 +150,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _methods(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+def _methods(config: Config, session: Session, threads: Threads, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -158,7 +164,13 @@ def _methods(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
         message_bytes=limits.message_bytes,
         larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
     )
-    return {**processes, **terminals}
+    files = rpc.bind(
+        filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
+        FilesystemService(Views(session), threads),
+        message_bytes=limits.message_bytes,
+        larger={"Write": limits.input_bytes},
+    )
+    return {**processes, **terminals, **files}
 
 
 def _system(config: Config, service: SystemService) -> rpc.MethodTable:

@@ -31,14 +31,17 @@ def second_from_http_date(text: str) -> int | None:
     for form in (_IMF, _RFC850, _ASCTIME):
         found = form.fullmatch(text.strip())
         if found is not None and found["b"] in _MONTHS:
-            year = int(found["y"])
-            if form is _RFC850:
-                year += 1900 if year >= 69 else 2000
-            hour, minute, second = map(int, found["t"].split(":"))
-            day, month = int(found["d"]), _MONTHS.index(found["b"]) + 1
-            if not (
-                1 <= day <= calendar.monthrange(year or 1, month)[1] and hour < 24 and minute < 60 and second <= 60
-            ):
-                return None
-            return calendar.timegm((year, month, day, hour, minute, second))
+            return _second(found, century=form is not _RFC850)
     return None
+
+
+def _second(found: re.Match[str], *, century: bool) -> int | None:
+    year = int(found["y"])
+    if not century:
+        year += 1900 if year >= 69 else 2000
+    hour, minute, second = map(int, found["t"].split(":"))
+    day, month = int(found["d"]), _MONTHS.index(found["b"]) + 1
+    in_calendar = year >= 1 and 1 <= day <= calendar.monthrange(year, month)[1]
+    if not (in_calendar and hour < 24 and minute < 60 and second <= 60):
+        return None
+    return calendar.timegm((year, month, day, hour, minute, second))

@@ -6,9 +6,15 @@ import enum
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from envd.errors import Code, EnvdError, from_os_error
 
 from . import metadata as pairs
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # Go's letters for what st_mode says, before the nine of rwx; line 81 to 87 of docs/compatibility.md.
 _TYPE_LETTERS = {
@@ -33,6 +39,7 @@ class Kind(enum.IntEnum):
     DIRECTORY = 2
 
 
+_HAVE_METADATA = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
 
 
@@ -43,17 +50,18 @@ class Link:
     Attributes:
         text: what is stored in it.
         leads_to: the absolute path it leads to in the end, or its own if that is nothing.
-        st_mode: of what it leads to; 0 if that is nothing.
+        stat: of what it leads to; None if that is nothing.
     """
 
     text: bytes
     leads_to: str
-    st_mode: int
+    stat: os.stat_result | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry. Names that are not UTF-8 have surrogates in their place.
+
+    A tuple because listings make a hundred thousand: a frozen dataclass costs three times as much.
 
     Attributes:
         path: as asked for.
@@ -65,7 +73,12 @@ class Entry:
     path: str
     stat: os.stat_result
     link: Link | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = _NOTHING
+
+    @property
+    def end(self) -> os.stat_result | None:
+        """Of the entry, or of what the link leads to; None if that is nothing."""
+        return self.link.stat if self.link else self.stat
 
     @property
     def name(self) -> str:
@@ -75,12 +88,14 @@ class Entry:
     @property
     def kind(self) -> Kind:
         """What it is, or leads to."""
-        return kind_of(self.link.st_mode if self.link else self.stat.st_mode)
+        end = self.end
+        return kind_of(end.st_mode) if end else Kind.OTHER
 
     @property
     def mode(self) -> int:
         """Permission bits, of a link those of what it leads to."""
-        return (self.link.st_mode if self.link else self.stat.st_mode) & 0o777
+        end = self.end
+        return end.st_mode & 0o777 if end else 0
 
     @property
     def permissions(self) -> str:
@@ -89,18 +104,35 @@ class Entry:
 
     @property
     def etag(self) -> str:
-        """A token of the content; empty if it is no regular file."""
-        return etag_of(self.stat)
+        """A token of the content; empty if it is no regular file and leads to none."""
+        end = self.end
+        return etag_of(end) if end else ""
 
 
 def entry_of(path: str) -> Entry:
     """Look at an entry, not following a link at the end of the path. Blocks.
 
     Raises:
-        OSError: there is none, or it cannot be reached.
+        EnvdError: NOT_FOUND if there is none, or it cannot be reached.
     """
-    st = os.stat(path, follow_symlinks=False)
-    return Entry(path, st, link_of(path) if stat.S_ISLNK(st.st_mode) else None, pairs.read(path))
+    try:
+        st = os.stat(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        reason = os.strerror(exc.errno or 0).lower()
+        raise EnvdError(Code.NOT_FOUND, f"file not found: lstat {path}: {reason}") from exc
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"error getting file info: lstat {path}") from exc
+    return describe(path, st)
+
+
+def describe(path: str, st: os.stat_result, *, with_metadata: bool = True) -> Entry:
+    """Return an entry whose state is known already. Blocks."""
+    file_type = stat.S_IFMT(st.st_mode)
+    link = link_of(path) if file_type == stat.S_IFLNK else None
+    # xattr(7): fifos, sockets and devices have no attributes of this kind.
+    if with_metadata and file_type in _HAVE_METADATA:
+        return Entry(path, st, link, pairs.read(path) or _NOTHING)
+    return Entry(path, st, link)
 
 
 def link_of(path: str) -> Link | None:
@@ -111,9 +143,9 @@ def link_of(path: str) -> Link | None:
         return None
     try:
         leads_to = os.path.realpath(path, strict=True)
-        return Link(text, leads_to, os.stat(leads_to).st_mode)
+        return Link(text, leads_to, os.stat(leads_to))
     except OSError:
-        return Link(text, path, 0)
+        return Link(text, path, None)
 
 
 def name_of(path: str) -> str:
@@ -147,3 +179,13 @@ def etag_of(st: os.stat_result) -> str:
     if not stat.S_ISREG(st.st_mode):
         return ""
     return f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}-{st.st_ctime_ns:x}"
+
+
+def check_match(path: str, st: os.stat_result, if_match: str | None) -> None:
+    """Check a client's condition that a file has not changed; `*` takes any, None is no condition.
+
+    Raises:
+        EnvdError: FAILED_PRECONDITION if it has.
+    """
+    if if_match is not None and if_match not in ("*", etag_of(st)):
+        raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {path} has another etag by now: {etag_of(st)}")

@@ -41,7 +41,7 @@ class Wanted:
 
 
 class Incoming:
-    """One file: opened at its first bytes, written, then committed or abandoned.
+    """One file: opened at its first bytes, written, then committed or abandoned. A small one can be held until then.
 
     Attributes:
         path: where it goes.
@@ -54,6 +54,18 @@ class Incoming:
         self._wanted = wanted
         self._digest = hashlib.sha256() if wanted.hashed else None
         self._staged: Staged | None = None
+        self._held: bytes | None = None
+
+    def hold(self, content: bytes) -> None:
+        """Keep a whole content in memory until it is settled. Does not block."""
+        self._held = content
+
+    def settle(self) -> None:
+        """Open and write what is held."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self.open(held)
+            self.complete()
 
     @property
     def pending(self) -> bool:

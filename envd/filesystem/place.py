@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError
 from envd.host.users import User
 
-from .entries import etag_of
+from .entries import check_match
 
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -103,8 +103,7 @@ class Place:
             return
         if st is None:
             raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: there is nothing at {self.path}")
-        if if_match not in ("*", etag_of(st)):
-            raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {self.path} has another etag by now: {etag_of(st)}")
+        check_match(self.path, st, if_match)
 
     def check_writable(self) -> None:
         """Check that the file could be opened for writing, though it will be replaced.

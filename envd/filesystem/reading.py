@@ -1,149 +1,97 @@
-"""A file while it is sent to a client. Everything here blocks."""
+"""Reading files."""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-import zlib
+from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
 
-from .content_type import SNIFFED_BYTES
-from .entries import etag_of
+from .entries import Entry, check_match, entry_of
 
-SMALL_BYTES = 64 * 1024
-_SLICE_BYTES = 256 * 1024
-_GZIP = 16 + zlib.MAX_WBITS
-_GZIP_LEVEL = 1  # 3 times as fast as the usual 6, and the network is seldom slower
-_GONE = (errno.ENOENT, errno.ENOTDIR)
-_KINDS = {stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_LAST = (1 << 63) - 1  # the largest offset pread(2) takes
 
 
-class Reading:
-    """One regular file. A small one is read whole when it is opened, a large one comes in slices.
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A regular file open for reading.
 
     Attributes:
-        fd: of a large file, -1 otherwise.
-        size: its bytes; None if it says 0, as those in /proc do, and has more than is small.
-        content: of a small file all of it, of a large one its first bytes.
-        etag: a strong validator; empty if the file does not say how large it is, and so neither when it changed.
-        modified_s: its last change; None as `etag`.
+        entry: as it was when the file was opened.
+        state: of the open file.
+        begin: offset of the first byte to read.
+        length: how many there are to read, as far as the file's size tells.
+        limit: how many to read at most; None: to the end.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.fd = -1
-        self.size: int | None = 0
-        self.content = b""
-        self.etag = ""
-        self.modified_s: int | None = None
+    fd: int
+    entry: Entry
+    state: os.stat_result
+    begin: int
+    length: int
+    limit: int | None
 
-    @property
-    def small(self) -> bool:
-        """True if `content` is all there is."""
-        return self.fd < 0
-
-    def open(self) -> None:
-        """Open it, and read what is small.
+    def read(self, done: int, size: int) -> bytes:
+        """Return up to `size` bytes behind the first `done`; nothing at the end. Blocks.
 
         Raises:
-            EnvdError: NOT_FOUND; INVALID_ARGUMENT if it is a directory or no file to read.
+            EnvdError: ABORTED if the file is shorter now than it was.
         """
-        self._check(self._stat())
+        if self.limit is not None:
+            size = min(size, self.limit - done)
+        offset = self.begin + done
+        if size <= 0 or offset + size > _LAST:
+            return b""
         try:
-            # Should it have become a fifo meanwhile, this does not wait for a writer.
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-            found = os.fstat(self.fd)
-            self._check(found)
-            self._begin(found)
+            data = os.pread(self.fd, size, offset)
+            if not data and done < self.length:
+                self._check_unchanged(done)
         except OSError as exc:
-            raise from_os_error(exc, doing=f"error opening file '{self.path}'") from exc
+            raise from_os_error(exc, doing=f"read {self.entry.path}") from exc
+        return data
 
-    def _stat(self) -> os.stat_result:
-        try:
-            return os.stat(self.path)
-        except OSError as exc:
-            if exc.errno in _GONE:
-                raise EnvdError(Code.NOT_FOUND, f"path '{self.path}' does not exist") from exc
-            raise from_os_error(exc, doing=f"error checking if path exists '{self.path}'") from exc
-
-    def _check(self, found: os.stat_result) -> None:
-        if stat.S_ISDIR(found.st_mode):
-            raise EnvdError(Code.INVALID_ARGUMENT, f"path '{self.path}' is a directory")
-        if not stat.S_ISREG(found.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
-            raise EnvdError(Code.INVALID_ARGUMENT, f"path '{self.path}' is {kind}: only regular files can be read")
-
-    def _begin(self, found: os.stat_result) -> None:
-        if found.st_size > SMALL_BYTES:
-            self.size = found.st_size
-            self.content = os.pread(self.fd, SNIFFED_BYTES, 0)
-        else:
-            self.content = self._read(found.st_size or SMALL_BYTES + 1)
-            self.size = len(self.content) if len(self.content) <= SMALL_BYTES else None
-        if found.st_size or not self.content:
-            self.etag = f'"{etag_of(found)}"'
-            self.modified_s = int(found.st_mtime)
-        if self.size is not None and self.size <= SMALL_BYTES:
-            self.close()
-
-    def _read(self, count: int) -> bytes:
-        """Read so many bytes from the beginning, or all there are."""
-        pieces = []
-        while count and (piece := os.read(self.fd, count)):
-            pieces.append(piece)
-            count -= len(piece)
-        return b"".join(pieces)
+    def _check_unchanged(self, done: int) -> None:
+        # Some files that the kernel makes up, as in /sys, have a size that is not that of their content.
+        now = os.fstat(self.fd)
+        if (now.st_size, now.st_mtime_ns) != (self.state.st_size, self.state.st_mtime_ns):
+            raise EnvdError(
+                Code.ABORTED,
+                f"{self.entry.path} became shorter while it was read: {done} of {self.length} bytes were there",
+            )
 
     def close(self) -> None:
-        """Let go of it."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Close the file."""
+        os.close(self.fd)
 
 
-class Slices:
-    """The content of a file piece by piece, gzip on the way if asked for.
+def open_file(path: str, offset: int, limit: int | None, if_match: str | None) -> Reader:
+    """Open a regular file, or a link to one, to read a range of it. Blocks.
 
-    Args:
-        reading: open; of a known size exactly so many bytes are read.
+    Raises:
+        EnvdError: NOT_FOUND if it is not there, INVALID_ARGUMENT if it is something else, FAILED_PRECONDITION if its
+            etag is another.
     """
-
-    def __init__(self, reading: Reading, *, gzip: bool) -> None:
-        self._fd = reading.fd
-        self._path = reading.path
-        self._left = reading.size
-        self._offset = 0
-        self._packer = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP) if gzip else None
-        self.ended = False
-
-    def next(self) -> bytes:
-        """Return the next piece, which may be empty before the end.
-
-        Raises:
-            EnvdError: ABORTED if the file has become shorter, or another code if it cannot be read.
-        """
-        want = _SLICE_BYTES if self._left is None else min(_SLICE_BYTES, self._left)
-        try:
-            data = os.pread(self._fd, want, self._offset)
-        except OSError as exc:
-            raise from_os_error(exc, doing=f"error reading file '{self._path}'") from exc
-        self._offset += len(data)
-        if self._left is None:
-            self.ended = not data
-        elif want and not data:
-            raise EnvdError(Code.ABORTED, f"the file became shorter while it was sent: {self._left} bytes are missing")
-        else:
-            self._left -= len(data)
-            self.ended = not self._left
-        if self._packer is None:
-            return data
-        packed = self._packer.compress(data)
-        return packed + self._packer.flush() if self.ended else packed
+    entry = entry_of(path)
+    try:
+        _check_regular(path, os.stat(path))  # before it is opened: opening a device may do something
+        fd = os.open(path, _READ)
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"open {path}") from exc
+    try:
+        st = os.fstat(fd)
+        _check_regular(path, st)
+        check_match(path, st, if_match)
+        there = max(st.st_size - offset, 0)
+        return Reader(fd, entry, st, offset, there if limit is None else min(there, limit), limit)
+    except EnvdError:
+        os.close(fd)
+        raise
 
 
-def gzip_of(content: bytes) -> bytes:
-    """Return a small content compressed."""
-    packer = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP)
-    return packer.compress(content) + packer.flush()
+def _check_regular(path: str, st: os.stat_result) -> None:
+    if stat.S_ISDIR(st.st_mode):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
+    if not stat.S_ISREG(st.st_mode):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"path is a fifo, socket or device: {path}")

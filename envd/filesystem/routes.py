@@ -10,32 +10,33 @@ from envd.web import Reply, Request, Response, Route
 from .addresses import Addresses
 from .answers import done, refused
 from .compose import compose
-from .download import Download
 from .entries import name_of
 from .incoming import NoRoomError
 from .place import Intent
-from .threads import in_thread
-from .upload import Upload
+from .rest_download import Download
+from .rest_upload import Upload
+from .threads import Threads
 
 _COMPOSE_BYTES = 4 * 1024 * 1024
 
 
-def routes(addresses: Addresses) -> list[Route]:
-    """Return the routes."""
-    download, upload = Download(addresses), Upload(addresses)
+def routes(addresses: Addresses, threads: Threads, *, idle_s: float) -> list[Route]:
+    """Return the routes; a download ends if its client takes nothing for `idle_s`."""
+    download, upload = Download(addresses, threads, idle_s), Upload(addresses, threads)
     return [
         Route("GET", "/files", download.handle),
         Route("HEAD", "/files", download.handle),
         Route("POST", "/files", upload.handle),
-        Route("POST", "/files/compose", _Compose(addresses).handle),
+        Route("POST", "/files/compose", _Compose(addresses, threads).handle),
     ]
 
 
 class _Compose:
     """Serves POST /files/compose."""
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(self, addresses: Addresses, threads: Threads) -> None:
         self._addresses = addresses
+        self._threads = threads
 
     async def handle(self, request: Request, _: Reply) -> Response:
         body = await _whole(request)
@@ -44,7 +45,7 @@ class _Compose:
         target = caller.path(destination, doing="error resolving destination path")
         paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
         try:
-            left = await in_thread(compose, paths, target, Intent(caller.user))
+            left = await self._threads.settle(compose, paths, target, Intent(caller.user))
         except NoRoomError as exc:
             return refused(507, exc.message)
         fields: dict[str, object] = {"name": name_of(target)}

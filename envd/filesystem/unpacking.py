@@ -7,7 +7,7 @@ import zlib
 from envd.errors import Code, EnvdError
 
 from .multipart import Source
-from .threads import in_thread
+from .threads import Threads
 
 _GZIP = 16 + zlib.MAX_WBITS
 _PACKED_BYTES = 256 * 1024
@@ -22,7 +22,8 @@ class Unpacked:
     What comes out is bounded, at 200 times what came in and at 64 GiB: a small body cannot fill a disk.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, threads: Threads) -> None:
+        self._threads = threads
         self._source = source
         self._unpacker = zlib.decompressobj(_GZIP)
         self._packed = b""
@@ -46,7 +47,7 @@ class Unpacked:
                 if not self._in_bytes:
                     raise _refused("failed to create gzip reader: EOF")
                 return b""
-            data = await in_thread(self._unpack, size)
+            data = await self._threads.settle(self._unpack, size)
             if data:
                 return data
             if self._ended and not self._unpacker.eof:

@@ -27,7 +27,7 @@ def resolve(path: str, user: User, default: str = "") -> str:
                 Code.INVALID_ARGUMENT,
                 f"failed to expand path '{path}' for user '{user.name}': cannot expand user-specific home dir",
             )
-        path = path[2:]
+        path = path[2:].lstrip("/")
     if path.startswith("/"):
         return path
     return os.path.normpath(os.path.join(user.home, path))

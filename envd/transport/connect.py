@@ -25,6 +25,7 @@ from .status import HTTP_STATUS, error_fields, error_json
 _UNARY_TYPES: dict[str, Codec] = {"application/json": codecs.JSON, "application/proto": codecs.PROTO}
 _STREAM_TYPES: dict[str, Codec] = {"application/connect+json": codecs.JSON, "application/connect+proto": codecs.PROTO}
 _LOOP_BYTES = 64 * 1024
+_AT_ONCE_BYTES = 256 * 1024
 
 
 class Connect:
@@ -77,7 +78,20 @@ class Connect:
         if answers_gzip(headers.get("accept-encoding"), request_gzip=request_gzip):
             body = await _off_loop(deflate, body)
             told.append(("Content-Encoding", "gzip"))
-        exchange.respond(200, told, body)
+        if len(body) <= _AT_ONCE_BYTES:
+            exchange.respond(200, told, body)
+        else:
+            await _respond_in_slices(exchange, told, body)
+
+
+async def _respond_in_slices(exchange: Exchange, headers: Headers, body: bytes) -> None:
+    """Send a large response at the pace its client takes it: buffered as a whole it would be copied, on the loop."""
+    exchange.begin(200, headers, length=len(body))
+    view = memoryview(body)
+    for at in range(0, len(body), _AT_ONCE_BYTES):
+        exchange.write([view[at : at + _AT_ONCE_BYTES]])
+        await exchange.drain()
+    exchange.finish(())
 
 
 async def _unary(exchange: Exchange, method: Method, codec: Codec, call: Call, answer: list[bytes]) -> None:

@@ -99,7 +99,7 @@ class Exchange:
             self.keep_alive = False
         self._pending = self._head(status, headers)
 
-    def write(self, pieces: Sequence[bytes], *, soon: bool = False) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview], *, soon: bool = False) -> None:
         """Send a part of a streamed response; follow it with `drain`.
 
         With `soon` it may wait for the end of the loop's turn, so that small parts that come together travel together.
@@ -140,7 +140,7 @@ class Exchange:
         """Return a fresh record of which positions have been written, acknowledged and consumed."""
         return Marks(self._wire.delivery)
 
-    def _chunk(self, pieces: Sequence[bytes]) -> bytes:
+    def _chunk(self, pieces: Sequence[bytes | memoryview]) -> bytes:
         head, self._pending = self._pending, b""
         if not self._chunked:
             return b"".join([head, *pieces])

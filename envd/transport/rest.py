@@ -38,9 +38,10 @@ class Rest:
             response = await route.handle(request, _Reply(exchange))
         except EnvdError as exc:
             if exchange.started:
-                raise  # what was sent must not look whole
-            refuse(exchange, exc)
-            return
+                log.warning("response cut off", extra={"path": head.path, "reason": exc.message})
+            else:
+                refuse(exchange, exc)
+            return  # one that was begun is not finished: what was sent must not look whole
         if response is not None:
             exchange.respond(response.status, response.headers, response.body, length=response.length)
         else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from e2b import AsyncSandbox, CommandExitException, CommandResult, Sandbox
+from sdk_files import AsyncFiles, SyncFiles
 from sdk_terminals import AsyncTerminals, SyncTerminals
 
 DIRECTORY = Path(sys.argv[2])
@@ -313,7 +314,7 @@ def scenarios(of: type) -> list[str]:
     return [name for name in vars(of) if not name.startswith("_") and callable(getattr(of, name))]
 
 
-def run_sync(kind: type[Sync | SyncTerminals]) -> dict[str, Any]:
+def run_sync(kind: type[Sync | SyncFiles | SyncTerminals]) -> dict[str, Any]:
     driver = kind()
     seen = {}
     for name in scenarios(kind):
@@ -325,7 +326,7 @@ def run_sync(kind: type[Sync | SyncTerminals]) -> dict[str, Any]:
     return seen
 
 
-async def run_async(kind: type[Async | AsyncTerminals]) -> dict[str, Any]:
+async def run_async(kind: type[Async | AsyncFiles | AsyncTerminals]) -> dict[str, Any]:
     driver = kind()
     driver.sandbox = await AsyncSandbox.create()
     seen = {}
@@ -341,6 +342,8 @@ async def run_async(kind: type[Async | AsyncTerminals]) -> dict[str, Any]:
 MODES: dict[str, Callable[[], dict[str, Any]]] = {
     "sync": lambda: run_sync(Sync),
     "async": lambda: asyncio.run(run_async(Async)),
+    "sync-files": lambda: run_sync(SyncFiles),
+    "async-files": lambda: asyncio.run(run_async(AsyncFiles)),
     "sync-terminals": lambda: run_sync(SyncTerminals),
     "async-terminals": lambda: asyncio.run(run_async(AsyncTerminals)),
 }

@@ -1,9 +1,10 @@
 // Drives a daemon with the published `e2b` package and prints what it saw in every scenario as one JSON object.
 //
-// Run by tests/support/sdk.py: `node e2b.mjs PACKAGES DIRECTORY commands|terminals`. PACKAGES is a folder with the
+// Run by tests/support/sdk.py: `node e2b.mjs PACKAGES DIRECTORY commands|files|terminals`. PACKAGES is a folder with the
 // package, DIRECTORY is shared with the programs that are started; the environment says where the daemon is. Only the
 // package's public names are used.
 
+import { createHash, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -222,8 +223,102 @@ const terminals = {
   },
 };
 
+const root = path("node");
+const content = randomBytes(5_000_000);
+const digest = (data) => createHash("sha256").update(data).digest("hex");
+const whole = digest(content);
+const brief = (entry) => entry.path.slice(root.length);
+
+const files = {
+  async text() {
+    const text = "first line\nzweite Zeile: äöü €\n";
+    const { name, path, type } = await sandbox.files.write(`${root}/sub/text.txt`, text);
+    const again = [await sandbox.files.read(path), await sandbox.files.read(path, { gzip: true })];
+    return [{ name, path, type }, ...again.map((found) => found === text)];
+  },
+
+  async bytes() {
+    const found = [];
+    for (const options of [{}, { useOctetStream: true }, { gzip: true }]) {
+      await sandbox.files.write(`${root}/bytes`, new Blob([content]), options);
+      found.push(digest(await sandbox.files.read(`${root}/bytes`, { format: "bytes" })) === whole);
+    }
+    return found;
+  },
+
+  async stream() {
+    const found = [];
+    for (const useOctetStream of [true, false]) {
+      await sandbox.files.write(`${root}/stream`, new Blob([content]).stream(), { useOctetStream });
+      const pieces = [];
+      for await (const piece of await sandbox.files.read(`${root}/stream`, { format: "stream" })) pieces.push(piece);
+      found.push(digest(Buffer.concat(pieces)) === whole);
+    }
+    return found;
+  },
+
+  async many() {
+    const entries = Array.from({ length: 200 }, (_, n) => ({ path: `${root}/many/${n % 7}/${n}`, data: `content ${n}` }));
+    const infos = await sandbox.files.write(entries);
+    const texts = await Promise.all(infos.map((info) => sandbox.files.read(info.path)));
+    return [infos.length, texts.every((text, n) => text === `content ${infos[n].name}`)];
+  },
+
+  async missing() {
+    return sandbox.files.read(`${root}/missing`).catch(exception);
+  },
+
+  async directory() {
+    await sandbox.files.makeDir(`${root}/directory`);
+    return sandbox.files.read(`${root}/directory`).catch(exception);
+  },
+
+  async listing() {
+    for (const name of ["a", "d/b", "d/e/c"]) await sandbox.files.write(`${root}/listing/${name}`, name);
+    const list = async (depth) => (await sandbox.files.list(`${root}/listing`, { depth })).map(brief).sort();
+    return [await list(1), await list(2), await list(3)];
+  },
+
+  async exists() {
+    await sandbox.files.write(`${root}/exists`, "");
+    return [await sandbox.files.exists(`${root}/exists`), await sandbox.files.exists(`${root}/exists-not`)];
+  },
+
+  async rename() {
+    await sandbox.files.write(`${root}/before`, "x");
+    const info = await sandbox.files.rename(`${root}/before`, `${root}/new/after`);
+    return [brief(info), await sandbox.files.exists(`${root}/before`)];
+  },
+
+  async remove() {
+    await sandbox.files.write(`${root}/remove/x`, "x");
+    await sandbox.files.remove(`${root}/remove`);
+    return sandbox.files.exists(`${root}/remove`);
+  },
+
+  async make_dir() {
+    return [await sandbox.files.makeDir(`${root}/made`), await sandbox.files.makeDir(`${root}/made`)];
+  },
+
+  async info() {
+    const written = await sandbox.files.write(`${root}/info`, "12345", { metadata: { Key: "a value" } });
+    const info = await sandbox.files.getInfo(`${root}/info`);
+    return [written.metadata ?? {}, info.metadata ?? {}, info.size, info.permissions, info.type];
+  },
+
+  async home() {
+    const info = await sandbox.files.write("sdk-file-in-home", "x");
+    await sandbox.files.remove("sdk-file-in-home");
+    return [info.path];
+  },
+
+  async bad_metadata() {
+    return sandbox.files.write(`${root}/bad`, "x", { metadata: { k: "v".repeat(5000) } }).catch(exception);
+  },
+};
+
 const seen = {};
-for (const [name, scenario] of Object.entries({ commands, terminals }[group])) {
+for (const [name, scenario] of Object.entries({ commands, files, terminals }[group])) {
   try {
     seen[name] = await scenario();
   } catch (error) {

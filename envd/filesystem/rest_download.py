@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import closing
 
-from envd.errors import from_os_error
+from envd.errors import Code, EnvdError, from_os_error
 from envd.web import Headers, Reply, Request, Response
 
 from .addresses import Addresses, address_from_query
@@ -15,9 +16,9 @@ from .content_type import content_type
 from .dates import http_date
 from .disposition import inline
 from .negotiation import best_coding, identity_accepted
+from .outgoing import Outgoing, Slices, gzip_of
 from .ranges import MalformedRangeError, NoOverlapError, Span, spans_from_range
-from .reading import Reading, Slices, gzip_of
-from .threads import in_thread
+from .threads import Threads
 
 _VARY = ("Vary", "Accept-Encoding")
 _NO_CODING = "error parsing Accept-Encoding: no acceptable encoding found, supported: [gzip]"
@@ -25,31 +26,42 @@ _NO_IDENTITY = "identity encoding not acceptable for Range or conditional reques
 
 
 class Download:
-    """Serves GET and HEAD."""
+    """Serves GET and HEAD.
 
-    def __init__(self, addresses: Addresses) -> None:
+    Args:
+        addresses: who may ask for what.
+        threads: where files are read.
+        idle_s: how long a client may take nothing.
+    """
+
+    def __init__(self, addresses: Addresses, threads: Threads, idle_s: float) -> None:
+        self._idle_s = idle_s
         self._addresses = addresses
+        self._threads = threads
 
     async def handle(self, request: Request, reply: Reply) -> Response | None:
         """Answer one request."""
         address = address_from_query(request.query)
         self._addresses.allow(address, "read", request.headers.get("x-access-token"))
         caller = self._addresses.caller(address.username)
-        path = caller.path(address.path or "", doing="error expanding and resolving path")
-        with closing(Reading(path)) as reading:
-            await in_thread(reading.open)
-            return await _Answer(request, reply, reading).send()
+        asked = address.path or ""
+        path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
+        with closing(Outgoing(path)) as outgoing:
+            await self._threads.settle(outgoing.open)
+            return await _Answer(request, reply, outgoing, self._threads, self._idle_s).send()
 
 
 class _Answer:
     """The response to one request about an open file."""
 
-    def __init__(self, request: Request, reply: Reply, reading: Reading) -> None:
+    def __init__(self, request: Request, reply: Reply, outgoing: Outgoing, threads: Threads, idle_s: float) -> None:
+        self._threads = threads
+        self._idle_s = idle_s
         self._request = request
         self._reply = reply
-        self._reading = reading
-        self._whole = request.method == "HEAD" or reading.size is None  # no ranges of it
-        self._name = reading.path.rstrip("/").rpartition("/")[2] or "/"
+        self._outgoing = outgoing
+        self._whole = request.method == "HEAD" or outgoing.size is None  # no ranges of it
+        self._name = outgoing.path.rstrip("/").rpartition("/")[2] or "/"
 
     async def send(self) -> Response | None:
         headers = self._request.headers
@@ -66,11 +78,11 @@ class _Answer:
         return await self._send_whole()
 
     async def _send_conditionally(self) -> Response | None:
-        version = Version(self._reading.etag, self._reading.modified_s)
+        version = Version(self._outgoing.etag, self._outgoing.modified_s)
         verdict = judge(self._request.headers, version)
         if verdict is not Verdict.PROCEED:
             return Response(verdict.value, (*self._validators(), _VARY))
-        size = self._reading.size
+        size = self._outgoing.size
         wanted = self._request.headers.get("range")
         if wanted is None or size is None or self._whole or not range_holds(self._request.headers, version):
             return await self._send_whole()
@@ -87,23 +99,23 @@ class _Answer:
         return await self._send_one(spans[0], size) if spans else await self._send_whole()
 
     async def _send_whole(self) -> Response | None:
-        reading = self._reading
+        outgoing = self._outgoing
         headers = (*self._headers(), ("Content-Type", self._type()))
-        if reading.small:
-            return Response(200, headers, reading.content)
-        self._reply.begin(200, headers, reading.size)
+        if outgoing.small:
+            return Response(200, headers, outgoing.content)
+        self._reply.begin(200, headers, outgoing.size)
         if self._request.method == "HEAD":
             return None
-        if reading.size is None:
+        if outgoing.size is None:
             await self._send_slices(gzip=False)
         else:
-            await self._send_file(Span(0, reading.size))
+            await self._send_file(Span(0, outgoing.size))
         return None
 
     async def _send_one(self, span: Span, size: int) -> Response | None:
         headers = (*self._headers(), ("Content-Type", self._type()), ("Content-Range", span.of(size)))
-        if self._reading.small:
-            return Response(206, headers, self._reading.content[span.start : span.start + span.length])
+        if self._outgoing.small:
+            return Response(206, headers, self._outgoing.content[span.start : span.start + span.length])
         self._reply.begin(206, headers, span.length)
         await self._send_file(span)
         return None
@@ -120,12 +132,12 @@ class _Answer:
         headers = (*self._headers(), ("Content-Type", f"multipart/byteranges; boundary={boundary}"))
         self._reply.begin(206, headers, length)
         for head, span in zip(heads, spans, strict=True):
-            await self._reply.write(head)
-            if self._reading.small:
-                await self._reply.write(self._reading.content[span.start : span.start + span.length])
+            await self._write(head)
+            if self._outgoing.small:
+                await self._write(self._outgoing.content[span.start : span.start + span.length])
             else:
                 await self._send_file(span)
-        await self._reply.write(end)
+        await self._write(end)
 
     async def _send_gzip(self) -> Response | None:
         headers: Headers = (
@@ -134,36 +146,43 @@ class _Answer:
             ("Content-Type", content_type(self._name, None)),
             _VARY,
         )
-        if self._reading.small:
-            return Response(200, headers, await in_thread(gzip_of, self._reading.content))
+        if self._outgoing.small:
+            return Response(200, headers, await self._threads.settle(gzip_of, self._outgoing.content))
         self._reply.begin(200, headers)
         if self._request.method != "HEAD":
             await self._send_slices(gzip=True)
         return None
 
     async def _send_slices(self, *, gzip: bool) -> None:
-        slices = Slices(self._reading, gzip=gzip)
+        slices = Slices(self._outgoing, gzip=gzip)
         while not slices.ended:
-            piece = await in_thread(slices.next)
+            piece = await self._threads.settle(slices.next)
             if piece:
-                await self._reply.write(piece)
+                await self._write(piece)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                await self._reply.write(data)
+        except TimeoutError as exc:
+            raise EnvdError(Code.DEADLINE_EXCEEDED, f"the client did not take a piece in {self._idle_s:g} s") from exc
 
     async def _send_file(self, span: Span) -> None:
         try:
-            await self._reply.send_file(self._reading.fd, span.start, span.length)
+            await self._reply.send_file(self._outgoing.fd, span.start, span.length)
         except OSError as exc:
-            raise from_os_error(exc, doing=f"error reading file '{self._reading.path}'") from exc
+            raise from_os_error(exc, doing=f"error reading file '{self._outgoing.path}'") from exc
 
     def _headers(self) -> Headers:
-        ranges = () if self._reading.size is None else (("Accept-Ranges", "bytes"),)
+        ranges = () if self._outgoing.size is None else (("Accept-Ranges", "bytes"),)
         return (*ranges, ("Content-Disposition", inline(self._name)), *self._validators(), _VARY)
 
     def _validators(self) -> Headers:
-        if not self._reading.etag:
+        if not self._outgoing.etag:
             return ()
-        modified = http_date(self._reading.modified_s or 0)
-        tag = ("ETag", self._reading.etag)
+        modified = http_date(self._outgoing.modified_s or 0)
+        tag = ("ETag", self._outgoing.etag)
         return (tag,) if modified is None else (tag, ("Last-Modified", modified))
 
     def _type(self) -> str:
-        return content_type(self._name, self._reading.content)
+        return content_type(self._name, self._outgoing.content)

@@ -1,0 +1,177 @@
+"""What files cost up and down, beside figures recorded for the reference.
+
+`python benchmarks/files.py` prints these rows alone, then how much memory a daemon needs for 1 GiB up and down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.daemon import Daemon, running
+from benchmarks.wire import Client
+
+Row = Callable[..., None]
+
+_GIB = 1 << 30
+_PIECE = os.urandom(1 << 20)
+_SMALL = _PIECE[:1024]
+_BOUNDARY = b"benchboundary"
+_PART_HEAD = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' % _BOUNDARY
+_PART_END = b"\r\n--%b--\r\n" % _BOUNDARY
+_OCTET = "application/octet-stream"
+_FORM = f"multipart/form-data; boundary={_BOUNDARY.decode()}"
+
+
+def measure(row: Row) -> None:
+    """Print the rows."""
+    with _directories() as places, running() as daemon:
+        fast = places["tmpfs"]
+        _small(row, daemon, "GET /files 1 KiB", _get(fast / "small"), "202 us", fast / "small")
+        octet = _head(fast / "up", _OCTET, len(_SMALL)) + _SMALL
+        _small(row, daemon, "POST /files 1 KiB, octet", octet, "495 us", fast / "up")
+        form = _PART_HEAD + _SMALL + _PART_END
+        _small(
+            row, daemon, "POST /files 1 KiB, form", _head(fast / "up", _FORM, len(form)) + form, "508 us", fast / "up"
+        )
+        references = {"tmpfs": ("2694 MB/s, 0.40 s", "726 MB/s, 1.4 s", "385 MB/s, 3.0 s")}
+        references["disk"] = ("1485 MB/s, 0.66 s", "683 MB/s, 1.7 s", "325 MB/s, 3.4 s")
+        for place, directory in places.items():
+            down, octet_up, form_up = references[place]
+            _up(row, daemon, directory, _OCTET, f"POST /files 1 GiB, octet, {place}", octet_up)
+            _up(row, daemon, directory, _FORM, f"POST /files 1 GiB, form, {place}", form_up)
+            _down(row, daemon, directory, f"GET /files 1 GiB, {place}", down)
+
+
+@contextmanager
+def _directories() -> Iterator[dict[str, Path]]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as tmpfs, tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+        for place in (tmpfs, disk):
+            (Path(place) / "small").write_bytes(_SMALL)
+        yield {"tmpfs": Path(tmpfs), "disk": Path(disk)}
+
+
+def _get(path: Path) -> bytes:
+    return f"GET /files?path={path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+
+
+def _head(path: Path, content_type: str, length: int) -> bytes:
+    head = f"POST /files?path={path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\n"
+    return f"{head}Content-Length: {length}\r\n\r\n".encode()
+
+
+def _small(row: Row, daemon: Daemon, work: str, message: bytes, reference: str, path: Path) -> None:
+    client = Client(daemon.port)
+    times: list[float] = []
+    for count in range(3200):
+        if count == 200:
+            times.clear()
+            cpu = daemon.cpu_s()
+        began = time.perf_counter()
+        client.unary(message)
+        times.append((time.perf_counter() - began) * 1e6)
+    cpu_us = (daemon.cpu_s() - cpu) / len(times) * 1e6
+    client.close()
+    assert path.read_bytes() == _SMALL
+    times.sort()
+    here = f"{times[len(times) // 2]:.0f} ({times[len(times) * 99 // 100]:.0f}) us"
+    row(f"{work}, p50 (p99)", here, reference, f"CPU {cpu_us:.0f} us a call")
+
+
+def _up(row: Row, daemon: Daemon, directory: Path, content_type: str, work: str, reference: str) -> None:
+    path = directory / "large"
+    rates, cpus = [], []
+    for _ in range(3):
+        path.unlink(missing_ok=True)
+        cpu, began = daemon.cpu_s(), time.perf_counter()
+        _send(daemon.port, path, content_type)
+        rates.append(_GIB / (time.perf_counter() - began) / 1e6)
+        cpus.append(daemon.cpu_s() - cpu)
+        assert path.stat().st_size == _GIB
+    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s", reference)
+
+
+def _send(port: int, path: Path, content_type: str) -> None:
+    form = content_type is _FORM
+    length = _GIB + (len(_PART_HEAD) + len(_PART_END) if form else 0)
+    client = Client(port)
+    client.sock.sendall(_head(path, content_type, length) + (_PART_HEAD if form else b""))
+    for _ in range(_GIB // len(_PIECE)):
+        client.sock.sendall(_PIECE)
+    client.sock.sendall(_PART_END if form else b"")
+    answer = client.sock.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    client.close()
+
+
+def _down(row: Row, daemon: Daemon, directory: Path, work: str, reference: str) -> None:
+    rates, cpus = [], []
+    for _ in range(3):
+        cpu, began = daemon.cpu_s(), time.perf_counter()
+        assert _receive(daemon.port, directory / "large", None) == _GIB
+        rates.append(_GIB / (time.perf_counter() - began) / 1e6)
+        cpus.append(daemon.cpu_s() - cpu)
+    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s", reference)
+
+
+def _receive(port: int, path: Path, digest: hashlib._Hash | None) -> int:
+    client = Client(port)
+    client.sock.sendall(_get(path))
+    buffer = bytearray(1 << 20)
+    view = memoryview(buffer)
+    size = client.sock.recv_into(buffer)
+    begin = buffer.index(b"\r\n\r\n") + 4
+    total = size - begin
+    if digest is not None:
+        digest.update(view[begin:size])
+    while total < _GIB and (size := client.sock.recv_into(buffer)):
+        total += size
+        if digest is not None:
+            digest.update(view[:size])
+    client.close()
+    return total
+
+
+def memory(row: Row) -> None:
+    """Send 1 GiB up and down, compare hashes, and print what the server needed at most."""
+    with _directories() as places, running() as daemon:
+        path = places["disk"] / "large"
+        client = Client(daemon.port)
+        client.unary(_get(places["disk"] / "small"))
+        client.close()
+        idle = _peak_mb(daemon.server)
+        sent, got = hashlib.sha256(), hashlib.sha256()
+        for _ in range(_GIB // len(_PIECE)):
+            sent.update(_PIECE)
+        for content_type in (_OCTET, _FORM):
+            _send(daemon.port, path, content_type)
+            got = hashlib.sha256()
+            _receive(daemon.port, path, got)
+            assert got.digest() == sent.digest()
+        row(
+            "peak RSS of the server, 1 GiB up and down", f"{_peak_mb(daemon.server):.1f} MB", "-", f"idle {idle:.1f} MB"
+        )
+
+
+def _peak_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _print(work: str, here: str, reference: str, floor: str = "") -> None:
+    print(f"{work:44} {here:>22} {reference:>22}  {floor}", flush=True)
+
+
+if __name__ == "__main__":
+    measure(_print)
+    memory(_print)

@@ -1,0 +1,253 @@
+"""Conversions between the contract's messages and the domain's terms."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from envd.errors import Code, EnvdError
+from envd.rpc import Call
+from envd_proto.filesystem import filesystem_pb2 as pb
+
+from . import metadata
+from .batches import Batch
+from .copying import Order
+from .encoding import EncodedMessage, EntryEncoder, text_of, varint
+from .entries import Entry
+from .listing import Listing, find
+from .pages import place_from
+from .place import Intent
+from .settings import Settings
+from .views import View, Views
+
+LISTED_ENTRIES = 1_000_000
+LISTED_BYTES = 512 * 1024 * 1024
+
+_OLD_CLIENT = "connect-python"
+_FOR_OLD_CLIENTS = ("x-e2b-legacy-sdk", "true")
+
+_MODE_LIMIT = 0o7777
+_NANOS = 1_000_000_000
+_SHA256_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and in which shape they take entries.
+
+    Attributes:
+        brief: as old clients know them.
+        in_json: in which encoding, as far as the headers tell.
+    """
+
+    view: View
+    brief: bool
+    in_json: bool
+
+    def encoder(self) -> EntryEncoder:
+        """Return what writes this call's entries. Blocks."""
+        self.view.names.refresh()
+        return EntryEncoder(self.view.names, brief=self.brief)
+
+    def message(self, entry: Entry) -> pb.EntryInfo:
+        """Return one entry as a message. Blocks."""
+        return pb.EntryInfo.FromString(self.encoder().proto(entry))
+
+
+def caller_from(call: Call, views: Views) -> Caller:
+    """Return who calls; an old client is told that it is taken for one.
+
+    Raises:
+        EnvdError: as Views.of.
+    """
+    brief = call.headers.get("user-agent") == _OLD_CLIENT
+    if brief:
+        call.response.headers.append(_FOR_OLD_CLIENTS)
+    return Caller(views.of(call.username), brief, "json" in call.headers.get("content-type", ""))
+
+
+def listing_from(request: pb.ListEntriesRequest, path: str) -> Listing:
+    """Return what to list. Blocks.
+
+    Raises:
+        EnvdError: as listing.find; INVALID_ARGUMENT for a token that is none.
+    """
+    if request.page_token and not request.page_size:
+        raise EnvdError(Code.INVALID_ARGUMENT, "page_token needs page_size")
+    shown, real = find(path)
+    depth = max(request.depth, 1)
+    return Listing(
+        shown,
+        real,
+        depth,
+        ordered=request.page_size > 0,
+        with_metadata=not request.skip_metadata,
+        after=place_from(request.page_token, shown, depth),
+    )
+
+
+def order_from(request: pb.CopyRequest, view: View) -> Order:
+    """Return how to copy."""
+    return Order(
+        owner=None if request.preserve else view.user,
+        times=request.preserve,
+        recursive=request.recursive,
+        overwrite=request.overwrite,
+    )
+
+
+def listed(entries: Iterator[Entry], encoder: EntryEncoder, *, in_json: bool) -> EncodedMessage:
+    """Return a listing as one ListDirResponse. Blocks: it takes the entries from where they are found.
+
+    Raises:
+        EnvdError: RESOURCE_EXHAUSTED if it is too much for one message.
+    """
+    message = _Message(pb.ListDirResponse, in_json=in_json)
+    for count, entry in enumerate(entries):
+        message.add(entry, encoder)
+        if count >= LISTED_ENTRIES or message.size > LISTED_BYTES:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED,
+                f"more than {LISTED_ENTRIES} entries or {LISTED_BYTES} bytes in one message: use ListEntries",
+            )
+    return message.end(b"")
+
+
+def batch_message(batch: Batch, encoder: EntryEncoder, *, in_json: bool) -> EncodedMessage:
+    """Return a portion of a listing as a ListEntriesResponse."""
+    rest = pb.ListEntriesResponse(next_page_token=batch.next_page)
+    for path, number in batch.unreadable:
+        rest.unreadable.add(path=text_of(path), errno=number)
+    message = _Message(pb.ListEntriesResponse, in_json=in_json)
+    for entry in batch.entries:
+        message.add(entry, encoder)
+    return message.end(_other_fields(rest, in_json=in_json))
+
+
+class _Message:
+    """A response with entries in field 1, as it grows: in one piece of memory that nobody copies in the end."""
+
+    def __init__(self, kind: type[Message], *, in_json: bool) -> None:
+        self._kind = kind
+        self._in_json = in_json
+        self._parts = io.BytesIO()
+        if in_json:
+            self._parts.write(b'{"entries":[')
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._parts.tell()
+
+    def add(self, entry: Entry, encoder: EntryEncoder) -> None:
+        """Add an entry."""
+        if self._in_json:
+            self._parts.write(encoder.json(entry).encode())
+            self._parts.write(b",")
+            return
+        data = encoder.proto(entry)
+        self._parts.write(b"\x0a" + varint(len(data)))
+        self._parts.write(data)
+
+    def end(self, rest: bytes) -> EncodedMessage:
+        """Return the whole with its other fields."""
+        if self._in_json:
+            self._end_json(rest)
+        else:
+            self._parts.write(rest)
+        payload, kind, in_json = self._parts.getvalue(), self._kind, self._in_json
+        return EncodedMessage(payload, in_json=in_json, again=lambda: _converted(payload, kind, in_json=in_json))
+
+    def _end_json(self, rest: bytes) -> None:
+        parts = self._parts
+        if parts.tell() == len(b'{"entries":['):
+            parts.seek(1)  # no entries, no field
+            parts.truncate()
+            parts.write(rest + b"}")
+            return
+        parts.seek(-1, io.SEEK_CUR)  # the last comma
+        parts.write(b"]" + (b"," + rest if rest else b"") + b"}")
+
+
+def _other_fields(message: pb.ListEntriesResponse, *, in_json: bool) -> bytes:
+    if not in_json:
+        return message.SerializeToString()
+    fields: dict[str, object] = {}
+    if message.unreadable:
+        fields["unreadable"] = [{"path": one.path, "errno": one.errno} for one in message.unreadable]
+    if message.next_page_token:
+        fields["nextPageToken"] = message.next_page_token
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
+
+
+def _converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
+    """Return a message in the other encoding."""
+    from google.protobuf import json_format  # noqa: PLC0415 - late: hardly ever needed
+
+    if in_json:
+        return json_format.Parse(payload, kind()).SerializeToString()
+    return json_format.MessageToJson(kind.FromString(payload), indent=None, ensure_ascii=False).encode()
+
+
+def intent_from(options: pb.WriteRequest.Options, view: View) -> Intent:
+    """Return how a Write is to be done.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it cannot be done so.
+    """
+    _check_options(options)
+    pairs = dict(options.metadata)
+    metadata.check(pairs)
+    condition = options.WhichOneof("condition")
+    return Intent(
+        view.user,
+        mode=options.mode if options.HasField("mode") else None,
+        parents=options.parents if options.HasField("parents") else True,
+        append=options.append,
+        atomic=options.atomic if options.HasField("atomic") else None,
+        if_match=options.if_match if condition == "if_match" else None,
+        if_absent=options.if_absent,
+        metadata=pairs,
+        sync=options.sync,
+    )
+
+
+def _check_options(options: pb.WriteRequest.Options) -> None:
+    if options.HasField("mode") and options.mode > _MODE_LIMIT:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"mode must be from 0 to 07777, not 0{options.mode:o}")
+    if options.append and options.atomic:
+        raise EnvdError(
+            Code.INVALID_ARGUMENT, "what is appended is not put in place at once: leave atomic or append out"
+        )
+    if options.HasField("sha256"):
+        if options.append:
+            raise EnvdError(Code.INVALID_ARGUMENT, "sha256 is of whole content: leave it or append out")
+        if len(options.sha256) != _SHA256_BYTES:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"sha256 must have 32 bytes, not {len(options.sha256)}")
+
+
+def settings_from(request: pb.SetAttributesRequest) -> Settings:
+    """Return what to change.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if a time is none.
+    """
+    return Settings(
+        mode=request.mode if request.HasField("mode") else None,
+        owner=request.owner if request.HasField("owner") else None,
+        group=request.group if request.HasField("group") else None,
+        modified_ns=_time_from(request.modified_time) if request.HasField("modified_time") else None,
+        accessed_ns=_time_from(request.accessed_time) if request.HasField("accessed_time") else None,
+        follow=not request.no_follow,
+    )
+
+
+def _time_from(message: Timestamp) -> int:
+    if not 0 <= message.nanos < _NANOS:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"nanos must be from 0 to 999999999, not {message.nanos}")
+    return message.seconds * _NANOS + message.nanos

@@ -1,0 +1,216 @@
+"""The Filesystem service: the contract's messages to the domain's terms and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import aclosing, closing
+from functools import partial
+
+from envd.errors import Code, EnvdError
+from envd.rpc import Call, Encoded, Reply
+from envd_proto.filesystem import filesystem_pb2 as pb
+
+from . import changes, copying, listing, messages, reading, removal, settings
+from .batches import batches
+from .encoding import EncodedContent
+from .entries import entry_of
+from .messages import Caller, caller_from
+from .staging import Staged, stage
+from .threads import Held, Threads
+from .upload import Upload
+from .views import Views
+
+_CHUNK_BYTES = 256 * 1024
+_LARGEST_CHUNK_BYTES = 1024 * 1024
+_CHUNKS_AT_ONCE = 64
+
+
+class FilesystemService:
+    """Serves filesystem.Filesystem.
+
+    Args:
+        views: say how each caller sees paths.
+    """
+
+    def __init__(self, views: Views, threads: Threads) -> None:
+        self._views = views
+        self._threads = threads
+
+    async def stat(self, request: pb.StatRequest, call: Call) -> pb.StatResponse:
+        """Describe an entry."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        return pb.StatResponse(entry=await self._entry(caller, view.resolve(request.path)))
+
+    async def make_dir(self, request: pb.MakeDirRequest, call: Call) -> pb.MakeDirResponse:
+        """Make a directory and those above it."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        path = view.resolve(request.path)
+        work = partial(changes.make_directory, path, view.user)
+        return pb.MakeDirResponse(entry=await self._entry(caller, path, work))
+
+    async def move(self, request: pb.MoveRequest, call: Call) -> pb.MoveResponse:
+        """Give an entry another path."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        destination = view.resolve(request.destination)
+        work = partial(changes.move, view.resolve(request.source), destination, view.user)
+        return pb.MoveResponse(entry=await self._entry(caller, destination, work))
+
+    async def list_dir(self, request: pb.ListDirRequest, call: Call) -> Encoded:
+        """List a directory in one message."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        path = view.resolve(request.path)
+
+        def work() -> Encoded:
+            shown, real = listing.find(path)
+            wanted = listing.Listing(shown, real, max(request.depth, 1))
+            with closing(listing.walk(wanted)) as entries:
+                return messages.listed(entries, caller.encoder(), in_json=caller.in_json)
+
+        return await self._threads.run(work)
+
+    async def remove(self, request: pb.RemoveRequest, call: Call) -> pb.RemoveResponse:
+        """Remove an entry and what is below it."""
+        path = caller_from(call, self._views).view.resolve(request.path)
+        await self._threads.run(removal.remove, path)
+        return pb.RemoveResponse()
+
+    async def watch_dir(self, _: pb.WatchDirRequest, __: Call) -> AsyncIterator[Reply]:
+        """Not yet."""
+        raise _no_watching()
+        yield pb.WatchDirResponse()  # what makes it a stream
+
+    async def create_watcher(self, _: pb.CreateWatcherRequest, __: Call) -> pb.CreateWatcherResponse:
+        """Not yet."""
+        raise _no_watching()
+
+    async def get_watcher_events(self, _: pb.GetWatcherEventsRequest, __: Call) -> pb.GetWatcherEventsResponse:
+        """Not yet."""
+        raise _no_watching()
+
+    async def remove_watcher(self, _: pb.RemoveWatcherRequest, __: Call) -> pb.RemoveWatcherResponse:
+        """Not yet."""
+        raise _no_watching()
+
+    async def read(self, request: pb.ReadRequest, call: Call) -> AsyncIterator[Reply]:
+        """Send a file's content."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        limit = request.length if request.HasField("length") else None
+        if_match = request.if_match if request.HasField("if_match") else None
+        opening = partial(reading.open_file, view.resolve(request.path), request.offset, limit, if_match)
+        async with self._threads.holding(opening, reading.Reader.close) as held:
+            start = pb.ReadResponse.StartEvent(length=held.it.length)
+            start.entry.CopyFrom(await held.run(lambda: caller.message(held.it.entry)))
+            yield pb.ReadResponse(start=start)
+            done = 0
+            async with aclosing(_content(held, request.chunk_size)) as content:
+                async for run in content:
+                    yield run
+                    done = run.position - request.offset
+            yield pb.ReadResponse(end=pb.ReadResponse.EndEvent(length=done))
+
+    async def write(self, requests: AsyncIterator[pb.WriteRequest], call: Call) -> pb.WriteResponse:
+        """Take a file's content."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        options = await _options(requests)
+        intent = messages.intent_from(options, view)
+        path = view.resolve(options.path)
+        expected = options.sha256 if options.HasField("sha256") else None
+        async with self._threads.holding(partial(stage, path, intent), Staged.abandon) as staged:
+            upload = Upload(staged, digested=options.return_sha256 or expected is not None)
+            async for request in requests:
+                if request.WhichOneof("message") != "chunk":
+                    raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
+                await upload.put(request.chunk)
+            digest = await upload.finish(expected)
+            entry = await self._entry(caller, path)
+        return pb.WriteResponse(
+            entry=entry,
+            written=upload.written,
+            created=staged.it.created,
+            sha256=digest if options.return_sha256 else None,
+        )
+
+    async def list_entries(self, request: pb.ListEntriesRequest, call: Call) -> AsyncIterator[Reply]:
+        """List a directory in a stream of messages."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        wanted = await self._threads.run(messages.listing_from, request, view.resolve(request.path))
+        encoder = await self._threads.run(caller.encoder)
+        found = batches(wanted, request.batch_size, request.page_size)
+
+        def step() -> Encoded | None:
+            batch = next(found, None)
+            return None if batch is None else messages.batch_message(batch, encoder, in_json=caller.in_json)
+
+        async with self._threads.holding(lambda: found, Generator.close) as held:
+            while (reply := await held.run(step)) is not None:
+                yield reply
+
+    async def copy(self, request: pb.CopyRequest, call: Call) -> pb.CopyResponse:
+        """Copy an entry."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        order = messages.order_from(request, view)
+        destination = view.resolve(request.destination)
+        source = view.resolve(request.source)
+        copied = await self._threads.run(copying.copy, source, destination, view.user, order)
+        entry = await self._entry(caller, destination)
+        return pb.CopyResponse(entry=entry, entries=copied.entries, bytes=copied.size)
+
+    async def set_attributes(self, request: pb.SetAttributesRequest, call: Call) -> pb.SetAttributesResponse:
+        """Change what belongs to an entry beside its content."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        path = view.resolve(request.path)
+        work = partial(settings.change, path, messages.settings_from(request))
+        return pb.SetAttributesResponse(entry=await self._entry(caller, path, work))
+
+    async def make_symlink(self, request: pb.MakeSymlinkRequest, call: Call) -> pb.MakeSymlinkResponse:
+        """Make a symbolic link."""
+        caller = caller_from(call, self._views)
+        view = caller.view
+        path = view.resolve(request.path)
+        work = partial(changes.make_symlink, path, request.target, view.user, overwrite=request.overwrite)
+        return pb.MakeSymlinkResponse(entry=await self._entry(caller, path, work))
+
+    async def _entry(self, caller: Caller, path: str, work: Callable[[], None] | None = None) -> pb.EntryInfo:
+        """Do what is to be done, then describe what is at a path."""
+
+        def both() -> pb.EntryInfo:
+            if work is not None:
+                work()
+            return caller.message(entry_of(path))
+
+        return await self._threads.run(both)
+
+
+async def _content(held: Held[reading.Reader], chunk_bytes: int) -> AsyncGenerator[EncodedContent, None]:
+    """Yield a file's content; the next run is read while the last one is sent."""
+    chunk = min(chunk_bytes or _CHUNK_BYTES, _LARGEST_CHUNK_BYTES)
+    run = min(chunk * _CHUNKS_AT_ONCE, _LARGEST_CHUNK_BYTES)
+    reader = held.it
+    offset, done = reader.begin, 0
+    reading_on = held.begin(partial(reader.read, done, run))
+    while data := await reading_on:
+        done += len(data)
+        reading_on = held.begin(partial(reader.read, done, run))
+        yield EncodedContent(offset, data, chunk)
+        offset += len(data)
+
+
+async def _options(requests: AsyncIterator[pb.WriteRequest]) -> pb.WriteRequest.Options:
+    async for request in requests:
+        if request.WhichOneof("message") == "options":
+            return request.options
+        break
+    raise EnvdError(Code.INVALID_ARGUMENT, "the first message of the stream must be 'options'")
+
+
+def _no_watching() -> EnvdError:
+    return EnvdError(Code.UNIMPLEMENTED, "watching is not served yet")

@@ -1,0 +1,102 @@
+"""Files through the published `e2b` packages, unmodified: Python in both ways, and npm."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_python
+from tests.support.tools import INSTALL_TIMEOUT_S
+
+pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
+
+
+@pytest.fixture(scope="module", params=["sync", "async", pytest.param("node", marks=pytest.mark.tools)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return tmp_path_factory.mktemp("sdk-files")
+
+
+@pytest.fixture(scope="module")
+def seen(kind: str, daemon: Daemon, root) -> dict[str, Any]:
+    """What the package saw in every scenario."""
+    if kind == "node":
+        return run_node("files", root, daemon)
+    return run_python(f"{kind}-files", root, daemon)
+
+
+def test_text_is_written_and_read(seen, root, kind):
+    info, *same = seen["text"]
+    path = f"{root}/{kind}/sub/text.txt"
+    assert (info["name"], info["path"], info["type"]) == ("text.txt", path, "file")
+    assert same == [True, True]
+
+
+def test_bytes_are_written_and_read_whatever_the_transfer(seen):
+    assert seen["bytes"] == [True, True, True]
+
+
+def test_streams_are_written_and_read(seen):
+    assert seen["stream"] == [True, True]
+
+
+def test_many_files_are_written_at_once(seen):
+    assert seen["many"] == [200, True]
+
+
+def test_reading_nothing_is_not_found(seen):
+    assert seen["missing"]["raised"] in (
+        "FileNotFoundException",
+        "FileNotFoundError",
+        "NotFoundException",
+        "NotFoundError",
+    )
+
+
+def test_reading_a_directory_is_an_invalid_argument(seen):
+    assert seen["directory"]["raised"] in ("InvalidArgumentException", "InvalidArgumentError")
+    assert "is a directory" in seen["directory"]["text"]
+
+
+def test_directories_are_listed_as_deep_as_asked(seen):
+    deep = [["/listing/a", "/listing/d"], ["/listing/d/b", "/listing/d/e"], ["/listing/d/e/c"]]
+    assert seen["listing"] == [deep[0], sorted(deep[0] + deep[1]), sorted(deep[0] + deep[1] + deep[2])]
+
+
+def test_existence_is_told(seen):
+    assert seen["exists"] == [True, False]
+
+
+def test_a_file_is_renamed_into_a_new_directory(seen):
+    assert seen["rename"] == ["/new/after", False]
+
+
+def test_a_directory_is_removed_with_what_is_in_it(seen):
+    assert seen["remove"] is False
+
+
+def test_making_a_directory_twice_says_so(seen):
+    assert seen["make_dir"] == [True, False]
+
+
+def test_info_has_metadata_size_and_permissions(seen):
+    written, stored, *rest = seen["info"]
+    assert rest == [5, "-rw-r--r--", "file"]
+    assert written == stored
+    assert stored in ({"key": "a value"}, {})
+
+
+def test_relative_paths_begin_at_home(seen):
+    assert seen["home"][0] == f"{pwd.getpwuid(os.geteuid()).pw_dir}/sdk-file-in-home"
+
+
+def test_metadata_that_is_too_much_is_an_invalid_argument(seen):
+    assert seen["bad_metadata"]["raised"] in ("InvalidArgumentException", "InvalidArgumentError")
