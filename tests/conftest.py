@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
+from tests.support.filesystem import Files
 from tests.support.grpc import Grpc
 from tests.support.grpc_web import GrpcWeb
 from tests.support.kernel import Gate
@@ -88,6 +89,11 @@ async def wire(daemon: Daemon, open_wire: OpenWire) -> AsyncIterator[Wire]:
 @pytest.fixture
 def processes(wire: Wire) -> Processes:
     return Processes(wire)
+
+
+@pytest.fixture
+def files(wire: Wire) -> Files:
+    return Files(wire)
 
 
 @pytest.fixture(params=list(Codec), ids=lambda codec: codec.value)

@@ -12,6 +12,8 @@ from envd.host.names import group_number, owner_number
 
 from .entries import entry_of
 
+_SECONDS = range(-62_135_596_800, 253_402_300_800)  # what a Timestamp may hold; google/protobuf/timestamp.proto
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -35,6 +37,8 @@ def change(path: str, settings: Settings) -> None:
     """
     if settings.mode is not None and not 0 <= settings.mode <= 0o7777:
         raise EnvdError(Code.INVALID_ARGUMENT, f"mode must be from 0 to 07777, not {settings.mode:o}")
+    if any(ns is not None and ns // 10**9 not in _SECONDS for ns in (settings.modified_ns, settings.accessed_ns)):
+        raise EnvdError(Code.INVALID_ARGUMENT, "a time must be from the year 1 to the year 9999")
     uid = _numbered("owner", settings.owner, owner_number(settings.owner) if settings.owner is not None else -1)
     gid = _numbered("group", settings.group, group_number(settings.group) if settings.group is not None else -1)
     entry = entry_of(path)
