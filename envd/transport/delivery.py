@@ -120,11 +120,13 @@ class StreamDelivery:
     Attributes:
         written: bytes of this stream that its handler has given away so far.
         heard: called when a piece of the stream arrives from the peer.
+        complete: the peer has said that it sends no more; a stream that was reset or lost before is not.
     """
 
     def __init__(self, connection: Delivery | None = None) -> None:
         self.written = 0
         self.heard: Callable[[], None] = _nobody_listens
+        self.complete = False
         self._carried = 0
         self._granted = 0
         self._ahead = 0

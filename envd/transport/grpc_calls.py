@@ -136,6 +136,8 @@ class GrpcCalls:
                     text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
                     raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
                 yield codecs.PROTO.decode(data, method.request)
+        if method.client_streaming and not delivery.complete:
+            raise asyncio.CancelledError  # the library takes a reset for an end, and notices it only later
 
 
 async def _next(messages: AsyncIterator[bytes], delivery: StreamDelivery, idle_s: float | None) -> bytes | None:

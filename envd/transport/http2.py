@@ -126,6 +126,12 @@ class Conversation:
         if delivery is not None:
             delivery.heard()
 
+    def complete(self, stream: int) -> None:
+        """Note that the client has sent the whole of a stream."""
+        delivery = self._open.get(stream)
+        if delivery is not None:
+            delivery.complete = True
+
     def end(self, stream: int) -> None:
         """Forget a stream."""
         if self._open.pop(stream, None) is not None:
@@ -146,6 +152,7 @@ class FromClient:
         self._left = len(PREFACE)
         self._held = b""
         self._named = 0
+        self._bodiless = False
         self._block_bytes = 0
         self._resets = _Allowance("stream resets", *_RESETS)
         self._controls = _Allowance("control frames", *_CONTROLS)
@@ -171,6 +178,8 @@ class FromClient:
                 break
             if self._named:
                 pieces += (data[copied:at], self._conversation.begin(self._named))
+                if self._bodiless:
+                    self._conversation.complete(self._named)
                 copied, self._named = at, 0
             if len(data) - at < _HEAD + _GRANT_BYTES * data.startswith(_GRANT, at):
                 break
@@ -186,6 +195,10 @@ class FromClient:
     def _frame(self, data: bytes, at: int) -> bool:
         """Look at the head of a frame; True if it ends a header block."""
         self._left, kind, flags, stream = _parse(data, at)
+        if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+            self._conversation.complete(stream)
+        if kind == _HEADERS:
+            self._bodiless = bool(flags & _END_STREAM)
         if kind in (_HEADERS, _CONTINUATION):
             return self._block(flags, stream)
         if kind == _RST_STREAM:

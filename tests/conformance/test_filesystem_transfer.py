@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,23 @@ async def test_the_options_alone_write_an_empty_file(files: Files, file: Path, t
     assert (await files.write(tmp_path / "new", [])).created
     assert not (await files.write(file, [])).created
     assert (file.read_bytes(), (tmp_path / "new").read_bytes()) == (b"", b"")
+
+
+async def test_a_client_that_leaves_in_the_middle_changes_nothing(files: Files, file: Path, tmp_path: Path):
+    for path in (file, tmp_path / "new/file"):
+        never = asyncio.Event()
+
+        async def pieces(never: asyncio.Event = never) -> AsyncIterator[bytes]:
+            yield CONTENT
+            await never.wait()
+
+        with pytest.raises((RpcError, TimeoutError, asyncio.TimeoutError)):
+            async with asyncio.timeout(0.3):
+                await files.write(path, pieces())
+    async with asyncio.timeout(10):
+        while names(tmp_path) != ["file"]:
+            await asyncio.sleep(0.01)
+    assert file.read_bytes() == b"old content"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o4711, 0])

@@ -14,9 +14,11 @@ from envd.transport.http2 import Conversation, FromClient, FromServer, Streams
 from tests.support.http2 import (
     DATA,
     END_HEADERS,
+    END_STREAM,
     HEADERS,
     INITIAL_WINDOW_SIZE,
     PREFACE,
+    RST_STREAM,
     WINDOW_UPDATE,
     call_fields,
     h2_frame,
@@ -122,3 +124,28 @@ def test_both_directions_together_tell_what_was_consumed(both: Both):
     assert both.stream(1).acknowledged() == both.stream(3).acknowledged() == 10 * SENT
     assert both.stream(1).consumed() == 9 * SENT - SLACK
     assert both.stream(3).consumed() == 0
+
+
+@pytest.mark.parametrize("cut", [None, *range(1, 60)])
+def test_a_stream_is_whole_once_the_client_says_that_it_sends_no_more(both: Both, cut: int | None):
+    both.client.feed(BEGIN)
+    first, third = both.stream(1), both.stream(3)
+    last = h2_frame(DATA, b"more", stream=3) + h2_frame(DATA, b"the last of it", flags=END_STREAM, stream=1)
+    both.client.feed(last[:cut])
+    both.client.feed(last[cut:] if cut is not None else b"")
+    assert (first.complete, third.complete) == (True, False)
+
+
+def test_a_request_without_a_body_is_whole(both: Both):
+    both.client.feed(BEGIN)
+    fields = call_fields("process.Process/StreamInput")
+    both.client.feed(h2_frame(HEADERS, fields, flags=END_HEADERS | END_STREAM, stream=5))
+    both.client.feed(opened(7))
+    assert (both.stream(5).complete, both.stream(7).complete) == (True, False)
+
+
+def test_a_stream_that_is_reset_is_not_whole(both: Both):
+    both.client.feed(BEGIN)
+    first = both.stream(1)
+    both.client.feed(h2_frame(DATA, b"half", stream=1) + h2_frame(RST_STREAM, bytes(4), stream=1))
+    assert not first.complete
