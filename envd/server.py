@@ -13,6 +13,7 @@ import resource
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from envd import __version__, logs, rpc, web
@@ -43,8 +44,8 @@ from envd.supervise import Supervisor
 from envd.transport import codec
 from envd.transport.auth import Gate
 from envd.transport.grpc_server import Bounds, GrpcServer
-from envd.transport.http1 import Patience
 from envd.transport.listen import Listener
+from envd.transport.patience import Patience
 from envd.transport.router import Router
 from envd_proto.filesystem import filesystem_pb2
 from envd_proto.process import process_pb2
@@ -54,6 +55,7 @@ from envd_proto.system import system_pb2
 log = logging.getLogger("envd.server")
 
 _DESCRIPTOR_TABLE = 16384
+_THREADS = 32  # that send files and read /proc: so many may wait for a slow disk. The loop's own are cores + 4
 
 
 def main() -> None:
@@ -77,6 +79,7 @@ def _raise_descriptor_limit() -> None:
 
 
 async def _serve(config: Config) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="worker"))
     birth = _birth()
     async with AsyncExitStack() as stack:
         keeper = KeeperClient(int(os.environ["ENVD_KEEPER_FD"]))

@@ -14,26 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from envd.rpc import varint
+
 from .entries import Entry, Link, kind_of, name_of, permissions_of
 
-_SMALL = tuple(bytes((value,)) for value in range(0x80))
 _KIND_NAMES = {1: "FILE_TYPE_FILE", 2: "FILE_TYPE_DIRECTORY"}
 _BILLION = 1_000_000_000
 # What a protobuf timestamp can hold, the years 1 to 9999; a file's time can be anything.
 _FIRST_NS, _LAST_NS = -62_135_596_800 * _BILLION, 253_402_300_800 * _BILLION - 1
-
-
-def varint(value: int) -> bytes:
-    """Return a number as protobuf writes it; a negative one in 64-bit two's complement."""
-    if 0 <= value < 0x80:
-        return _SMALL[value]
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    out = []
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def text_of(name: str) -> str:

@@ -11,13 +11,13 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from envd.errors import Code, EnvdError
-from envd.rpc import Call
+from envd.rpc import Call, varint
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 from . import metadata
 from .batches import Batch
 from .copying import Order
-from .encoding import EncodedMessage, EntryEncoder, text_of, varint
+from .encoding import EncodedMessage, EntryEncoder, text_of
 from .entries import Entry
 from .listing import Listing, find
 from .pages import place_from

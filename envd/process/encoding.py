@@ -9,6 +9,8 @@ from __future__ import annotations
 import binascii
 from collections.abc import Sequence
 
+from envd.rpc import varint
+
 from .events import PTY, STDERR, STDOUT, Position, Run
 
 EVENT_BYTES = {STDOUT: 32 * 1024, STDERR: 32 * 1024, PTY: 16 * 1024}
@@ -56,13 +58,3 @@ def _proto(field: int, offset: int, data: bytes) -> bytes:
     output = bytes((field,)) + varint(len(data))
     event = bytes((_DATA,)) + varint(len(output) + len(data) + len(tail)) + output
     return b"".join([bytes((_EVENT,)), varint(len(event) + len(data) + len(tail)), event, data, tail])
-
-
-def varint(value: int) -> bytes:
-    """Return a number as protobuf writes it."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import binascii
 from collections.abc import Sequence
 
-from envd.process.encoding import varint
 from envd.process.events import Position, Run
+from envd.rpc import varint
 
 _EVENT_BYTES = 32 * 1024
 _EVENT = b"\x0a"  # OpenResponse.event, field 1

@@ -68,28 +68,14 @@ class DirectSocket:
             except ConnectionAbortedError:
                 return b""
 
-    async def send_file(self, file: int, offset: int, count: int, idle_s: float) -> None:
-        """Send bytes of a file.
-
-        Raises:
-            EnvdError: ABORTED if the file ends before; DEADLINE_EXCEEDED if the peer takes nothing for `idle_s`.
-            OSError: the connection is gone, or the file cannot be read.
-        """
+    async def writable(self) -> None:
+        """Wait until the peer takes more."""
         loop = asyncio.get_running_loop()
-        while count:
-            try:
-                sent = await _settled(os.sendfile, self._fd, file, offset, min(count, _SEND_BYTES))
-            except BlockingIOError:
-                try:
-                    async with asyncio.timeout(idle_s):
-                        await self._until_ready(loop.add_writer, loop.remove_writer)
-                except TimeoutError as exc:
-                    raise EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the file taken for {idle_s:g} s") from exc
-                continue
-            if not sent:
-                raise EnvdError(Code.ABORTED, f"the file became shorter while it was sent: {count} bytes are missing")
-            offset, count = offset + sent, count - sent
-            self._touched()
+        await self._until_ready(loop.add_writer, loop.remove_writer)
+
+    def fileno(self) -> int:
+        """Return the duplicate's number."""
+        return self._fd
 
     async def _until_ready(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
         self._ready = ready = asyncio.get_running_loop().create_future()
@@ -100,6 +86,43 @@ class DirectSocket:
             self._ready = None
             if self._fd >= 0:
                 remove(self._fd)
+
+
+async def send_file(
+    sock: socket.socket, file: int, offset: int, count: int, *, idle_s: float, touched: Callable[[], None]
+) -> None:
+    """Send bytes of a file.
+
+    Raises:
+        EnvdError: ABORTED if the file ends before; DEADLINE_EXCEEDED if the peer takes nothing for `idle_s`.
+        OSError: the connection is gone, or the file cannot be read.
+    """
+    direct = DirectSocket(sock, touched, _nothing)
+    try:
+        while count:
+            sent = await _send_piece(direct, file, offset, min(count, _SEND_BYTES), idle_s)
+            if not sent:
+                raise EnvdError(Code.ABORTED, f"the file became shorter while it was sent: {count} bytes are missing")
+            offset, count = offset + sent, count - sent
+            touched()
+    finally:
+        direct.close()
+
+
+async def _send_piece(direct: DirectSocket, file: int, offset: int, count: int, idle_s: float) -> int:
+    while True:
+        try:
+            return await _settled(os.sendfile, direct.fileno(), file, offset, count)
+        except BlockingIOError:
+            try:
+                async with asyncio.timeout(idle_s):
+                    await direct.writable()
+            except TimeoutError as exc:
+                raise EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the file taken for {idle_s:g} s") from exc
+
+
+def _nothing() -> None:
+    """Nobody waits for the socket to be given back."""
 
 
 async def _settled(function: Callable[[*Arguments], int], *arguments: *Arguments) -> int:

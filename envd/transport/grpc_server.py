@@ -25,6 +25,9 @@ from .http2 import Streams
 
 # A client that asks more often whether we are there, with nothing to say besides, is sent away: GOAWAY, too_many_pings.
 _PING_INTERVAL_MS = 1000
+# Calls of all connections together that wait to be taken up; one more is answered CANCELLED. The library's own numbers
+# are 1000 and 3000, and between them it cancels waiting calls at random, also those of clients that are well.
+_WAITING_CALLS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ def _options(bounds: Bounds, methods: MethodTable) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", round(bounds.header_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MS),
+        ("grpc.server.max_pending_requests", _WAITING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", _WAITING_CALLS),
     ]
 
 

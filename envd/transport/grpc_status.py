@@ -6,6 +6,7 @@ import base64
 from urllib.parse import quote
 
 from envd.errors import Code, EnvdError
+from envd.rpc import varint
 
 NUMBERS = {
     Code.CANCELED: 1,
@@ -43,7 +44,7 @@ def trailers_of(error: EnvdError | None) -> list[tuple[str, str]]:
 
 def details_of(error: EnvdError) -> bytes:
     """Return an error as a serialised google.rpc.Status: code 1, message 2, details 3, each a google.protobuf.Any."""
-    status = b"\x08" + _varint(NUMBERS[error.code]) + _field(2, error.message.encode(errors="replace"))
+    status = b"\x08" + varint(NUMBERS[error.code]) + _field(2, error.message.encode(errors="replace"))
     for detail in error.details:
         packed = _field(1, f"type.googleapis.com/{detail.type_name}".encode()) + _field(2, detail.value)
         status += _field(3, packed)
@@ -51,13 +52,4 @@ def details_of(error: EnvdError) -> bytes:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return bytes((number << 3 | 2,)) + varint(len(value)) + value

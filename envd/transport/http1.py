@@ -9,7 +9,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from envd.errors import Code, EnvdError
@@ -18,10 +17,11 @@ from envd.logs import request_context
 from . import peer
 from .body import Body
 from .delivery import Delivery
-from .direct import DirectSocket
+from .direct import DirectSocket, send_file
 from .exchange import Exchange
 from .parsing import BadRequestError, Parser
-from .status import REASONS
+from .patience import Patience
+from .status import plain_response
 
 log = logging.getLogger("envd.transport")
 
@@ -32,17 +32,6 @@ _SLICE_BYTES = 16 * 1024  # of pipelined requests parsed before the queue is loo
 _UNREAD_BYTES = 256 * 1024  # of a body nobody read that are skipped to keep a connection
 _LINGER_S = 2.0
 _CUT_SHORT = "protocol error: incomplete envelope: unexpected EOF"
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Bounds of one connection. Sizes in bytes, times in seconds."""
-
-    header_bytes: int
-    idle_s: float
-    header_s: float
-    body_idle_s: float
-    peer_dead_s: float
 
 
 class Owner(Protocol):
@@ -204,20 +193,13 @@ class Connection(asyncio.Protocol):
 
     async def send_file(self, fd: int, offset: int, count: int) -> None:
         """Send bytes of a file; everything written before is with the kernel."""
-
-        def nothing() -> None:
-            pass
-
-        direct = DirectSocket(self._sock, self._touch, nothing)
+        self.delivery.writing(count)
         try:
-            self.delivery.writing(count)
-            await direct.send_file(fd, offset, count, self._owner.patience.body_idle_s)
-            self.delivery.flushed()
-        except (ConnectionError, BrokenPipeError):
+            await send_file(self._sock, fd, offset, count, idle_s=self._owner.patience.body_idle_s, touched=self._touch)
+        except ConnectionError:
             self.transport.abort()
             raise asyncio.CancelledError from None
-        finally:
-            direct.close()
+        self.delivery.flushed()
 
     # Serving.
 
@@ -316,12 +298,7 @@ class Connection(asyncio.Protocol):
                 last.keep_alive = False
                 last.body.fail(EnvdError(Code.INVALID_ARGUMENT, message))
             return
-        body = (message + "\n").encode()
-        head = (
-            f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.write(head.encode() + body)
+        self.write(plain_response(status, message))
         self._finish(linger=True)
 
     def _finish(self, *, linger: bool) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from . import memory, peer
 from .exchange import Exchange
-from .http1 import Connection, Patience
+from .http1 import Connection
+from .patience import Patience
 from .splice import Backend, Spliced
 
 log = logging.getLogger("envd.transport")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from . import peer
 from .delivery import Delivery
 from .http2 import AbuseError, Conversation, FromClient, FromServer, Streams, goaway
+from .patience import Patience
 
 log = logging.getLogger("envd.transport")
 
@@ -25,22 +26,6 @@ class Backend(Protocol):
 
     async def address(self) -> str:
         """Return the path of its socket, once it is listening there."""
-
-
-class Patience(Protocol):
-    """Bounds of one connection, as envd.transport.http1 has them."""
-
-    @property
-    def header_bytes(self) -> int:
-        """Most bytes of one request's header block."""
-
-    @property
-    def header_s(self) -> float:
-        """Seconds a header block may take to arrive."""
-
-    @property
-    def peer_dead_s(self) -> float:
-        """Seconds without an answer after which a peer is gone."""
 
 
 class Owner(Protocol):

@@ -70,3 +70,13 @@ def error_fields(error: EnvdError) -> dict[str, object]:
 def error_json(fields: object) -> bytes:
     """Encode for a body a browser may look at: markup characters are escaped, as clients of the reference see them."""
     return json.dumps(fields, separators=(",", ":")).translate(_HTML_ESCAPES).encode()
+
+
+def plain_response(status: int, message: str) -> bytes:
+    """Return a whole HTTP/1.1 response in plain text after which the connection closes: for what is no request."""
+    body = (message + "\n").encode()
+    head = (
+        f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -71,9 +71,6 @@ def impatient() -> Iterator[Daemon]:
         yield started
 
 
-CANCELED_AT_MOST = 3
-
-
 @asynccontextmanager
 async def others_are_served(daemon: Daemon) -> AsyncIterator[None]:
     """A second and a third client, over HTTP/1.1 and gRPC, get answers all the while; the server stays the same."""
@@ -81,18 +78,9 @@ async def others_are_served(daemon: Daemon) -> AsyncIterator[None]:
     over = asyncio.Event()
 
     async def ask(wire: Client | Grpc, *, answered: asyncio.Event) -> None:
-        canceled = 0
         while not over.is_set() or not answered.is_set():
-            try:
-                async with asyncio.timeout(60):
-                    await wire.unary(LIST, ListRequest(), ListResponse)
-            except RpcError as exc:
-                # A known weakness, see docs/decisions/0007: once in thousands of calls, while others open and drop
-                # connections, the library cancels the call of a client that is well. Called again, it is answered.
-                canceled += 1
-                if wire is not native or exc.code != "canceled" or canceled > CANCELED_AT_MOST:
-                    raise
-                continue
+            async with asyncio.timeout(60):
+                await wire.unary(LIST, ListRequest(), ListResponse)
             answered.set()
             await asyncio.sleep(0.02)  # a pace
 

@@ -1,0 +1,16 @@
+"""How much, and how long, one connection may keep us waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Bounds of one connection. Sizes in bytes, times in seconds."""
+
+    header_bytes: int
+    idle_s: float
+    header_s: float
+    body_idle_s: float
+    peer_dead_s: float
