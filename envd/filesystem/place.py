@@ -109,10 +109,11 @@ class Place:
         """Check that the file could be opened for writing, though it will be replaced.
 
         Raises:
-            PermissionError: it could not.
+            OSError: it could not.
         """
         if not os.access(self.name, os.W_OK, dir_fd=self.directory, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path)
+            # That says no more than no; this says why.
+            os.close(os.open(self.name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=self.directory))
 
     def why_in_place(self, st: os.stat_result) -> str:
         """Return why the file can only be written in place; empty if another can take its place."""

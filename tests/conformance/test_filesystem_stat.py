@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -13,7 +14,10 @@ from envd_proto.filesystem.filesystem_pb2 import (
     FILE_TYPE_FILE,
     FILE_TYPE_UNSPECIFIED,
 )
+from tests.support.daemon import Daemon
 from tests.support.filesystem import Files
+from tests.support.grpc import Grpc
+from tests.support.http1 import exchange
 from tests.support.wires import RpcError
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -163,9 +167,19 @@ async def test_a_file_with_a_new_content_has_a_new_etag(files: Files, file: Path
 async def test_an_old_client_gets_what_it_knows(files: Files, file: Path):
     old = Files(files.wire.with_headers({"User-Agent": "connect-python"}))
     entry = await old.stat(file)
-    if entry.size:
-        assert files.wire.with_headers({}).__class__.__name__ == "Grpc"  # the library adds its own name
+    if isinstance(files.wire, Grpc):
+        assert entry == await files.stat(file)  # the library adds its own name to the header
         return
     assert [field.name for field, _ in entry.ListFields()] == ["name", "type", "path"]
     (listed,) = await old.list_dir(file.parent)
     assert [field.name for field, _ in listed.ListFields()] == ["name", "type", "path"]
+
+
+@pytest.mark.line(131)
+@pytest.mark.parametrize(("agent", "told"), [("connect-python", "true"), ("connect-python/1", None), ("python", None)])
+async def test_an_old_client_is_told_that_it_is_taken_for_one(daemon: Daemon, file: Path, agent, told):
+    headers = {"Content-Type": "application/json", "User-Agent": agent}
+    body = json.dumps({"path": str(file)}).encode()
+    response = await exchange(daemon.port, "POST", "/filesystem.Filesystem/Stat", headers=headers, body=body)
+    assert response.headers.get("x-e2b-legacy-sdk") == told
+    assert ("size" in json.loads(response.body)["entry"]) == (told is None)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from envd.config import Config, Limits
 from tests.support.daemon import Daemon, running_daemon
+from tests.support.disks import small_disk
 from tests.support.files import FORM, OCTET, answer, compose, form, get, part, post_form, put, refusal, target
 from tests.support.http1 import connection, exchange, request
 from tests.support.readers import configured
@@ -86,19 +87,6 @@ async def test_a_server_that_is_killed_leaves_the_old_content_and_nothing_else(o
             assert contents(old.parent) == {"old": OLD}
         answer(await put(daemon.port, old, b"new"))
         assert old.read_bytes() == b"new"
-
-
-@contextmanager
-def small_disk(directory: Path, options: str) -> Iterator[Path]:
-    """A file system of its own in memory."""
-    directory.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory], check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", directory], check=True)
 
 
 @pytest.mark.line(161)
@@ -211,3 +199,35 @@ async def test_a_client_that_stops_reading_is_left_in_the_end(impatient: Daemon,
         await conn.read_head()
         await asyncio.sleep(2)  # what is waited for is that nothing happens
         assert len(await conn.read_to_end()) < 50_000_000
+
+
+@pytest.mark.parametrize("kind", [OCTET, FORM], ids=["octet", "form"])
+async def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind):
+    size = 200 << 20
+    sent, got = hashlib.sha256(), hashlib.sha256()
+    async with running_daemon() as daemon, connection(daemon.port) as conn:
+        begin, end = (form([part(b"|")]).split(b"|")) if kind is FORM else (b"", b"")
+        headers = {"Content-Type": kind, "Content-Length": str(len(begin) + size + len(end))}
+        answer(await put(daemon.port, tmp_path / "small", b"x"))
+        before = peak_bytes(daemon.server_pid())
+        await conn.send(request("POST", target(tmp_path / "large"), headers=headers) + begin)
+        for _ in range(size // len(PIECE)):
+            sent.update(PIECE)
+            await conn.send(PIECE)
+        await conn.send(end)
+        answer(await conn.read_response())
+        await conn.send(request("GET", target(tmp_path / "large")))
+        head = await conn.read_head()
+        assert head.headers["Content-Length"] == str(size)
+        left = size
+        while left:
+            piece = await conn.read_some()
+            got.update(piece)
+            left -= len(piece)
+        assert got.digest() == sent.digest()
+        assert peak_bytes(daemon.server_pid()) - before < 32 << 20
+
+
+def peak_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
