@@ -132,7 +132,11 @@ async def test_a_gzip_body_is_unpacked(daemon: Daemon, tmp_path, size):
 
 
 @pytest.mark.line(158)
-@pytest.mark.parametrize("body", [b"no gzip", b"", gzip.compress(b"x" * 100)[:-1], gzip.compress(b"x") + b"garbage"])
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip", b"", gzip.compress(b"x" * 100)[:-1], gzip.compress(b"x") + b"garbage"],
+    ids=["no gzip", "empty", "cut short", "with garbage"],
+)
 async def test_a_bad_gzip_body_leaves_what_was_there(daemon: Daemon, tmp_path, body):
     (tmp_path / "x").write_bytes(b"before")
     response = await put(daemon.port, tmp_path / "x", body, headers={"Content-Encoding": "gzip"})
