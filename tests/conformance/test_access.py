@@ -15,7 +15,7 @@ from envd_proto.process.process_pb2 import ListRequest
 from envd_proto.pty.pty_pb2 import OpenRequest
 from tests.support.connect import basic, frame
 from tests.support.daemon import Daemon, running_daemon
-from tests.support.grpc import Grpc, rpc_error
+from tests.support.grpc import Grpc, answered, rpc_error
 from tests.support.http1 import Response, connection, exchange, request
 from tests.support.http2 import Http2
 from tests.support.process import LIST, START, STREAM_INPUT, Processes, pid, shell, start_request
@@ -190,8 +190,9 @@ async def test_a_token_of_any_bytes_is_borne(guarded: Daemon, value):
 
 
 async def refusal(call) -> RpcError:
+    """How a call ends; `call` makes it, and may have to make it again."""
     with pytest.raises(grpc.RpcError) as error:
-        await call
+        await answered(call)
     return rpc_error(error.value)
 
 
@@ -200,15 +201,15 @@ async def refusal(call) -> RpcError:
 async def test_native_calls_of_every_kind_need_it_in_their_metadata(native: Grpc, given):
     metadata = None if given is None else [("x-access-token", given)]
     message = ListRequest().SerializeToString()
+    opening = OpenRequest().SerializeToString()
+    channel = native.channel
     calls = (
-        native.channel.unary_unary(f"/{LIST}")(message, metadata=metadata),
-        native.channel.unary_unary("/no.Service/Nope")(message, metadata=metadata),
-        native.channel.unary_stream(f"/{START}")(message, metadata=metadata).read(),
-        native.channel.stream_unary(f"/{STREAM_INPUT}")(iter([message]), metadata=metadata),
-        native.channel.stream_stream("/pty.Pty/Open")(
-            iter([OpenRequest().SerializeToString()]), metadata=metadata
-        ).read(),
-        native.channel.stream_stream(f"/{REFLECTION}")(iter([message]), metadata=metadata).read(),
+        lambda: channel.unary_unary(f"/{LIST}")(message, metadata=metadata),
+        lambda: channel.unary_unary("/no.Service/Nope")(message, metadata=metadata),
+        lambda: channel.unary_stream(f"/{START}")(message, metadata=metadata).read(),
+        lambda: channel.stream_unary(f"/{STREAM_INPUT}")(iter([message]), metadata=metadata),
+        lambda: channel.stream_stream("/pty.Pty/Open")(iter([opening]), metadata=metadata).read(),
+        lambda: channel.stream_stream(f"/{REFLECTION}")(iter([message]), metadata=metadata).read(),
     )
     for call in calls:
         error = await refusal(call)
@@ -216,8 +217,7 @@ async def test_native_calls_of_every_kind_need_it_in_their_metadata(native: Grpc
 
 
 async def test_a_native_stream_is_refused_before_it_sends_anything(native: Grpc):
-    call = native.channel.stream_stream("/pty.Pty/Open")()
-    error = await refusal(call.read())
+    error = await refusal(lambda: native.channel.stream_stream("/pty.Pty/Open")().read())
     assert (error.code, error.message) == ("unauthenticated", REFUSED)
 
 

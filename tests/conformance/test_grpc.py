@@ -32,7 +32,7 @@ from envd_proto.process.process_pb2 import (
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.frames import COMPRESSED, Frame, frame, frames_from
-from tests.support.grpc import Grpc, channel, rpc_error, serialize
+from tests.support.grpc import Grpc, answered, channel, rpc_error, serialize
 from tests.support.http1 import connection
 from tests.support.http2 import (
     CANCEL,
@@ -95,8 +95,12 @@ async def answer(native: Grpc, method: str, data: bytes = b"", **options: Any) -
 
 async def answers(native: Grpc, method: str, *data: bytes, **options: Any) -> list[bytes]:
     """The same for a stream of messages, answered with a stream."""
-    try:
+
+    async def call() -> list[bytes]:
         return [found async for found in native.channel.stream_stream(f"/{method}")(iter(data), **options)]
+
+    try:
+        return await answered(call)
     except grpc.RpcError as error:
         raise rpc_error(error) from error
 
