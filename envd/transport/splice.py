@@ -16,7 +16,9 @@ from .patience import Patience
 log = logging.getLogger("envd.transport")
 
 _HIGH_BYTES = 256 * 1024  # waiting for the server: above that the client is not read
+_DROPPED_BYTES = 1024 * 1024  # of what a client still sends at the end; who sends more does not listen
 _LINGER_S = 2.0
+_LINGERS = 30  # so often, while something written has not been taken
 
 
 class Backend(Protocol):
@@ -49,7 +51,9 @@ class Spliced(asyncio.Protocol):
         self._backend = backend
         self._server: _ServerSide | None = None
         self._waiting = b""
-        self._active_at = self._head_began_at = time.monotonic()
+        self._ending = False
+        self._dropped = 0
+        self._head_began_at = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over a connection whose first bytes somebody else has seen."""
@@ -85,10 +89,13 @@ class Spliced(asyncio.Protocol):
     # Towards the server.
 
     def data_received(self, data: bytes) -> None:
-        now = time.monotonic()
-        self._active_at = now
+        if self._ending:
+            self._dropped += len(data)
+            if self._dropped > _DROPPED_BYTES:
+                self.transport.abort()
+            return
         if not self._requests.in_head:
-            self._head_began_at = now
+            self._head_began_at = time.monotonic()
         if self._server is None:
             self._waiting += data
             return
@@ -99,7 +106,7 @@ class Spliced(asyncio.Protocol):
 
     def server_blocked(self, *, blocked: bool) -> None:
         """Stop or go on reading the client, as its server cannot or can take more."""
-        if self.transport.is_closing():
+        if self._ending or self.transport.is_closing():
             return
         if blocked:
             self.transport.pause_reading()
@@ -139,11 +146,31 @@ class Spliced(asyncio.Protocol):
         log.warning("connection refused to go on", extra={"reason": reason})
         if self._responses.between_frames:
             self.transport.write(goaway(self._conversation.last, reason))
-        self.close()
+        self._linger()
+        if self._server is not None:
+            self._server.transport.abort()
 
     def server_lost(self) -> None:
-        """Close: the server has ended its side, having said why."""
-        self.transport.close()
+        """End: the server has ended its side, having said why."""
+        self._linger()
+
+    def _linger(self) -> None:
+        """Send what is written, and read on for a moment without looking: a reset would overtake it."""
+        if self._ending or self.transport.is_closing():
+            return
+        self._ending = True
+        self._conversation.end_all()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(_LINGER_S, self._linger_on, _LINGERS)
+
+    def _linger_on(self, times: int) -> None:
+        """Wait longer for who has not taken all of it yet, but not for ever."""
+        if self._blocked and times and not self.transport.is_closing():
+            asyncio.get_running_loop().call_later(_LINGER_S, self._linger_on, times - 1)
+        else:
+            self.transport.abort()
 
     def close(self) -> None:
         """Close, flushing what has been written; who does not read it is cut off."""
@@ -167,7 +194,7 @@ class Spliced(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Look after time limits; the listener calls this every few seconds. The server closes idle connections."""
-        if self.transport.is_closing():
+        if self._ending or self.transport.is_closing():
             return
         if self._requests.in_head and now - self._head_began_at > self._patience.header_s:
             self._give_up(f"request header not complete after {self._patience.header_s:g} s")

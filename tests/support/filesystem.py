@@ -118,8 +118,9 @@ class Files:
         self, path: object, content: Iterable[bytes] | AsyncIterable[bytes] | bytes = b"", **options: object
     ) -> WriteResponse:
         """Write content, whole or from pieces."""
-        pieces = [content] if isinstance(content, bytes) else content
-        return await self.send(write_requests(pieces, path=str(path), **options))
+        if isinstance(content, bytes):
+            return await self.send([request async for request in write_requests([content], path=str(path), **options)])
+        return await self.send(write_requests(content, path=str(path), **options))
 
     async def send(self, requests: Iterable[WriteRequest] | AsyncIterable[WriteRequest]) -> WriteResponse:
         return await self.wire.client_stream(f"{SERVICE}/Write", requests, WriteResponse)
