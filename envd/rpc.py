@@ -112,37 +112,37 @@ MethodTable = Mapping[str, Method]
 
 
 def bind(
-    service: ServiceDescriptor, implementation: object, *, message_bytes: int, larger: Mapping[str, int] | None = None
+    service: ServiceDescriptor, *parts: object, message_bytes: int, larger: Mapping[str, int] | None = None
 ) -> MethodTable:
-    """Match an object's functions (snake_case) to the RPCs of a service.
+    """Match the functions (snake_case) of some objects to the RPCs of a service.
 
     Args:
         service: from the contract.
-        implementation: has a function for each RPC.
+        parts: each RPC is a function of exactly one of them.
         message_bytes: the largest request message, also decompressed. Decoding holds the loop, so it is small ...
         larger: ... but for RPCs, by name, that carry more.
 
     Raises:
-        TypeError: the object lacks an RPC.
+        TypeError: an RPC is missing, or there twice.
     """
     sizes = larger or {}
     methods = [
-        _bind_method(service, method, implementation, sizes.get(method.name, message_bytes))
-        for method in service.methods
+        _bind_method(service, method, parts, sizes.get(method.name, message_bytes)) for method in service.methods
     ]
     return {method.path: method for method in methods}
 
 
 def _bind_method(
-    service: ServiceDescriptor, method: MethodDescriptor, implementation: object, message_bytes: int
+    service: ServiceDescriptor, method: MethodDescriptor, parts: tuple[object, ...], message_bytes: int
 ) -> Method:
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
-    function = getattr(implementation, name, None)
-    if function is None:
-        raise TypeError(f"{type(implementation).__name__} lacks {name}, which {service.full_name} declares")
+    having = [part for part in parts if hasattr(part, name)]
+    if len(having) != 1:
+        among = ", ".join(type(part).__name__ for part in having or parts)
+        raise TypeError(f"{'all of' if having else 'none of'} {among} has {name}, which {service.full_name} declares")
     return Method(
         path=f"/{service.full_name}/{method.name}",
-        function=function,
+        function=getattr(having[0], name),
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
         request=GetMessageClass(method.input_type),

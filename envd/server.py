@@ -23,6 +23,7 @@ from envd.filesystem.addresses import Addresses
 from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
+from envd.filesystem.watching.service import WatchingService
 from envd.host import tree
 from envd.host.access import Access
 from envd.host.initialiser import Initialiser
@@ -170,6 +171,7 @@ def _methods(config: Config, session: Session, threads: Threads, table: Table, j
     files = rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
         FilesystemService(Views(session), threads),
+        WatchingService(),
         message_bytes=limits.message_bytes,
         larger={"Write": limits.input_bytes},
     )

@@ -128,7 +128,7 @@ def within(module: str, names: tuple[str, ...]) -> bool:
 
 def layer_of(name: str) -> Layer:
     """The row of the table in the design, for one module."""
-    top, _, last = name.rpartition(".")
+    last = name.rpartition(".")[2]
     if within(name, ("envd_proto",)):
         grpc = ("grpc",) if last.endswith("_pb2_grpc") else ()
         return Layer(("envd_proto",), ("google.protobuf", *grpc))
@@ -146,7 +146,8 @@ def layer_of(name: str) -> Layer:
         return Layer(ours, ("httptools", "google.protobuf", *grpc))
     if within(name, ("envd.host", *DOMAINS)):
         if last in SERVICE_SIDE:
-            below = (top, *ABOVE.get(top, ()))
+            own = next(domain for domain in ("envd.host", *DOMAINS) if within(name, (domain,)))
+            below = (own, *ABOVE.get(own, ()))
             return Layer((*below, "envd.rpc", "envd.web", "envd.errors", "envd_proto"), ("google.protobuf",))
         return _domain(name)
     if name == "envd.server":

@@ -26,7 +26,7 @@ _CHUNKS_AT_ONCE = 64
 
 
 class FilesystemService:
-    """Serves filesystem.Filesystem.
+    """Serves what filesystem.Filesystem does with single entries, and lists directories.
 
     Args:
         views: say how each caller sees paths.
@@ -77,23 +77,6 @@ class FilesystemService:
         path = caller_from(call, self._views).view.resolve(request.path)
         await self._threads.run(removal.remove, path)
         return pb.RemoveResponse()
-
-    async def watch_dir(self, _: pb.WatchDirRequest, __: Call) -> AsyncIterator[Reply]:
-        """Not yet."""
-        raise _no_watching()
-        yield pb.WatchDirResponse()  # what makes it a stream
-
-    async def create_watcher(self, _: pb.CreateWatcherRequest, __: Call) -> pb.CreateWatcherResponse:
-        """Not yet."""
-        raise _no_watching()
-
-    async def get_watcher_events(self, _: pb.GetWatcherEventsRequest, __: Call) -> pb.GetWatcherEventsResponse:
-        """Not yet."""
-        raise _no_watching()
-
-    async def remove_watcher(self, _: pb.RemoveWatcherRequest, __: Call) -> pb.RemoveWatcherResponse:
-        """Not yet."""
-        raise _no_watching()
 
     async def read(self, request: pb.ReadRequest, call: Call) -> AsyncIterator[Reply]:
         """Send a file's content."""
@@ -210,7 +193,3 @@ async def _options(requests: AsyncIterator[pb.WriteRequest]) -> pb.WriteRequest.
             return request.options
         break
     raise EnvdError(Code.INVALID_ARGUMENT, "the first message of the stream must be 'options'")
-
-
-def _no_watching() -> EnvdError:
-    return EnvdError(Code.UNIMPLEMENTED, "watching is not served yet")

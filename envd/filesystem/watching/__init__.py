@@ -1,0 +1,1 @@
+"""Following changes in directories."""
