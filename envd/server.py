@@ -88,7 +88,7 @@ async def _serve(config: Config) -> None:
         jobs = Supervisor()
         stack.push_async_callback(jobs.stop)
         access = Access()
-        session = Session(Users(), access, _record(), in_sandbox=config.in_sandbox)
+        session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
         threads = Threads()
         gate = Gate(access.allow, session.check_user)
@@ -131,12 +131,12 @@ def _birth() -> Birth:
     return Birth(__version__, float(told["ENVD_STARTED_AT"]), time.time(), int(told["ENVD_GENERATION"]), os.getppid())
 
 
-def _record() -> Record:
-    """Take over the file in memory in which an earlier server may have left what it was told."""
-    fd = int(os.environ["ENVD_RECORD_FD"])
+def _kept(name: str) -> int:
+    """Take over one of the keeper's files in memory, in which an earlier server may have left something."""
+    fd = int(os.environ[f"ENVD_{name.upper()}_FD"])
     os.set_inheritable(fd, False)
     os.fchmod(fd, 0o600)
-    return Record(fd)
+    return fd
 
 
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:

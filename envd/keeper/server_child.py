@@ -14,6 +14,11 @@ from .loop import Loop
 from .recipe import CAUGHT, default_signals, fork
 
 _BACKOFF_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
+# Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "16777216"}
+# Files in memory that one server writes and the next one reads; ENVD_SESSION_FD and so on tell it where. What is in
+# them is nothing to us.
+_RECORDS = ("session", "leftovers", "watchers", "uploads")
 # A server that does not read this many messages is stuck: it is killed; its successor finds all in the records.
 _OUTBOX_LIMIT = 65536
 
@@ -35,8 +40,7 @@ class ServerChild:
         self.served = False
         self.pid = 0
         self.generation = 0
-        # The server's own record: it writes, the next one reads. What is in it is nothing to us.
-        self._record = os.memfd_create("session", os.MFD_CLOEXEC)
+        self._records = [(f"ENVD_{name.upper()}_FD", os.memfd_create(name, os.MFD_CLOEXEC)) for name in _RECORDS]
         self._born = time.time()
         self.adopting: Callable[[], list[Packet]] = list
 
@@ -71,13 +75,10 @@ class ServerChild:
             for number in CAUGHT[1:]:
                 # Sent to the whole process group, say by Ctrl-C, they are the keeper's to answer.
                 _signal.signal(number, _signal.SIG_IGN)
-            env = {**os.environ, "ENVD_GENERATION": str(self.generation), "ENVD_STARTED_AT": str(self._born)}
-            for name, fd in (("ENVD_KEEPER_FD", theirs), ("ENVD_RECORD_FD", self._record)):
+            env = {**_MALLOC, **os.environ, "ENVD_GENERATION": str(self.generation), "ENVD_STARTED_AT": str(self._born)}
+            for name, fd in (("ENVD_KEEPER_FD", theirs), *self._records):
                 os.set_inheritable(fd, True)
                 env[name] = str(fd)
-            # Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).
-            env.setdefault("MALLOC_MMAP_THRESHOLD_", "4194304")
-            env.setdefault("MALLOC_TRIM_THRESHOLD_", "16777216")
             os.execve(self._argv[0], self._argv, env)
         finally:
             os._exit(127)
