@@ -22,6 +22,11 @@ from envd.filesystem import routes as files
 from envd.filesystem.addresses import Addresses
 from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
+from envd.filesystem.uploads import routes as upload_routes
+from envd.filesystem.uploads.service import UploadsService
+from envd.filesystem.uploads.slots import Slots
+from envd.filesystem.uploads.table import Bounds as UploadBounds
+from envd.filesystem.uploads.table import Uploads
 from envd.filesystem.views import Views
 from envd.filesystem.watching.service import WatchingService
 from envd.host import tree
@@ -91,14 +96,16 @@ async def _serve(config: Config) -> None:
         session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
         threads = Threads()
+        uploads = _uploads(config, threads)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {**_system(config, system), **_methods(config, session, threads, table, jobs)}
+        methods = {**_system(config, system), **_methods(config, session, threads, table, jobs, uploads=uploads)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        transfers = files.routes(Addresses(session, access), threads, idle_s=config.limits.body_idle_s)
-        routes = web.table([*sandbox.routes(), *transfers])
+        addresses = Addresses(session, access)
+        transfers = files.routes(addresses, threads, idle_s=config.limits.body_idle_s)
+        routes = web.table([*sandbox.routes(), *transfers, *upload_routes.routes(uploads, addresses)])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 
@@ -110,19 +117,21 @@ async def _serve(config: Config) -> None:
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
         jobs.spawn(meter.watch(), name="metrics")
+        jobs.spawn(uploads.sweep(), name="uploads")
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
-        addresses = [_address(sock) for sock in sockets]
+        bound = [_address(sock) for sock in sockets]
         keeper.serving()
-        _announce(addresses, first=birth.generation == 1)
+        _announce(bound, first=birth.generation == 1)
         log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
         gc.enable()
         await stopping.wait()
         await _drain(config, listener, grpc, table)
-        _remove_paths(addresses)
+        await uploads.close(config.stop_grace_s)
+        _remove_paths(bound)
 
 
 def _birth() -> Birth:
@@ -154,7 +163,23 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _methods(config: Config, session: Session, threads: Threads, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+def _uploads(config: Config, threads: Threads) -> Uploads:
+    told = config.uploads
+    bounds = UploadBounds(
+        told.at_once,
+        told.expiry_s,
+        told.committed_s,
+        told.ranges,
+        told.parts,
+        told.parts_of_all,
+        config.limits.body_idle_s,
+    )
+    return Uploads(Slots(_kept("uploads"), told.at_once, told.ranges), threads, bounds)
+
+
+def _methods(
+    config: Config, session: Session, threads: Threads, table: Table, jobs: Supervisor, *, uploads: Uploads
+) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -172,8 +197,9 @@ def _methods(config: Config, session: Session, threads: Threads, table: Table, j
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
         FilesystemService(Views(session), threads),
         WatchingService(),
+        UploadsService(uploads, Views(session)),
         message_bytes=limits.message_bytes,
-        larger={"Write": limits.input_bytes},
+        larger={"Write": limits.input_bytes, "WritePart": limits.input_bytes},
     )
     return {**processes, **terminals, **files}
 

@@ -19,7 +19,7 @@ DOMAINS = ("envd.filesystem", "envd.process", "envd.pty")
 # Domains that build on another one.
 ABOVE = {"envd.pty": ("envd.process",)}
 # Modules of a domain's folder that speak the contract's messages; everything else there is the domain.
-SERVICE_SIDE = {"service", "routes", "messages", "encoding", "rest_download", "rest_upload", "answers"}
+SERVICE_SIDE = {"service", "routes", "messages", "encoding", "rest_download", "rest_upload", "answers", "wishes"}
 
 # Everything the keeper may import: built into the interpreter, or small. Each fork copies what it has loaded.
 KEEPER_STDLIB = {

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Protocol
 
 from envd.errors import EnvdError
@@ -13,6 +14,9 @@ from envd.errors import EnvdError
 from . import attributes, content, metadata
 from .place import Intent, Place
 from .temporary import Temporary
+
+Make = Callable[[int], Temporary]
+"""Makes the file a content waits in, for the directory where it goes."""
 
 _SPECIAL = os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -44,9 +48,9 @@ def _finish(fd: int, intent: Intent, mode: int | None) -> None:
 class WholeDraft:
     """Content that takes the place of what is there, or of nothing, at once."""
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Place, intent: Intent, make: Make = Temporary) -> None:
         self._place, self._intent = place, intent
-        self._temporary = Temporary(place.directory)
+        self._temporary = make(place.directory)
         self.fd = self._temporary.fd
 
     def commit(self) -> None:
@@ -56,7 +60,7 @@ class WholeDraft:
             place.check(st, intent)
             if st is not None:
                 attributes.copy_extended(place.real, self.fd)
-            _finish(self.fd, intent, None if st is None else attributes.kept_mode(st))
+            _finish(self.fd, intent, self._temporary.mode if st is None else attributes.kept_mode(st))
             self._put(new=st is None)
         if intent.sync:
             place.sync()
@@ -114,9 +118,9 @@ class NamedDraft:
 class CopiedDraft:
     """Content that is copied into an existing file once it is complete."""
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Place, intent: Intent, make: Make = Temporary) -> None:
         self._place, self._intent = place, intent
-        self._aside = _aside(place.directory)
+        self._aside = _aside(place.directory, make)
         self.fd = self._aside.fd
 
     def commit(self) -> None:
@@ -206,9 +210,9 @@ class _Elsewhere:
         self._file.close()
 
 
-def _aside(directory: int) -> Temporary | _Elsewhere:
+def _aside(directory: int, make: Make) -> Temporary | _Elsewhere:
     try:
-        return Temporary(directory)
+        return make(directory)
     except OSError as exc:
         if exc.errno not in (errno.EROFS, errno.EACCES):
             raise

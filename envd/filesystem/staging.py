@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from envd.errors import Code, EnvdError, from_os_error
 
 from .directories import make_parents, remove_directories
-from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, NamedDraft, WholeDraft
+from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, Make, NamedDraft, WholeDraft
 from .place import Intent, Place
+from .temporary import Temporary
 
 _RACES = 10
 
@@ -77,8 +79,14 @@ class Staged:
         self.abandon()
 
 
-def stage(path: str, intent: Intent) -> Staged:
+def stage(path: str, intent: Intent, make: Make = Temporary) -> Staged:
     """Begin to write a file; links are followed, one that leads nowhere makes what it names. Blocks.
+
+    Args:
+        path: absolute.
+        intent: how.
+        make: gives the file the content waits in. One that has content already is never written to a device, and
+            takes its place at once where nothing is.
 
     Raises:
         EnvdError: it cannot be written, with nothing changed: INVALID_ARGUMENT for a directory, fifo or socket, or if
@@ -91,22 +99,31 @@ def stage(path: str, intent: Intent) -> Staged:
             made = make_parents(path, intent.owner) if intent.parents else ()
             undo.callback(remove_directories, made)
             real = os.path.realpath(path)
-            draft, created = _draft(path, real, intent)
+            draft, created = _draft(_Target(path, real, make), intent)
             undo.pop_all()
             return Staged(draft, real, made, created=created)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-def _draft(path: str, real: str, intent: Intent) -> tuple[Draft, bool]:
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A path as the client wrote it and with all links resolved, and what makes the file its content waits in."""
+
+    path: str
+    real: str
+    make: Make
+
+
+def _draft(target: _Target, intent: Intent) -> tuple[Draft, bool]:
     for attempt in range(_RACES):
         with ExitStack() as undo:
-            place = Place(path, real)
+            place = Place(target.path, target.real)
             undo.callback(place.close)
             st = place.stat()
             place.check(st, intent)
             try:
-                draft = _draft_at(place, st, intent)
+                draft = _draft_at(place, st, intent, target.make)
             except (FileExistsError, FileNotFoundError):  # made or removed since we looked
                 if attempt == _RACES - 1:
                     raise
@@ -116,10 +133,12 @@ def _draft(path: str, real: str, intent: Intent) -> tuple[Draft, bool]:
     raise AssertionError("unreachable")
 
 
-def _draft_at(place: Place, st: os.stat_result | None, intent: Intent) -> Draft:
+def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, make: Make) -> Draft:
     if st is None:
-        return _new(place, intent)
+        return _new(place, intent, make)
     if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
+        if make is not Temporary:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"{place.path} is a device, which takes bytes only as they come")
         _refuse_atomic(intent, f"{place.path} is a device")
         return DeviceDraft(place, intent)
     place.check_writable()
@@ -129,16 +148,16 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent) -> Draft:
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
     if why or intent.atomic is False:
-        return CopiedDraft(place, intent)
-    return WholeDraft(place, intent)
+        return CopiedDraft(place, intent, make)
+    return WholeDraft(place, intent, make)
 
 
-def _new(place: Place, intent: Intent) -> Draft:
+def _new(place: Place, intent: Intent, make: Make) -> Draft:
     if intent.append:
         return AppendedDraft(place, intent)
-    if intent.atomic is False or intent.visible:
+    if make is Temporary and (intent.atomic is False or intent.visible):
         return NamedDraft(place, intent)
-    return WholeDraft(place, intent)
+    return WholeDraft(place, intent, make)
 
 
 def _refuse_atomic(intent: Intent, why: str) -> None:

@@ -27,12 +27,18 @@ class Temporary:
     Args:
         directory: a descriptor; stays the caller's.
 
+    Attributes:
+        mode: it should have if it becomes a new file; None: as it was made.
+
     Raises:
         OSError: it could not be made.
     """
 
+    mode: int | None = None
+
     def __init__(self, directory: int, mode: int = 0o666) -> None:
         self._directory = directory
+        self._source = directory  # where the hidden name is
         self._name: str | None = None
         try:
             self.fd = _unnamed(directory, mode)
@@ -53,7 +59,7 @@ class Temporary:
             self._link(name)
             return
         try:
-            os.link(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            os.link(self._name, name, src_dir_fd=self._source, dst_dir_fd=self._directory)
         except PermissionError:  # a file system without hard links, as vfat
             self._rename_if_free(name)
         else:
@@ -65,7 +71,7 @@ class Temporary:
             hidden = temporary_name()
             self._link(hidden)
             self._name = hidden
-        os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.rename(self._name, name, src_dir_fd=self._source, dst_dir_fd=self._directory)
         self._name = None
 
     def close(self) -> None:
@@ -88,7 +94,7 @@ class Temporary:
     def _unlink(self) -> None:
         if self._name is not None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._directory)
+                os.unlink(self._name, dir_fd=self._source)
             self._name = None
 
 
