@@ -66,7 +66,8 @@ class WholeDraft:
             place.sync()
 
     def _put(self, *, new: bool) -> None:
-        if new:
+        # A hidden name can simply be changed; a second one would take an inode's worth of room on tmpfs.
+        if new and (self._intent.if_absent or not self._temporary.named):
             try:
                 self._temporary.place(self._place.name)
             except FileExistsError:  # made by somebody else this instant

@@ -49,6 +49,11 @@ class Temporary:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self.fd = os.open(self._name, flags, mode, dir_fd=directory)
 
+    @property
+    def named(self) -> bool:
+        """True while it has a hidden name."""
+        return self._name is not None
+
     def place(self, name: str) -> None:
         """Give it a name that is free.
 

@@ -59,10 +59,11 @@ async def until(condition) -> None:
 
 
 class Arriving:
-    """A part that sends its first bytes, and the rest when it is told to."""
+    """A part that sends its first bytes, and the rest when it is told to; then it ends, unless it is `endless`."""
 
     def __init__(self, uploads: Uploads, ident: str, offset: int, content: bytes, *, first: int) -> None:
         self._go_on = asyncio.Event()
+        self.endless = False
         self._pieces = (content[:first], content[first:])
         self.call = asyncio.ensure_future(uploads.part(ident, offset, self._content()))
 
@@ -70,6 +71,8 @@ class Arriving:
         yield self._pieces[0]
         await self._go_on.wait()
         yield self._pieces[1]
+        if self.endless:
+            await asyncio.Event().wait()
 
     def go_on(self) -> None:
         self._go_on.set()
@@ -224,6 +227,7 @@ async def test_a_part_that_runs_into_a_later_one_ends(uploads: Uploads, tmp_path
         arriving(uploads, ident, tmp_path, 0, OTHER) as first,
         arriving(uploads, ident, tmp_path, 1_500_000, CONTENT[1_500_000:]) as second,
     ):
+        first.endless = True  # grpc.aio would lose the server's answer if it still had something to send
         first.go_on()
         assert "began later" in await refused(first.call, "aborted")
         second.go_on()

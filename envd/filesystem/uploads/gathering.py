@@ -140,11 +140,7 @@ class Gathered:
 
 
 class Waiting(Temporary):
-    """Content that is here already. Closing leaves it as it is: who gathered it removes it.
-
-    Attributes:
-        placed: it has taken its place, and has its hidden name no more.
-    """
+    """Content that is here already. Closing leaves it as it is: who gathered it removes it."""
 
     def __init__(self, fd: int, kept: Kept, source: int, directory: int) -> None:
         self.fd = fd
@@ -152,10 +148,6 @@ class Waiting(Temporary):
         self._source = source
         self._directory = directory
         self._name = kept.name
-
-    @property
-    def placed(self) -> bool:
-        return self._name is None
 
     def close(self) -> None:
         """Leave it."""

@@ -66,14 +66,11 @@ class Digest:
 def put_in_place(state: State, intent: Intent, size: int, note: Note) -> Committed:
     """Make a gathered file the content of its target; `note` is told just before whether nothing is there.
 
-    Also after an earlier process died in the midst of it: then what it did is found and finished. A hidden name that is
-    not used up stays: to be removed when the outcome is written down.
+    A hidden name that is not used up stays: to be removed when the outcome is written down.
 
     Raises:
         EnvdError: as stage() and Staged.commit(); NOT_FOUND if the gathered file is gone.
     """
-    if state.placing is not None and (done := _placed_before(state, created=state.placing)) is not None:
-        return done
     with closing(Gathered(state.kept)) as gathered:
         _cut_to(size, gathered.fd, state.kept)
         try:
@@ -87,7 +84,10 @@ def put_in_place(state: State, intent: Intent, size: int, note: Note) -> Committ
             raise
 
 
-def _placed_before(state: State, *, created: bool) -> Committed | None:
+def placed_before(state: State) -> Committed | None:
+    """Return what a process did that died before it could write that down; None if it did not come so far."""
+    if state.placing is None:
+        return None
     try:
         real = os.path.realpath(state.terms.path)
         st = os.stat(real, follow_symlinks=False)
@@ -99,7 +99,7 @@ def _placed_before(state: State, *, created: bool) -> Committed | None:
         st = os.stat(real, follow_symlinks=False)
     except OSError:
         return None
-    return Committed(real, st.st_size, etag_of(st), created)
+    return Committed(real, st.st_size, etag_of(st), state.placing)
 
 
 def _sync_directory(real: str) -> None:
@@ -129,7 +129,7 @@ def _put(gathered: Gathered, path: str, intent: Intent, note: Note) -> Committed
     with stage(path, intent, make) as staged:
         note(staged.created)
         staged.commit()
-    st = os.fstat(gathered.fd) if waiting[-1].placed else os.stat(staged.path)
+    st = os.fstat(gathered.fd) if not waiting[-1].named else os.stat(staged.path)
     return Committed(staged.path, st.st_size, etag_of(st), staged.created)
 
 

@@ -19,7 +19,7 @@ from envd.host.users import User
 from . import gathering
 from .gathering import Beginning, Gathered
 from .part import Part, Start
-from .placing import Digest, put_in_place
+from .placing import Digest, placed_before, put_in_place
 from .slots import Slot, Slots
 from .state import Committed, State, Terms, from_bytes
 from .upload import Upload
@@ -203,6 +203,8 @@ class Uploads:
             self.find(upload.ident, upload.state.terms.user)  # aborted while we waited?
             if upload.state.committed is not None:
                 return upload.state.committed
+            if (found := await self._found(upload)) is not None:
+                return found
             whole = upload.whole(size)
             try:
                 await upload.close(lambda: _ended("is being committed"))
@@ -230,11 +232,30 @@ class Uploads:
         def note(created: bool) -> None:  # noqa: FBT001 - what it is told
             upload.write_down(dataclasses.replace(upload.state, placing=created))
 
-        committed = put_in_place(upload.state, upload.state.terms.intent(owner), size, note)
+        return self._settle(upload, put_in_place(upload.state, upload.state.terms.intent(owner), size, note))
+
+    async def _found(self, upload: Upload) -> Committed | None:
+        """Return what an earlier process put in place, and could not write down."""
+
+        def work() -> Committed | None:
+            done = placed_before(upload.state)
+            return None if done is None else self._settle(upload, done)
+
+        return None if upload.state.placing is None else await self._threads.settle(work)
+
+    def _settle(self, upload: Upload, committed: Committed) -> Committed:
+        """Write down that it is in place; in a thread."""
         upload.committed(committed)
-        gathering.remove(upload.state.kept)
         log.info("upload committed", extra={"upload": upload.ident})
+        self._tidy(upload)
         return committed
+
+    def _tidy(self, upload: Upload) -> None:
+        """Remove the hidden file of what was written in place; in a thread."""
+        try:
+            gathering.remove(upload.state.kept)
+        except EnvdError as exc:
+            log.warning("temporary file left behind", extra={"upload": upload.ident, "reason": exc.message})
 
     async def abort(self, upload: Upload) -> None:
         """End an upload, and remove what was received.
@@ -244,7 +265,7 @@ class Uploads:
         """
         async with upload.turn:
             self.find(upload.ident, upload.state.terms.user)
-            if upload.state.committed is not None:
+            if upload.state.committed is not None or await self._found(upload) is not None:
                 raise EnvdError(Code.FAILED_PRECONDITION, f"upload {upload.ident} was committed: the file is in place")
             await self._remove(upload)
 
@@ -258,7 +279,10 @@ class Uploads:
             self._slots.give_back(upload.slot)
 
     async def sweep(self) -> None:
-        """Remove what has expired, from time to time, for ever."""
+        """Remove what has expired, from time to time, for ever; at first what an earlier process did not come to."""
+        for upload in list(self._all.values()):
+            if upload.state.committed is not None:
+                await self._threads.run(self._tidy, upload)
         while True:
             await asyncio.sleep(min(max(min(self.bounds.expiry_s, self.bounds.committed_s) / 4, 0.05), 60.0))
             for upload in list(self._all.values()):
@@ -282,14 +306,15 @@ class Uploads:
         try:
             async with asyncio.timeout(grace_s), asyncio.TaskGroup() as removals:
                 for upload in list(self._all.values()):
-                    if upload.state.committed is None:
-                        removals.create_task(self._remove_in_the_end(upload))
+                    removals.create_task(self._remove_in_the_end(upload))
         except TimeoutError:
             log.warning("uploads left behind: their file systems do not answer")
 
     async def _remove_in_the_end(self, upload: Upload) -> None:
         try:
-            await self._remove(upload)
+            async with upload.turn:
+                if upload.state.committed is None:
+                    await self._remove(upload)
         except EnvdError as exc:
             log.warning("upload left behind", extra={"upload": upload.ident, "reason": exc.message})
 
