@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from envd.config import Config, Limits
 from envd.config import Uploads as Bounds
 from tests.integration.test_uploads import peak_bytes
-from tests.support.daemon import Daemon, running_daemon
+from tests.support.daemon import ROOT, Daemon, running_daemon
 from tests.support.disks import small_disk
 from tests.support.faults import descriptors, settled
 from tests.support.files import refusal
@@ -148,6 +150,103 @@ async def test_a_creation_that_is_killed_leaves_nothing_that_is_not_known(tmp_pa
             ident = fields(await creation, (await creation).status)["id"]
             assert (await rest(daemon.port, "DELETE", f"/{ident}")).status == 204
             assert names(tmp_path) == []
+
+
+# Clients that disagree.
+
+
+async def test_no_order_of_good_bad_and_broken_parts_mixes_contents(daemon: Daemon, tmp_path: Path):
+    chance = random.Random(13)
+    content = CONTENT[:6_000_000]
+    ident = await begun(daemon.port, tmp_path / "file", size=len(content))
+    answers: dict[int, int] = {}
+
+    async def one() -> None:
+        begin = chance.randrange(len(content))
+        end = min(begin + chance.randrange(1, 2_500_000), len(content))
+        part, kind = content[begin:end], chance.choice(["good", "good", "bad", "broken"])
+        digest = hashlib.sha256(part).hexdigest()
+        target = f"/files/uploads/{ident}?offset={begin}"
+        headers = {"Content-Length": str(end - begin), "X-Envd-Sha256": digest}
+        if kind != "good":
+            part = bytes(end - begin)
+        async with connection(daemon.port) as conn:
+            with suppress(ConnectionError):
+                await conn.send(request("PUT", target, headers=headers))
+                if kind == "broken":
+                    await conn.send(part[: chance.randrange(end - begin)])
+                    conn.reset()
+                    return
+                await conn.send(part)
+            status = (await conn.read_response()).status
+        answers[status] = answers.get(status, 0) + 1
+        assert status in ({200, 409} if kind == "good" else {400, 409})
+
+    async def worker() -> None:
+        for _ in range(20):
+            await one()
+
+    await asyncio.gather(*(worker() for _ in range(6)))
+    assert answers.get(200, 0) > 5
+    for begin, end in await missing(daemon.port, ident, len(content), 1 << 20):
+        fields(await put(daemon.port, ident, begin, content[begin:end]))
+    digest = hashlib.sha256(content).hexdigest()
+    fields(await rest(daemon.port, "POST", f"/{ident}/commit", {"sha256": digest}))
+    assert names(tmp_path) == ["file"]
+
+
+# Daemons and machines that can do less.
+
+
+async def test_a_daemon_without_root_uploads_for_its_own_user(tmp_path: Path, other_user):
+    name, home = other_user.pw_name, Path(other_user.pw_dir)
+    async with running_daemon("--port", "0", "--listen", "127.0.0.1", user=name) as daemon:
+        told = fields(await rest(daemon.port, "POST", "", {"path": "sub/file"}), 201)
+        fields(await put(daemon.port, told["id"], 0, b"x"))
+        fields(await rest(daemon.port, "POST", f"/{told['id']}/commit"))
+        assert (home / "sub/file").read_bytes() == b"x"
+        assert (home / "sub/file").owner() == name
+        for path in ("/root/file", "/etc/passwd", "/etc/x/file"):
+            refusal(await rest(daemon.port, "POST", "", {"path": path}), 403)
+        refusal(await rest(daemon.port, "GET", "?username=root"), 403)
+
+
+def test_it_works_where_no_file_can_be_without_a_name(tmp_path: Path):
+    """Without /proc a file cannot be given a name later, so it has one from the beginning."""
+    script = """
+import os, sys
+from contextlib import closing
+from envd.filesystem.uploads import gathering, placing
+from envd.filesystem.uploads.state import State, Terms
+from envd.host.users import own_user
+assert not os.path.exists("/proc/self")
+directory, owner = sys.argv[1], own_user()
+(old,) = os.listdir(directory)
+for name, absent in (("old", False), ("new", False), ("newer", True)):
+    terms = Terms("x", os.path.join(directory, name), if_absent=absent)
+    with closing(gathering.begin(terms.path, terms.intent(owner))):
+        assert len(os.listdir(directory)) > 1
+    left = os.listdir(directory)
+    with closing(gathering.begin(terms.path, terms.intent(owner))) as beginning:
+        beginning.name()
+    assert set(os.listdir(directory)) == {*left, beginning.kept.name}, os.listdir(directory)
+    state = State(terms, beginning.kept, 0.0)
+    with closing(gathering.Gathered(state.kept)) as gathered:
+        os.write(gathered.fd, b"content and more")
+    done = placing.put_in_place(state, terms.intent(owner), 7, lambda created: None)
+    gathering.remove(state.kept)
+    assert done.created == (name != "old")
+"""
+    (tmp_path / "old").write_bytes(b"old")
+    command = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$@"', "sh", sys.executable, "-c", script]
+    probe = subprocess.run([*command[:3], "-c", "umount -l /proc"], check=False, capture_output=True)
+    if probe.returncode:
+        pytest.skip("no mount namespace to take /proc away in")
+    done = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("old", "new", "newer"), b"content"
+    )
 
 
 # Disks.
@@ -310,6 +409,11 @@ async def test_neither_memory_nor_descriptors_grow(tmp_path: Path):
                 await conn.send(request("PUT", f"/files/uploads/{ident}?offset=0", headers=headers) + piece)
                 conn.reset()
         digest = hashlib.sha256(piece * (size >> 20)).hexdigest()
+        for _ in range(3):  # commits whose client does not wait
+            async with connection(daemon.port) as conn:
+                body = b'{"sha256": "%s"}' % digest.encode()
+                await conn.send(request("POST", f"/files/uploads/{ident}/commit", body=body))
+                conn.reset()
         fields(await rest(daemon.port, "POST", f"/{ident}/commit", {"sha256": digest}))
         assert peak_bytes(pid) - before < 32 << 20
         assert await settled(lambda: descriptors(pid), lambda count: count <= open_before) <= open_before

@@ -8,6 +8,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,11 +73,16 @@ class Part:
         """Bytes so far."""
         return self.reaches - self._start.offset
 
-    def attend(self, held: Held[Gathered], patience: asyncio.Timeout, idle_s: float) -> None:
-        """Begin to wait for pieces, of each at most `idle_s`, with the file to write to."""
+    @contextmanager
+    def attending(self, held: Held[Gathered], patience: asyncio.Timeout, idle_s: float) -> Iterator[None]:
+        """Wait for pieces in a block, for each at most `idle_s`, with the file to write to."""
         self._held, self._patience, self._idle_s = held, patience, idle_s
         self._check()
         self._wait_on(idle_s)
+        try:
+            yield
+        finally:
+            self._patience = None
 
     async def put(self, data: bytes) -> None:
         """Take the next piece.
@@ -126,7 +132,6 @@ class Part:
     def leave(self) -> EnvdError | None:
         """End; return what stopped it."""
         failure = self._failure
-        self._patience = None
         if self._failure is None:
             self._failure = EnvdError(Code.CANCELED, "the part has ended")
         self._let_go()

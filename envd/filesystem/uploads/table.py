@@ -156,8 +156,8 @@ class Uploads:
         try:
             async with self._threads.holding(partial(Gathered, upload.state.kept), Gathered.close) as held:
                 async with asyncio.timeout(None) as patience:
-                    part.attend(held, patience, self.bounds.idle_s)
-                    yield part
+                    with part.attending(held, patience, self.bounds.idle_s):
+                        yield part
         except TimeoutError as exc:
             raise part.leave() or _silent(self.bounds.idle_s) from exc
         except EnvdError as exc:
