@@ -574,6 +574,15 @@ async def test_what_is_aborted_is_gone(uploads: Uploads, file: Path, tmp_path: P
     assert (file.read_bytes(), names(tmp_path)) == (b"old content", ["file"])
 
 
+async def test_a_copy_of_the_directory_leaves_it_out(uploads: Uploads, tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/file").write_bytes(b"x")
+    ident = await uploads.new(tmp_path / "a/new")
+    await Files(uploads.wire).copy(tmp_path / "a", tmp_path / "b", recursive=True)
+    assert names(tmp_path / "b") == ["file"]
+    await uploads.abort(ident)
+
+
 async def test_an_upload_whose_file_was_taken_away_says_so(uploads: Uploads, file: Path, tmp_path: Path):
     ident = await uploads.new(file)
     await uploads.part(ident, 0, b"new")
