@@ -148,7 +148,12 @@ async def test_a_creation_that_is_killed_leaves_nothing_that_is_not_known(tmp_pa
             await asyncio.sleep(chance.random() * 0.003)
             await asyncio.to_thread(daemon.kill_server)
             ident = fields(await creation, (await creation).status)["id"]
-            assert (await rest(daemon.port, "DELETE", f"/{ident}")).status == 204
+            fields(await put(daemon.port, ident, 0, b"x"))
+            if round_ % 2:
+                assert (await rest(daemon.port, "DELETE", f"/{ident}")).status == 204
+            else:
+                fields(await rest(daemon.port, "POST", f"/{ident}/commit"))
+                (tmp_path / "file").unlink()
             assert names(tmp_path) == []
 
 

@@ -153,6 +153,15 @@ class Waiting(Temporary):
         """Leave it."""
 
 
+def check(kept: Kept) -> None:
+    """Check that the file is there.
+
+    Raises:
+        EnvdError: NOT_FOUND if it is not.
+    """
+    Gathered(kept).close()
+
+
 def remove(kept: Kept) -> None:
     """Remove the file, if it is there and no other one.
 

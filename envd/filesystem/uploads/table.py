@@ -103,10 +103,11 @@ class Uploads:
         name = (terms.user, terms.key)
         while (other := self._creating.get(name)) is not None:
             await other.wait()
-        if (known := self._known(terms)) is not None:
-            return known, True
         self._creating[name] = created = asyncio.Event()
         try:
+            known = self._known(terms)
+            if known is not None and not await self._was_never_made(known):
+                return known, True
             return await self._create(terms, owner), False
         finally:
             del self._creating[name]
@@ -123,6 +124,19 @@ class Uploads:
                     )
                 return upload
         return None
+
+    async def _was_never_made(self, upload: Upload) -> bool:
+        """Forget an upload if a server was killed between writing it down and making its file; tell whether it was."""
+        if upload.extents or upload.state.committed is not None:
+            return False
+        try:
+            await self._threads.run(gathering.check, upload.state.kept)
+        except EnvdError as exc:
+            if exc.code is not Code.NOT_FOUND:
+                raise
+            self._forget(upload)
+            return True
+        return False
 
     async def _create(self, terms: Terms, owner: User) -> Upload:
         begin = partial(gathering.begin, terms.path, terms.intent(owner))
