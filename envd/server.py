@@ -103,9 +103,7 @@ async def _serve(config: Config) -> None:
         methods = {**_system(config, system), **_methods(config, session, threads, table, jobs, uploads=uploads)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        addresses = Addresses(session, access)
-        transfers = files.routes(addresses, threads, idle_s=config.limits.body_idle_s)
-        routes = web.table([*sandbox.routes(), *transfers, *upload_routes.routes(uploads, addresses)])
+        routes = web.table([*sandbox.routes(), *_transfers(config, Addresses(session, access), threads, uploads)])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 
@@ -121,9 +119,9 @@ async def _serve(config: Config) -> None:
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
-        bound = [_address(sock) for sock in sockets]
+        addresses = [_address(sock) for sock in sockets]
         keeper.serving()
-        _announce(bound, first=birth.generation == 1)
+        _announce(addresses, first=birth.generation == 1)
         log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
@@ -131,7 +129,7 @@ async def _serve(config: Config) -> None:
         await stopping.wait()
         await _drain(config, listener, grpc, table)
         await uploads.close(config.stop_grace_s)
-        _remove_paths(bound)
+        _remove_paths(addresses)
 
 
 def _birth() -> Birth:
@@ -175,6 +173,11 @@ def _uploads(config: Config, threads: Threads) -> Uploads:
         config.limits.body_idle_s,
     )
     return Uploads(Slots(_kept("uploads"), told.at_once, told.ranges), threads, bounds)
+
+
+def _transfers(config: Config, addresses: Addresses, threads: Threads, uploads: Uploads) -> list[web.Route]:
+    transfers = files.routes(addresses, threads, idle_s=config.limits.body_idle_s)
+    return [*transfers, *upload_routes.routes(uploads, addresses)]
 
 
 def _methods(
