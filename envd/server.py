@@ -20,6 +20,7 @@ from envd import __version__, logs, rpc, web
 from envd.config import Config
 from envd.filesystem import routes as files
 from envd.filesystem.addresses import Addresses
+from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
@@ -90,14 +91,15 @@ async def _serve(config: Config) -> None:
         access = Access()
         session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        threads = Threads()
+        threads, leftovers = Threads(), Leftovers(_kept("leftovers"))
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {**_system(config, system), **_methods(config, session, threads, table, jobs)}
+        filesystem = (FilesystemService(Views(session), threads, leftovers), WatchingService())
+        methods = {**_system(config, system), **_programs(config, table, jobs), **_filesystem(config, filesystem)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        transfers = files.routes(Addresses(session, access), threads, idle_s=config.limits.body_idle_s)
+        transfers = files.routes(Addresses(session, access), threads, leftovers, idle_s=config.limits.body_idle_s)
         routes = web.table([*sandbox.routes(), *transfers])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
@@ -110,6 +112,7 @@ async def _serve(config: Config) -> None:
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
         jobs.spawn(meter.watch(), name="metrics")
+        jobs.spawn(asyncio.to_thread(leftovers.remove), name="leftovers")
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
@@ -154,7 +157,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _methods(config: Config, session: Session, threads: Threads, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+def _programs(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -168,14 +171,17 @@ def _methods(config: Config, session: Session, threads: Threads, table: Table, j
         message_bytes=limits.message_bytes,
         larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
     )
-    files = rpc.bind(
+    return {**processes, **terminals}
+
+
+def _filesystem(config: Config, parts: tuple[object, ...]) -> rpc.MethodTable:
+    limits = config.limits
+    return rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
-        FilesystemService(Views(session), threads),
-        WatchingService(),
+        *parts,
         message_bytes=limits.message_bytes,
         larger={"Write": limits.input_bytes},
     )
-    return {**processes, **terminals, **files}
 
 
 def _system(config: Config, service: SystemService) -> rpc.MethodTable:

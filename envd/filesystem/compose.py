@@ -13,6 +13,7 @@ from envd.errors import Code, EnvdError, from_os_error
 
 from .content import write_all
 from .incoming import NoRoomError
+from .leftovers import Leftovers
 from .place import Intent
 from .staging import stage
 
@@ -33,7 +34,7 @@ class Remaining:
     why: str
 
 
-def compose(sources: Sequence[str], destination: str, intent: Intent) -> tuple[Remaining, ...]:
+def compose(sources: Sequence[str], destination: str, intent: Intent, leftovers: Leftovers) -> tuple[Remaining, ...]:
     """Put the sources' contents, in order, in the place of the destination; then remove them.
 
     Returns:
@@ -46,7 +47,7 @@ def compose(sources: Sequence[str], destination: str, intent: Intent) -> tuple[R
     for source in sources:
         _check(source, destination)
     try:
-        with stage(destination, intent) as staged:
+        with stage(destination, intent, leftovers) as staged:
             for source in sources:
                 _append(source, staged.fd)
             staged.commit()

@@ -11,6 +11,7 @@ from typing import Protocol
 from envd.errors import EnvdError
 
 from . import attributes, content, metadata
+from .leftovers import Leftovers
 from .place import Intent, Place
 from .temporary import Temporary
 
@@ -44,9 +45,9 @@ def _finish(fd: int, intent: Intent, mode: int | None) -> None:
 class WholeDraft:
     """Content that takes the place of what is there, or of nothing, at once."""
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Place, intent: Intent, leftovers: Leftovers) -> None:
         self._place, self._intent = place, intent
-        self._temporary = Temporary(place.directory)
+        self._temporary = Temporary(place.directory, leftovers)
         self.fd = self._temporary.fd
 
     def commit(self) -> None:
@@ -114,9 +115,9 @@ class NamedDraft:
 class CopiedDraft:
     """Content that is copied into an existing file once it is complete."""
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Place, intent: Intent, leftovers: Leftovers) -> None:
         self._place, self._intent = place, intent
-        self._aside = _aside(place.directory)
+        self._aside = _aside(place.directory, leftovers)
         self.fd = self._aside.fd
 
     def commit(self) -> None:
@@ -206,9 +207,9 @@ class _Elsewhere:
         self._file.close()
 
 
-def _aside(directory: int) -> Temporary | _Elsewhere:
+def _aside(directory: int, leftovers: Leftovers) -> Temporary | _Elsewhere:
     try:
-        return Temporary(directory)
+        return Temporary(directory, leftovers)
     except OSError as exc:
         if exc.errno not in (errno.EROFS, errno.EACCES):
             raise

@@ -33,7 +33,6 @@ class Intent:
         append: add to an existing file, in place; what arrived stays, whatever happens.
         atomic: put the whole content in place at once. None: where that is possible. False: an existing file is
             overwritten, in place, once the whole content is there.
-        visible: a new file has its name while it is written; it is removed if that fails.
         if_match: only if the file is there with this etag; `*` for any.
         if_absent: only if nothing is there.
         metadata: the caller's pairs, instead of those that are there; None keeps them.
@@ -45,7 +44,6 @@ class Intent:
     parents: bool = True
     append: bool = False
     atomic: bool | None = None
-    visible: bool = False
     if_match: str | None = None
     if_absent: bool = False
     metadata: Mapping[str, str] | None = None

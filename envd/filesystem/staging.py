@@ -12,6 +12,7 @@ from envd.errors import Code, EnvdError, from_os_error
 
 from .directories import make_parents, remove_directories
 from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, NamedDraft, WholeDraft
+from .leftovers import Leftovers
 from .place import Intent, Place
 
 _RACES = 10
@@ -77,7 +78,7 @@ class Staged:
         self.abandon()
 
 
-def stage(path: str, intent: Intent) -> Staged:
+def stage(path: str, intent: Intent, leftovers: Leftovers) -> Staged:
     """Begin to write a file; links are followed, one that leads nowhere makes what it names. Blocks.
 
     Raises:
@@ -91,14 +92,14 @@ def stage(path: str, intent: Intent) -> Staged:
             made = make_parents(path, intent.owner) if intent.parents else ()
             undo.callback(remove_directories, made)
             real = os.path.realpath(path)
-            draft, created = _draft(path, real, intent)
+            draft, created = _draft(path, real, intent, leftovers)
             undo.pop_all()
             return Staged(draft, real, made, created=created)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-def _draft(path: str, real: str, intent: Intent) -> tuple[Draft, bool]:
+def _draft(path: str, real: str, intent: Intent, leftovers: Leftovers) -> tuple[Draft, bool]:
     for attempt in range(_RACES):
         with ExitStack() as undo:
             place = Place(path, real)
@@ -106,7 +107,7 @@ def _draft(path: str, real: str, intent: Intent) -> tuple[Draft, bool]:
             st = place.stat()
             place.check(st, intent)
             try:
-                draft = _draft_at(place, st, intent)
+                draft = _draft_at(place, st, intent, leftovers)
             except (FileExistsError, FileNotFoundError):  # made or removed since we looked
                 if attempt == _RACES - 1:
                     raise
@@ -116,9 +117,9 @@ def _draft(path: str, real: str, intent: Intent) -> tuple[Draft, bool]:
     raise AssertionError("unreachable")
 
 
-def _draft_at(place: Place, st: os.stat_result | None, intent: Intent) -> Draft:
+def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, leftovers: Leftovers) -> Draft:
     if st is None:
-        return _new(place, intent)
+        return _new(place, intent, leftovers)
     if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
         _refuse_atomic(intent, f"{place.path} is a device")
         return DeviceDraft(place, intent)
@@ -129,16 +130,16 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent) -> Draft:
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
     if why or intent.atomic is False:
-        return CopiedDraft(place, intent)
-    return WholeDraft(place, intent)
+        return CopiedDraft(place, intent, leftovers)
+    return WholeDraft(place, intent, leftovers)
 
 
-def _new(place: Place, intent: Intent) -> Draft:
+def _new(place: Place, intent: Intent, leftovers: Leftovers) -> Draft:
     if intent.append:
         return AppendedDraft(place, intent)
-    if intent.atomic is False or intent.visible:
+    if intent.atomic is False:
         return NamedDraft(place, intent)
-    return WholeDraft(place, intent)
+    return WholeDraft(place, intent, leftovers)
 
 
 def _refuse_atomic(intent: Intent, why: str) -> None:

@@ -7,6 +7,13 @@ import errno
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .removal import remove_tree
+
+if TYPE_CHECKING:
+    from .leftovers import Leftovers
 
 TEMPORARY = re.compile(r"\.envd-[0-9a-f]{16}\.tmp")
 """The names temporaries have, for the moment before they take their place, or where no file can be without a name."""
@@ -21,27 +28,46 @@ def temporary_name() -> str:
     return f".envd-{secrets.token_hex(8)}.tmp"
 
 
+@contextlib.contextmanager
+def hidden_beside(path: str, leftovers: Leftovers) -> Iterator[str]:
+    """Yield a free path in the same directory; what is left there in the end is removed, with all below it. Blocks."""
+    hidden = os.path.join(os.path.dirname(path.rstrip("/")), temporary_name())
+    with leftovers.noted(hidden):
+        try:
+            yield hidden
+        finally:
+            with contextlib.suppress(OSError):
+                remove_tree(hidden)
+
+
 class Temporary:
     """A new, empty file in a directory, open for reading and writing. Closing it removes it unless it was placed.
 
     Args:
         directory: a descriptor; stays the caller's.
+        leftovers: know of it while it has a hidden name.
 
     Raises:
         OSError: it could not be made.
     """
 
-    def __init__(self, directory: int, mode: int = 0o666) -> None:
+    def __init__(self, directory: int, leftovers: Leftovers, mode: int = 0o666) -> None:
         self._directory = directory
+        self._leftovers = leftovers
+        self._noted = contextlib.ExitStack()
         self._name: str | None = None
         try:
             self.fd = _unnamed(directory, mode)
         except OSError as exc:
             if exc.errno not in _NO_TMPFILE:
                 raise
-            self._name = temporary_name()
+            self._name = self._note()
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self.fd = os.open(self._name, flags, mode, dir_fd=directory)
+            try:
+                self.fd = os.open(self._name, flags, mode, dir_fd=directory)
+            except OSError:
+                self._noted.close()
+                raise
 
     def place(self, name: str) -> None:
         """Give it a name that is free.
@@ -62,16 +88,25 @@ class Temporary:
     def replace(self, name: str) -> None:
         """Put it in the place of what has that name, at once."""
         if self._name is None:
-            hidden = temporary_name()
+            hidden = self._note()
             self._link(hidden)
             self._name = hidden
         os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         self._name = None
+        self._noted.close()
 
     def close(self) -> None:
         """Close it; what has no place yet is gone."""
         self._unlink()
+        self._noted.close()
         os.close(self.fd)
+
+    def _note(self) -> str:
+        name = temporary_name()
+        with contextlib.suppress(OSError):  # without /proc nothing says where the directory is
+            directory = os.readlink(f"{_PROC_FDS}/{self._directory}")
+            self._noted.enter_context(self._leftovers.noted(f"{directory}/{name}"))
+        return name
 
     def _link(self, name: str) -> None:
         # A descriptor of the source's directory makes CPython follow the link in /proc, which open(2) says to do.
