@@ -15,6 +15,7 @@ import pytest
 from envd.config import Config, Limits
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.disks import small_disk
+from tests.support.faults import peak_bytes
 from tests.support.files import FORM, OCTET, answer, compose, form, get, part, post_form, put, refusal, target
 from tests.support.http1 import connection, exchange, request
 from tests.support.readers import configured
@@ -226,8 +227,3 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind):
             left -= len(piece)
         assert got.digest() == sent.digest()
         assert peak_bytes(daemon.server_pid()) - before < 32 << 20
-
-
-def peak_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

@@ -35,6 +35,14 @@ def run_node(mode: str, directory: Path, daemon: Daemon) -> dict[str, Any]:
     return _run([node(), str(SCRIPTS / "node" / "e2b.mjs"), str(packages), str(directory), mode], daemon)
 
 
+def send_gigabyte(kind: str, path: Path, daemon: Daemon) -> dict[str, Any]:
+    """The SHA-256 of what a package sent to a path, and of what it got back from there; kind: sync, async, node."""
+    if kind == "node":
+        packages = or_skip(lambda: npm_packages(NPM))
+        return _run([node(), str(SCRIPTS / "node" / "gigabyte.mjs"), str(packages), str(path)], daemon)
+    return _run([_python(), str(SCRIPTS / "sdk_gigabyte.py"), kind, str(path)], daemon)
+
+
 def _run(command: list[str], daemon: Daemon) -> dict[str, Any]:
     done = subprocess.run(
         command,
