@@ -57,7 +57,7 @@ def _run(command: list[str], daemon: Daemon) -> dict[str, Any]:
         timeout=RUN_TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, (done.returncode, done.stderr)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
