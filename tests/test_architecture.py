@@ -19,7 +19,7 @@ DOMAINS = ("envd.filesystem", "envd.process", "envd.pty")
 # Domains that build on another one.
 ABOVE = {"envd.pty": ("envd.process",)}
 # Modules of a domain's folder that speak the contract's messages; everything else there is the domain.
-SERVICE_SIDE = {"service", "routes", "messages", "encoding", "rest_download", "rest_upload", "answers"}
+SERVICE_SIDE = {"service", "routes", "messages", "encoding", "rest_download", "rest_upload", "answers", "wishes"}
 
 # Everything the keeper may import: built into the interpreter, or small. Each fork copies what it has loaded.
 KEEPER_STDLIB = {
@@ -150,7 +150,7 @@ def layer_of(name: str) -> Layer:
             below = (own, *ABOVE.get(own, ()))
             return Layer((*below, "envd.rpc", "envd.web", "envd.errors", "envd_proto"), ("google.protobuf",))
         return _domain(name)
-    if name == "envd.server":
+    if name in ("envd.server", "envd.files"):
         return Layer(("envd", "envd_proto"))
     if name == "envd.__main__":
         return Layer(("envd.config", "envd.logs", "envd"))
