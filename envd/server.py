@@ -20,6 +20,8 @@ from envd import __version__, logs, rpc, web
 from envd.config import Config
 from envd.filesystem import routes as files
 from envd.filesystem.addresses import Addresses
+from envd.filesystem.search.pool import Workers
+from envd.filesystem.search.service import SearchService
 from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
@@ -91,10 +93,13 @@ async def _serve(config: Config) -> None:
         session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
         threads = Threads()
+        workers = Workers(threads, at_once=_searches())
+        stack.callback(workers.stop)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {**_system(config, system), **_methods(config, session, threads, table, jobs)}
+        methods = {**_system(config, system), **_methods(config, table, jobs)}
+        methods |= _files(config, Views(session), threads, workers)
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
         transfers = files.routes(Addresses(session, access), threads, idle_s=config.limits.body_idle_s)
@@ -154,7 +159,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _methods(config: Config, session: Session, threads: Threads, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+def _methods(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -168,14 +173,24 @@ def _methods(config: Config, session: Session, threads: Threads, table: Table, j
         message_bytes=limits.message_bytes,
         larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
     )
-    files = rpc.bind(
+    return {**processes, **terminals}
+
+
+def _files(config: Config, views: Views, threads: Threads, workers: Workers) -> rpc.MethodTable:
+    limits = config.limits
+    return rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
-        FilesystemService(Views(session), threads),
+        FilesystemService(views, threads),
         WatchingService(),
+        SearchService(views, threads, workers),
         message_bytes=limits.message_bytes,
         larger={"Write": limits.input_bytes},
     )
-    return {**processes, **terminals, **files}
+
+
+def _searches() -> int:
+    """Return how many may go on at once: some wait for disks or clients while others compute."""
+    return min(max(2 * len(os.sched_getaffinity(0)), 4), 16)
 
 
 def _system(config: Config, service: SystemService) -> rpc.MethodTable:
