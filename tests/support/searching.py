@@ -103,7 +103,10 @@ class Search:
 
     def grepping(self, path: object, text: str, **options: Any) -> AbstractAsyncContextManager[Incoming[GrepResponse]]:
         """The stream of a Grep."""
-        return self.wire.server_stream(f"{SERVICE}/Grep", grep_request(path, text, **options), GrepResponse)
+        selection, rest = _split(path, options)
+        pattern, rest = _pattern(text, rest)
+        request = GrepRequest(selection=selection, pattern=pattern, **rest)
+        return self.wire.server_stream(f"{SERVICE}/Grep", request, GrepResponse)
 
     async def grep(self, path: object, text: str, **options: Any) -> Grepped:
         found = Grepped()
@@ -123,12 +126,6 @@ class Search:
     async def read_lines(self, path: object, first: int = 0, last: int = 0, **options: Any) -> ReadLinesResponse:
         request = ReadLinesRequest(path=str(path), first=first, last=last, **options)
         return await self.wire.unary(f"{SERVICE}/ReadLines", request, ReadLinesResponse)
-
-
-def grep_request(path: object, text: str, **options: Any) -> GrepRequest:
-    selection, rest = _split(path, options)
-    pattern, rest = _pattern(text, rest)
-    return GrepRequest(selection=selection, pattern=pattern, **rest)
 
 
 def _split(path: object, options: dict[str, Any]) -> tuple[Selection, dict[str, Any]]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.entries import etag_of
 
 from .diffs import Change, unified
 from .expression import Expression, compile_pattern
-from .orders import Pattern, ReplaceOrder, Type
+from .orders import ReplaceOrder, Type
 from .patience import Patience, TooSlowError
 from .plans import EDITS, FILE, SKIP, TOTALS, Edit, Value
 from .reports import REPORTED, Reason
+from .template import Replaced, compile_template
 from .text import BinaryError, TooLargeError, Window, open_file, whole
 from .walking import Found, Walk
 
@@ -35,22 +35,10 @@ def plans(order: ReplaceOrder, patience: Patience) -> Iterator[Value]:
     """
     with patience.step(_COMPILE_BYTES):
         expression = compile_pattern(order.pattern)
-        replaced = _replacing(order.pattern, order.replacement, expression)
+        fixed = order.replacement
+        replaced = (lambda _: fixed) if order.pattern.fixed else compile_template(fixed, expression.line)
     planner = _Planner(order, expression, replaced, patience)
     yield from planner.run()
-
-
-def _replacing(pattern: Pattern, replacement: str, expression: Expression) -> Callable[[re.Match[str]], str]:
-    if pattern.fixed:
-        return lambda _: replacement
-    try:
-        expression.line.sub(replacement, "")
-    except re.error as exc:
-        where = "" if exc.pos is None else f" at position {exc.pos}"
-        raise EnvdError(Code.INVALID_ARGUMENT, f'replacement "{replacement[:200]}": {exc.msg}{where}') from exc
-    except IndexError as exc:
-        raise EnvdError(Code.INVALID_ARGUMENT, f'replacement "{replacement[:200]}": {exc}') from exc
-    return lambda match: match.expand(replacement)
 
 
 class _Planner:
@@ -58,7 +46,7 @@ class _Planner:
         self,
         order: ReplaceOrder,
         expression: Expression,
-        replaced: Callable[[re.Match[str]], str],
+        replaced: Replaced,
         patience: Patience,
     ) -> None:
         self._order = order

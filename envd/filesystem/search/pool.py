@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -89,8 +90,7 @@ class Worker:
             return kind, await self._reader.readexactly(length)
         except asyncio.IncompleteReadError as exc:
             status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            raise EnvdError(Code.UNAVAILABLE, f"search: the process that searched {how}; try again") from exc
+            raise _ended(status) from exc
 
     def end(self) -> None:
         """End it, whatever it does."""
@@ -102,6 +102,13 @@ class Worker:
                 pipe.close()
         # It is dead at once unless the kernel waits for a disk; the loop does not wait for either.
         asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+
+
+def _ended(status: int) -> EnvdError:
+    if status == -signal.SIGPROF:
+        return EnvdError(Code.RESOURCE_EXHAUSTED, "search: the expression takes too long on a file; make it simpler")
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    return EnvdError(Code.UNAVAILABLE, f"search: the process that searched {how}; try again")
 
 
 def _spawn() -> subprocess.Popen[bytes]:
