@@ -137,7 +137,7 @@ def layer_of(name: str) -> Layer:
     if within(name, ("envd.keeper",)):
         return Layer(_all_below("envd.keeper", but=("envd.keeper.client",)), (), frozenset(KEEPER_STDLIB))
     if name == "envd.rpc":
-        return Layer(("envd.errors",), ("google.protobuf",))
+        return Layer(("envd.errors", "envd.varint"), ("google.protobuf",))
     if name == "envd.web":
         return Layer(("envd.errors",))
     if within(name, ("envd.transport",)):
@@ -149,13 +149,15 @@ def layer_of(name: str) -> Layer:
             own = next(domain for domain in ("envd.host", *DOMAINS) if within(name, (domain,)))
             # A worker is a process of its own, in which everything comes together.
             below = (own, *ABOVE.get(own, ()), *(("envd.host",) if last == "worker" else ()))
-            return Layer((*below, "envd.rpc", "envd.web", "envd.errors", "envd_proto"), ("google.protobuf",))
+            return Layer(
+                (*below, "envd.rpc", "envd.web", "envd.errors", "envd.varint", "envd_proto"), ("google.protobuf",)
+            )
         return _domain(name)
     if name == "envd.server":
         return Layer(("envd", "envd_proto"))
     if name == "envd.__main__":
         return Layer(("envd.config", "envd.logs", "envd"))
-    if name in ("envd", "envd.errors", "envd.config", "envd.logs", "envd.supervise"):
+    if name in ("envd", "envd.errors", "envd.config", "envd.logs", "envd.supervise", "envd.varint"):
         return Layer()
     raise AssertionError(f"{name} stands in no row of the table: say here what it may import")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from envd.filesystem.encoding import raw_path, text_of
-from envd.rpc import varint
+from envd.varint import varint
 
 from .grepping import Line, Part
 from .reports import FindSummary, GrepSummary, Skip

@@ -33,7 +33,8 @@ class Expression:
         line: for one line without its end, or with `multiline` for a whole text.
         multiline: it can match across lines.
         names_return: it speaks of carriage returns itself.
-        literal: characters every match contains; empty if none are known.
+        literal: characters every match contains; empty if none are known. If case is the same, they are lower case and
+            hold for text in ASCII only.
         anywhere: it can be looked for in many lines at once: no match contains an end of line, or depends on what is
             beyond one.
     """
@@ -44,12 +45,23 @@ class Expression:
     literal: str
     anywhere: re.Pattern[str] | None
 
+    @property
+    def folds(self) -> bool:
+        """True if upper and lower case are the same."""
+        return bool(self.line.flags & re.IGNORECASE)
+
+    @property
+    def needle(self) -> bytes:
+        """Bytes that are in every file in UTF-8 that matches; empty if none are known."""
+        return b"" if self.folds else self.literal.encode("utf-8", "surrogateescape")
+
     def lines(self, text: str, begin: int) -> Iterator[LineMatch]:
         """Yield the lines that match, of those that begin at an offset or behind it."""
         if self.multiline:
             return self._across(text)
         anywhere = self.anywhere if "\r" not in text else None
-        if self.literal and (anywhere is None or len(self.literal) >= _GOOD_LITERAL):
+        usable = self.literal and (not self.folds or text.isascii())
+        if usable and (anywhere is None or len(self.literal) >= _GOOD_LITERAL):
             return self._where_literal_is(text, begin)
         if anywhere is not None:
             return self._where_any(text, begin, anywhere)
@@ -78,13 +90,14 @@ class Expression:
             begin = end + 1
 
     def _where_literal_is(self, text: str, begin: int) -> Iterator[LineMatch]:
-        at = text.find(self.literal, begin)
+        looked_at = text.lower() if self.folds else text
+        at = looked_at.find(self.literal, begin)
         while at >= 0:
             first, last, behind = line_around(text, at)
             spans = self.spans(text[first:last])
             if spans:
                 yield first, last, spans
-            at = text.find(self.literal, behind)
+            at = looked_at.find(self.literal, behind)
 
     def _where_any(self, text: str, begin: int, anywhere: re.Pattern[str]) -> Iterator[LineMatch]:
         size = len(text)
@@ -193,7 +206,10 @@ def _studied(compiled: re.Pattern[str]) -> tuple[str, bool]:
         parser: Any = importlib.import_module("re._parser")
         tree = parser.parse(compiled.pattern, compiled.flags)
         items = list(tree)
-        literal = "" if compiled.flags & re.IGNORECASE else _longest_literal(items)
+        literal = _longest_literal(items)
+        if compiled.flags & re.IGNORECASE:
+            # The long s, for one, is an s then, and lower case may be longer: only ASCII is the same for all.
+            literal = literal.lower() if literal.isascii() else ""
         return literal, _safe(items, bool(compiled.flags & re.DOTALL))
     except (ImportError, AttributeError, TypeError, ValueError, KeyError, RecursionError):
         return "", False

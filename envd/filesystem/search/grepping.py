@@ -106,16 +106,17 @@ class Grep:
         binary = self._order.binary
         if self._expression.multiline:
             return iter((whole(fd, st, binary=binary, crlf=not self._expression.names_return),))
-        return windows(fd, st, context=self._order.before, binary=binary)
+        return windows(fd, st, context=self._order.before, binary=binary, needle=self._expression.needle)
 
     def _search(self, path: str, windows: Iterator[Window], breathe: Callable[[], None]) -> None:
         file = _File(path, self._order, self._put, self._bytes_left, self._order.max_matches - self.matches)
         try:
             for window in windows:
                 self.bytes_searched += window.size
-                with self._patience.step(window.size):
-                    self._search_window(file, window)
-                breathe()
+                if window.text:
+                    with self._patience.step(window.size):
+                        self._search_window(file, window)
+                    breathe()
                 if file.done:
                     break
             self.searched += 1

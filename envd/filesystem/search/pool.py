@@ -26,7 +26,7 @@ log = logging.getLogger("envd.search")
 
 _BOOT = f"{os.path.dirname(os.path.abspath(__file__))}/boot.py"
 _BUFFER_BYTES = 256 * 1024
-_PIPE_BYTES = 64 * 1024  # what an empty pipe takes at once
+_PIPE_BYTES = 4096  # what an empty pipe takes at once, pipe(7)
 _LOOK_S = 1.0
 
 

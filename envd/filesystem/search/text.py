@@ -95,12 +95,13 @@ def open_file(path: str, *, follow: bool) -> tuple[int, os.stat_result] | None:
             os.close(fd)
 
 
-def windows(fd: int, st: os.stat_result, *, context: int, binary: bool) -> Iterator[Window]:
+def windows(fd: int, st: os.stat_result, *, context: int, binary: bool, needle: bytes = b"") -> Iterator[Window]:
     """Yield an open file window by window; as a whole if it is in UTF-16.
 
     A line longer than 16 MiB is cut there. What the kernel makes up and gives no size is read as far as 64 MiB.
 
-    Of the window before, the last `context` lines come again. `binary` takes anything for text.
+    Of the window before, the last `context` lines come again. `binary` takes anything for text. Of a file that is read
+    at once and has no `needle` in it there is no text: most files need not be looked at as characters.
 
     Raises:
         BinaryError: there is no text in it.
@@ -116,6 +117,9 @@ def windows(fd: int, st: os.stat_result, *, context: int, binary: bool) -> Itera
     offset, number, carried = 0, 1, b""
     if data.startswith(_UTF8_MARK):
         data, offset = data[len(_UTF8_MARK) :], len(_UTF8_MARK)
+    if source.ended and needle and needle not in data:
+        yield Window("", 0, offset, 1, _UTF8, len(data))
+        return
     while True:
         before = len(_decoded(carried)) if carried else 0
         all_data = carried + data if carried else data

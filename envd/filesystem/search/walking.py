@@ -119,7 +119,9 @@ class Walk:
                 st = found.stat()
             except OSError:
                 continue
-            item = (st.st_size if by_size else st.st_mtime_ns, -count, found)
+            # Not what os.scandir gave, which keeps the entry's state, and one path instead of two alike.
+            lean = found._replace(entry=None, real=found.path if found.real == found.path else found.real)
+            item = (st.st_size if by_size else st.st_mtime_ns, -count, lean)
             if len(kept) < SORTED:
                 heapq.heappush(kept, item)
             else:

@@ -6,6 +6,7 @@ nobody waiting and can be killed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import resource
@@ -32,6 +33,7 @@ from .reports import REPORTED, FindSummary, GrepSummary, Reason, Skip
 from .walking import Walk
 
 _NICE = 5
+_OOM_SCORE = "500"  # rather than the server
 _MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 _WORN_KIB = 192 * 1024  # a worker that needed more once is not used again
 _BATCH_ENTRIES = 1000
@@ -46,6 +48,8 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 def main() -> None:
     """Do what is ordered on standard input, until that ends."""
     os.nice(_NICE)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write(_OOM_SCORE)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     patience = Patience(os.getppid())
     sys.excepthook = _report
@@ -143,7 +147,7 @@ class _Answer:
         self._in_json = in_json
         self._parts: list[Part] = []
         self._size = 0
-        self._due = time.monotonic() + _BATCH_S
+        self._due = 0.0  # what is found first is sent at once
 
     def put(self, part: Part) -> None:
         """Take what was found."""
