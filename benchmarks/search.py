@@ -30,7 +30,7 @@ from envd_proto.filesystem import search_pb2 as search
 
 Row = Callable[..., None]
 
-_ROUNDS = 5
+_ROUNDS = 3
 _ALL = 1_000_000
 _BYTES = 64 * 1024 * 1024
 
