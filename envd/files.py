@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 
 from envd import rpc
@@ -10,6 +11,8 @@ from envd.config import Config
 from envd.filesystem import routes as transfers
 from envd.filesystem.addresses import Addresses
 from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.search.pool import Workers
+from envd.filesystem.search.service import SearchService
 from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
 from envd.filesystem.uploads import routes as upload_routes
@@ -39,6 +42,7 @@ class Files:
     routes: list[Route]
     leftovers: Leftovers
     uploads: Uploads
+    searches: Workers
 
     def start(self, jobs: Supervisor) -> None:
         """Begin what goes on by itself."""
@@ -47,6 +51,7 @@ class Files:
 
     async def stop(self, grace_s: float) -> None:
         """End it in an orderly way."""
+        self.searches.stop()
         await self.uploads.close(grace_s)
 
 
@@ -55,12 +60,13 @@ def build(config: Config, session: Session, access: Access) -> Files:
     limits = config.limits
     threads, leftovers = Threads(), Leftovers(kept_file("leftovers"))
     views, addresses = Views(session), Addresses(session, access)
-    uploads = _uploads(config, threads, leftovers)
+    uploads, searches = _uploads(config, threads, leftovers), Workers(threads, at_once=_searches())
     methods = rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
         FilesystemService(views, threads, leftovers),
         WatchingService(),
         UploadsService(uploads, views),
+        SearchService(views, threads, leftovers, searches),
         message_bytes=limits.message_bytes,
         larger={"Write": limits.input_bytes, "WritePart": limits.input_bytes},
     )
@@ -68,7 +74,12 @@ def build(config: Config, session: Session, access: Access) -> Files:
         *transfers.routes(addresses, threads, leftovers, idle_s=limits.body_idle_s),
         *upload_routes.routes(uploads, addresses),
     ]
-    return Files(methods, routes, leftovers, uploads)
+    return Files(methods, routes, leftovers, uploads, searches)
+
+
+def _searches() -> int:
+    """Return how many may go on at once: some wait for disks or clients while others compute."""
+    return min(max(2 * len(os.sched_getaffinity(0)), 4), 16)
 
 
 def _uploads(config: Config, threads: Threads, leftovers: Leftovers) -> Uploads:
