@@ -20,6 +20,8 @@ from envd import __version__, logs, rpc, web
 from envd.config import Config
 from envd.filesystem import routes as files
 from envd.filesystem.addresses import Addresses
+from envd.filesystem.archive import routes as archives
+from envd.filesystem.archive.service import ArchiveService
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
@@ -95,11 +97,14 @@ async def _serve(config: Config) -> None:
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        filesystem = (FilesystemService(Views(session), threads, leftovers), WatchingService())
+        archiving = ArchiveService(Views(session), threads, leftovers)
+        filesystem = (FilesystemService(Views(session), threads, leftovers), WatchingService(), archiving)
         methods = {**_system(config, system), **_programs(config, table, jobs), **_filesystem(config, filesystem)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        transfers = files.routes(Addresses(session, access), threads, leftovers, idle_s=config.limits.body_idle_s)
+        addresses = Addresses(session, access)
+        transfers = files.routes(addresses, threads, leftovers, idle_s=config.limits.body_idle_s)
+        transfers += archives.routes(addresses, threads, leftovers, idle_s=config.limits.body_idle_s)
         routes = web.table([*sandbox.routes(), *transfers])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
@@ -116,16 +121,16 @@ async def _serve(config: Config) -> None:
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
-        addresses = [_address(sock) for sock in sockets]
+        listening = [_address(sock) for sock in sockets]
         keeper.serving()
-        _announce(addresses, first=birth.generation == 1)
+        _announce(listening, first=birth.generation == 1)
         log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
         gc.enable()
         await stopping.wait()
         await _drain(config, listener, grpc, table)
-        _remove_paths(addresses)
+        _remove_paths(listening)
 
 
 def _birth() -> Birth:
@@ -180,7 +185,7 @@ def _filesystem(config: Config, parts: tuple[object, ...]) -> rpc.MethodTable:
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
         *parts,
         message_bytes=limits.message_bytes,
-        larger={"Write": limits.input_bytes},
+        larger={"Write": limits.input_bytes, "Extract": limits.input_bytes},
     )
 
 

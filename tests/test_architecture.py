@@ -37,7 +37,8 @@ KEEPER_STDLIB = {
     "time",
 }
 # Imports inside functions: too large to load before they are needed.
-LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "watchdog")
+ZSTD = ("backports", "compression")  # from Python 3.14 on it is in the standard library
+LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "watchdog", *ZSTD)
 
 FUNCTION_LINES = 50
 MODULE_LINES = 300
@@ -164,7 +165,8 @@ def _domain(name: str) -> Layer:
         return Layer(_all_below("envd.host"), ("psutil",) if name != "envd.host" else ())
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
     below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]
-    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"))
+    zstd = ZSTD if name == "envd.filesystem.archive.coding" else ()
+    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"), zstd)
 
 
 def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
