@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from envd.errors import Code, EnvdError
@@ -37,11 +38,12 @@ class Header(NamedTuple):
     owner: bytes
     group: bytes
     names_directory: bool
-    sparse_fields: list[bytes]
+    sparse_fields: tuple[bytes, ...]
     sparse_more: bool
     real_size: int
 
 
+@functools.lru_cache(64)  # many archives, ours too, have the same header before each extended one
 def parsed(block: bytes) -> Header:
     """Read a header.
 
@@ -68,7 +70,7 @@ def parsed(block: bytes) -> Header:
         _text(block[265:297]) if named else b"",
         _text(block[297:329]) if named else b"",
         kind in (b"0", b"\0") and name.endswith(b"/"),
-        [block[at : at + 12] for at in range(386, 482, 12)] if is_old_sparse else [],
+        tuple(block[at : at + 12] for at in range(386, 482, 12)) if is_old_sparse else (),
         is_old_sparse and block[482] != 0,
         number_of(block[483:495]) if is_old_sparse else 0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import enum
 import errno
 import os
@@ -19,7 +20,8 @@ from .tree import Sealed
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
-_SLICE = 64
+_MANY = 64
+_SLICE = 128
 _BREATH_S = 50e-6
 
 
@@ -67,6 +69,7 @@ class Merge:
     leftovers: Leftovers
     placed: int = 0
     skipped: int = 0
+    _replaced: int = 0
     _pairs: list[_Pair] = field(default_factory=list)
 
     def run(self, new: str, old: str) -> None:
@@ -79,6 +82,8 @@ class Merge:
         try:
             for _ in self._walk(new, old):
                 pass
+            if self._replaced >= _MANY:
+                _write_out(new)
             self.skipped = 0
             for pair, name in self._walk(new, old):
                 self._place(pair, name)
@@ -130,6 +135,7 @@ class Merge:
         if self.conflict is Conflict.FAIL:
             raise EnvdError(Code.ALREADY_EXISTS, f"{path} is there already")
         self.skipped += self.conflict is Conflict.SKIP
+        self._replaced += self.conflict is Conflict.OVERWRITE
         return self.conflict is Conflict.OVERWRITE
 
     def _place(self, pair: _Pair, name: str) -> None:
@@ -165,6 +171,22 @@ def unseal(sealed: list[Sealed], target: str) -> None:
             found = os.fstat(fd)
             if (found.st_dev, found.st_ino) == one.inode:
                 os.fchmod(fd, one.mode)
+
+
+def _write_out(path: str) -> None:
+    """Have everything in a file system on the disk.
+
+    Otherwise ext4 writes each file out at the moment when it replaces another one (auto_da_alloc), which takes 1 to 2
+    ms. All together take some tens.
+    """
+    fd = os.open(path, _DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(fd)
 
 
 def _stat(name: str, directory: int) -> os.stat_result | None:

@@ -24,7 +24,7 @@ _MOST_LEVELS = 512  # each holds two descriptors
 _PIECE_BYTES = 1024 * 1024
 _SMALL_BYTES = 256 * 1024  # what is smaller is read before its size is told, so it cannot become shorter
 # A thread that only computes keeps the event loop from running for 5 ms at a time; so it sleeps in between.
-_SLICE = 32
+_SLICE = 128
 _BREATH_S = 50e-6
 
 

@@ -104,7 +104,7 @@ class Reader:
 
     def _entry(self, header: Header) -> _Steps:
         """Read extended headers and the entry they belong to."""
-        found: dict[bytes, bytes] = dict(self._global)
+        found: dict[bytes, bytes] = {}
         attributes: dict[str, bytes] = {}
         numbers: list[int] = []
         while header.kind in b"xXgLK":
@@ -113,11 +113,11 @@ class Reader:
                 found[b"path" if header.kind == b"L" else b"linkpath"] = data.partition(b"\0")[0]
             elif header.kind == b"g":
                 self._take_global(data)
-                found = {**self._global, **found}
             else:
                 _take(data, found, attributes, numbers)
             block = yield BLOCK
             header = parsed(bytes(block))
+        found = {key: value for key, value in {**self._global, **found}.items() if value}
         yield from self._content(_Extended(header, found, attributes, numbers))
 
     def _extension(self, header: Header) -> _Bytes:
@@ -183,7 +183,7 @@ class Reader:
 
 def _old_map(header: Header) -> Generator[int, bytes, list[int]]:
     """Read the map of GNU's old sparse files, which goes on in further blocks."""
-    fields, more = header.sparse_fields, header.sparse_more
+    fields, more = list(header.sparse_fields), header.sparse_more
     while more:
         block = yield BLOCK
         fields += [block[at : at + 12] for at in range(0, 21 * 24, 12)]
@@ -209,10 +209,8 @@ def _take(data: bytes, found: dict[bytes, bytes], attributes: dict[str, bytes], 
             name = pax.unquoted(keyword.removeprefix(pax.XATTR))
             if name.startswith("user.") and "\0" not in name:
                 attributes[name] = value
-        elif value:
-            found[keyword] = value
         else:
-            found.pop(keyword, None)
+            found[keyword] = value  # an empty one takes back what was said before
 
 
 class _Extended:
