@@ -73,7 +73,7 @@ class Extraction:
     """Takes an archive apart into a hidden directory, then puts that in place; until then nothing is changed.
 
     The hidden directory is beside the target, or, if that is there, in it: so both are in one file system, and in a
-    directory where something can be made.
+    directory where something can be made. Directories are held open, so that nobody can put others in their places.
 
     Raises:
         EnvdError: it cannot be extracted there. INVALID_ARGUMENT if the target is no directory.
@@ -88,32 +88,30 @@ class Extraction:
             self._target, self._there = _look(order.path)
             self._made = () if self._there else make_parents(self._target, order.user)
             undo.callback(self._remove_parents)
-            self._hidden = self._hide(undo)
-            self._tree = self._plant(undo)
+            try:
+                self._begin(undo)
+            except OSError as exc:
+                raise from_os_error(exc, doing=f"extract to {self._target}") from exc
             self._reader = Reader(self._tree)
             self._undo = undo.pop_all()
 
-    def _hide(self, undo: ExitStack) -> str:
-        beside = os.path.join(self._target, "entries") if self._there else self._target
-        try:
-            hidden = undo.enter_context(hidden_beside(beside, self._leftovers))
-            os.mkdir(hidden, 0o700)
-            # In a set-group-id directory it has that bit and group, and would hand both down.
-            os.chown(hidden, os.geteuid(), os.getegid())
-            os.chmod(hidden, 0o700)
-        except OSError as exc:
-            raise from_os_error(exc, doing=f"extract to {self._target}") from exc
-        return hidden
-
-    def _plant(self, undo: ExitStack) -> Tree:
+    def _begin(self, undo: ExitStack) -> None:
+        """Open the directory to work in, and make the hidden one there."""
+        above, self._name = os.path.split(self._target)
+        working = self._target if self._there else above
+        self._working = _opened(working, undo)
+        hidden = undo.enter_context(hidden_beside(os.path.join(working, "entries"), self._leftovers))
+        self._hidden = os.path.basename(hidden)
+        os.mkdir(self._hidden, 0o700, dir_fd=self._working)
+        self._top = _opened(self._hidden, undo, self._working)
+        # In a set-group-id directory it has that bit and group, and would hand both down.
+        os.fchown(self._top, os.geteuid(), os.getegid())
+        os.fchmod(self._top, 0o700)
         order = self._order
         user = (order.user.uid, order.user.gid)
         rules = Rules(order.owner or (lambda _: user), user, order.set_id, order.outside_links)
-        top = os.open(self._hidden, _DIRECTORY)
-        undo.callback(os.close, top)
-        tree = Tree(top, rules)
-        undo.callback(tree.close)
-        return tree
+        self._tree = Tree(self._top, rules)
+        undo.callback(self._tree.close)
 
     def feed(self, pieces: Sequence[bytes]) -> None:
         """Take the next bytes of the archive.
@@ -137,14 +135,15 @@ class Extraction:
         self._reader.end()
         self._tree.complete()
         merge = Merge(self._order.conflict, self._leftovers)
-        created = not self._there and self._rename()
-        if not created:
-            merge.run(self._hidden, self._target)
-        self._made = ()
         try:
-            unseal(self._tree.sealed, self._target)
+            created = not self._there and self._rename()
+            place = self._top if created else self._old()
+            if not created:
+                merge.run(self._top, place)
+            self._made = ()
+            unseal(self._tree.sealed, place)
         except OSError as exc:
-            raise from_os_error(exc, doing="everything is in place; set the modes of directories") from exc
+            raise from_os_error(exc, doing=f"extract to {self._target}") from exc
         tree = self._tree
         done = tree.entries - merge.skipped
         return Extracted(self._target, created, done, tree.content_bytes, self._received, merge.skipped)
@@ -152,12 +151,16 @@ class Extraction:
     def _rename(self) -> bool:
         """Put the whole directory in place; return False if there is one by now."""
         try:
-            os.rename(self._hidden, self._target)
+            os.rename(self._hidden, self._name, src_dir_fd=self._working, dst_dir_fd=self._working)
         except OSError as exc:
             if exc.errno in _TAKEN:
                 return False
-            raise from_os_error(exc, doing=f"extract to {self._target}") from exc
+            raise
         return True
+
+    def _old(self) -> int:
+        """Return the directory that was there, open."""
+        return self._working if self._there else _opened(self._name, self._undo, self._working)
 
     def close(self) -> None:
         """Let go of everything; without a commit, leave everything as it was."""
@@ -165,6 +168,12 @@ class Extraction:
 
     def _remove_parents(self) -> None:
         remove_directories(self._made)
+
+
+def _opened(path: str, undo: ExitStack, directory: int | None = None) -> int:
+    fd = os.open(path, _DIRECTORY, dir_fd=directory)
+    undo.callback(os.close, fd)
+    return fd
 
 
 def _look(path: str) -> tuple[str, bool]:

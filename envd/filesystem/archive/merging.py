@@ -72,8 +72,8 @@ class Merge:
     _replaced: int = 0
     _pairs: list[_Pair] = field(default_factory=list)
 
-    def run(self, new: str, old: str) -> None:
-        """Look for conflicts first, then put everything in place.
+    def run(self, new: int, old: int) -> None:
+        """Look for conflicts first, then put everything in place; both directories are open, and stay so.
 
         Raises:
             EnvdError: ALREADY_EXISTS for a conflict, and nothing was changed; any other: some entries may be in place,
@@ -88,16 +88,16 @@ class Merge:
             for pair, name in self._walk(new, old):
                 self._place(pair, name)
         except (OSError, EnvdError) as exc:
-            failure = from_os_error(exc, doing=f"put entries into {old}") if isinstance(exc, OSError) else exc
+            failure = from_os_error(exc, doing="put entries in place") if isinstance(exc, OSError) else exc
             failure.message += f"; entries that were put in place before: {self.placed}" if self.placed else ""
             raise failure from exc
         finally:
             while self._pairs:
                 self._pairs.pop().close()
 
-    def _walk(self, new: str, old: str) -> Iterator[tuple[_Pair, str]]:
+    def _walk(self, new: int, old: int) -> Iterator[tuple[_Pair, str]]:
         """Yield every entry that takes a place: not those directories that are in both trees, but what is in them."""
-        self._push("", os.open(new, _DIRECTORY), os.open(old, _DIRECTORY))
+        self._push("", os.dup(new), os.dup(old))
         count = 0
         while self._pairs:
             pair = self._pairs[-1]
@@ -152,7 +152,7 @@ class Merge:
         self.placed += 1
 
 
-def unseal(sealed: list[Sealed], target: str) -> None:
+def unseal(sealed: list[Sealed], target: int) -> None:
     """Give the directories that lock their owner out their modes, the lowest first; those that were there keep theirs.
 
     Raises:
@@ -160,7 +160,7 @@ def unseal(sealed: list[Sealed], target: str) -> None:
     """
     for one in sorted(sealed, key=lambda one: -len(one.parts)):
         with contextlib.ExitStack() as fds:
-            fd = os.open(target, _DIRECTORY)
+            fd = os.dup(target)
             fds.callback(os.close, fd)
             try:
                 for part in one.parts:
@@ -173,20 +173,15 @@ def unseal(sealed: list[Sealed], target: str) -> None:
                 os.fchmod(fd, one.mode)
 
 
-def _write_out(path: str) -> None:
+def _write_out(directory: int) -> None:
     """Have everything in a file system on the disk.
 
     Otherwise ext4 writes each file out at the moment when it replaces another one (auto_da_alloc), which takes 1 to 2
     ms. All together take some tens.
     """
-    fd = os.open(path, _DIRECTORY)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(fd):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(fd)
+    if ctypes.CDLL(None, use_errno=True).syncfs(directory):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _stat(name: str, directory: int) -> os.stat_result | None:
