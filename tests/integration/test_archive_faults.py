@@ -26,7 +26,7 @@ from tests.support.disks import mounted, small_disk
 from tests.support.files import answer, refusal
 from tests.support.filesystem import Files
 from tests.support.http1 import connection, exchange, request
-from tests.support.readers import until
+from tests.support.readers import descriptors, until
 from tests.support.wires import RpcError
 
 TAR = {"Content-Type": "application/x-tar"}
@@ -131,8 +131,11 @@ async def test_a_client_that_dies_at_any_byte_changes_nothing(daemon: Daemon, tm
     top = tmp_path / "t"
     top.mkdir()
     (top / "f0").write_bytes(b"old")
-    data = tar(*(entry(f"f{number}", bytes(5000)) for number in range(300)))
+    data = tar(*(entry(f"f{number}", bytes(20_000)) for number in range(300)))
     chance = random.Random(3)
+    server = daemon.server_pid()
+    answer(await extract(daemon, top, tar(entry("f0", b"old"))))
+    before = descriptors(server)
     for path in ("t", "t", *(f"new{number}/er" for number in range(12)), "t"):
         async with connection(daemon.port) as conn:
             headers = {**TAR, "Content-Length": str(len(data))}
@@ -142,13 +145,28 @@ async def test_a_client_that_dies_at_any_byte_changes_nothing(daemon: Daemon, tm
             conn.reset()
     await until(lambda: (os.listdir(tmp_path), os.listdir(top)) == (["t"], ["f0"]))
     assert (top / "f0").read_bytes() == b"old"
+    await until(lambda: descriptors(server) <= before)
+
+
+async def test_archives_that_nobody_takes_to_their_end_hold_nothing(daemon: Daemon, tmp_path: Path):
+    many_files(tmp_path / "t", 500)
+    (tmp_path / "t/large").write_bytes(bytes(5_000_000))
+    server = daemon.server_pid()
+    assert (await exchange(daemon.port, "GET", f"/files/archive?path={tmp_path}/t")).status == 200
+    before = descriptors(server)
+    for number in range(20):
+        async with connection(daemon.port, receive_buffer_bytes=4096) as conn:
+            await conn.send(request("GET", f"/files/archive?path={tmp_path}/t&format={('tar', 'tar.gz')[number % 2]}"))
+            await conn.read_head()
+            conn.reset()
+    await until(lambda: descriptors(server) <= before)
 
 
 async def test_a_server_that_is_killed_leaves_nothing_for_long(tmp_path: Path):
     top = tmp_path / "t"
     top.mkdir()
     (top / "f0").write_bytes(b"old")
-    data = tar(*(entry(f"f{number}", bytes(5000)) for number in range(300)))
+    data = tar(*(entry(f"f{number}", bytes(20_000)) for number in range(300)))
     chance = random.Random(5)
     async with running_daemon() as daemon:
         for path in ("t", "new") * 3:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 import tarfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +19,7 @@ from envd.filesystem.archive.member import Extent, Kind, Member
 from envd.filesystem.archive.patterns import Excluded
 from envd.filesystem.archive.reader import Reader
 from envd.filesystem.archive.safety import parts_of
+from envd.filesystem.archive.turns import Turns
 from tests.support.archives import entry, tar
 
 
@@ -245,3 +249,26 @@ def test_names_are_made_plain(name: str, parts: tuple[str, ...]) -> None:
 def test_patterns_take_no_longer_for_being_nasty() -> None:
     nasty = Excluded(["*a" * 500 + "b", "/".join(["**"] * 40 + ["b"]), "**/" * 30 + "*a*a*a*a*b"])
     assert not nasty.matches("a/" * 1000 + "a" * 250, "a" * 250)
+
+
+def test_a_daemon_without_zstandard_says_what_to_do() -> None:
+    script = (
+        "import sys; sys.modules['backports'] = sys.modules['compression'] = None\n"
+        "from envd.errors import EnvdError\nfrom envd.filesystem.archive import coding\n"
+        "try:\n    coding.check(coding.Format.ZSTD)\nexcept EnvdError as exc:\n    print(exc.code.value, exc.message)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("unimplemented ")
+    assert "sandbox-envd[zstd]" in done.stdout
+
+
+def test_only_so_many_archives_are_worked_on_at_once() -> None:
+    turns = Turns()
+    with ExitStack() as taken:
+        for _ in range(64):
+            taken.enter_context(turns.one())
+        with pytest.raises(EnvdError) as error:
+            taken.enter_context(turns.one())
+        assert error.value.code is Code.RESOURCE_EXHAUSTED
+    with turns.one():
+        pass
