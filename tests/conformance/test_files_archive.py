@@ -146,6 +146,14 @@ async def test_a_client_that_leaves_leaves_nothing(daemon: Daemon, tmp_path: Pat
     assert os.listdir(tmp_path) == []
 
 
+async def test_who_is_refused_hears_why_while_it_still_sends(daemon: Daemon, tmp_path: Path):
+    head = request("POST", target("/files/extract", tmp_path / "a"), headers={**TAR, "Content-Length": "90000000"})
+    async with connection(daemon.port) as conn:
+        await conn.send(head + entry("../evil", b"x") + bytes(3_000_000))
+        assert "'..'" in refusal(await conn.read_response(), 400)
+    assert os.listdir(tmp_path) == []
+
+
 # Access.
 
 

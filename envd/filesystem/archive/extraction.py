@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -113,16 +113,15 @@ class Extraction:
         self._tree = Tree(self._top, rules)
         undo.callback(self._tree.close)
 
-    def feed(self, pieces: Sequence[bytes]) -> None:
+    def feed(self, piece: bytes) -> None:
         """Take the next bytes of the archive.
 
         Raises:
             EnvdError: they are refused, or there is no room.
         """
-        for piece in pieces:
-            self._received += len(piece)
-            for data in self._unpacker.unpack(piece):
-                self._reader.feed(data)
+        self._received += len(piece)
+        for data in self._unpacker.unpack(piece):
+            self._reader.feed(data)
 
     def commit(self) -> Extracted:
         """Put everything in place.

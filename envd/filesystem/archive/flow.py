@@ -12,6 +12,7 @@ from .extraction import Extracted, Extraction
 from .stream import ArchiveStream
 
 _TOGETHER = 256 * 1024
+_AT_ONCE = 1024 * 1024  # so that a cancelled call is soon at rest
 
 
 async def runs(held: Held[ArchiveStream]) -> AsyncGenerator[bytes, None]:
@@ -56,10 +57,10 @@ class Intake:
         return await self._held.run(self._held.it.commit)
 
     async def _flush(self) -> None:
-        await self._settled()
-        pieces, self._waiting, self._size = self._waiting, [], 0
-        if pieces:
-            self._working = self._held.begin(partial(self._held.it.feed, pieces))
+        data, self._waiting, self._size = b"".join(self._waiting), [], 0
+        for at in range(0, len(data), _AT_ONCE):
+            await self._settled()
+            self._working = self._held.begin(partial(self._held.it.feed, data[at : at + _AT_ONCE]))
 
     async def _settled(self) -> None:
         if self._working is not None:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 
 _MOST_NAMED = 1000
+_MOST_NAMED_BYTES = 256 * 1024  # all of them travel in one message
 _MOST_LINKED = 100_000
 
 
@@ -34,7 +35,7 @@ class Inventory:
     Attributes:
         entries: in the archive.
         content_bytes: of files, without holes.
-        left_out: the first 1000; later ones are only counted.
+        left_out: the first 1000 or 256 KiB of names; later ones are only counted.
         left_out_count: all of them.
     """
 
@@ -42,12 +43,14 @@ class Inventory:
     content_bytes: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
     left_out_count: int = 0
+    _named_bytes: int = 0
     _linked: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
 
     def leave_out(self, name: str, reason: Reason, number: int | None = None) -> None:
         """Note an entry that is not in the archive."""
         self.left_out_count += 1
-        if len(self.left_out) < _MOST_NAMED:
+        self._named_bytes += len(name)
+        if len(self.left_out) < _MOST_NAMED and self._named_bytes <= _MOST_NAMED_BYTES:
             self.left_out.append(LeftOut(name, reason, number or 0))
 
     def first_name(self, st: os.stat_result, name: str) -> str | None:

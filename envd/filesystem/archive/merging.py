@@ -87,13 +87,17 @@ class Merge:
             self.skipped = 0
             for pair, name in self._walk(new, old):
                 self._place(pair, name)
-        except (OSError, EnvdError) as exc:
-            failure = from_os_error(exc, doing="put entries in place") if isinstance(exc, OSError) else exc
-            failure.message += f"; entries that were put in place before: {self.placed}" if self.placed else ""
-            raise failure from exc
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"put entries in place{self._so_far()}") from exc
+        except EnvdError as exc:
+            exc.message += self._so_far()
+            raise
         finally:
             while self._pairs:
                 self._pairs.pop().close()
+
+    def _so_far(self) -> str:
+        return f" (entries that were put in place before: {self.placed})" if self.placed else ""
 
     def _walk(self, new: int, old: int) -> Iterator[tuple[_Pair, str]]:
         """Yield every entry that takes a place: not those directories that are in both trees, but what is in them."""
