@@ -109,20 +109,24 @@ class ArchiveResponse(_message.Message):
 class ExtractRequest(_message.Message):
     __slots__ = ("options", "chunk")
     class Options(_message.Message):
-        __slots__ = ("path", "format", "ownership", "set_id", "conflict", "outside_links")
+        __slots__ = ("path", "format", "ownership", "set_id", "conflict", "outside_links", "max_entries", "max_content_bytes")
         PATH_FIELD_NUMBER: _ClassVar[int]
         FORMAT_FIELD_NUMBER: _ClassVar[int]
         OWNERSHIP_FIELD_NUMBER: _ClassVar[int]
         SET_ID_FIELD_NUMBER: _ClassVar[int]
         CONFLICT_FIELD_NUMBER: _ClassVar[int]
         OUTSIDE_LINKS_FIELD_NUMBER: _ClassVar[int]
+        MAX_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+        MAX_CONTENT_BYTES_FIELD_NUMBER: _ClassVar[int]
         path: str
         format: ArchiveFormat
         ownership: ArchiveOwnership
         set_id: bool
         conflict: ArchiveConflict
         outside_links: bool
-        def __init__(self, path: _Optional[str] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ..., ownership: _Optional[_Union[ArchiveOwnership, str]] = ..., set_id: _Optional[bool] = ..., conflict: _Optional[_Union[ArchiveConflict, str]] = ..., outside_links: _Optional[bool] = ...) -> None: ...
+        max_entries: int
+        max_content_bytes: int
+        def __init__(self, path: _Optional[str] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ..., ownership: _Optional[_Union[ArchiveOwnership, str]] = ..., set_id: _Optional[bool] = ..., conflict: _Optional[_Union[ArchiveConflict, str]] = ..., outside_links: _Optional[bool] = ..., max_entries: _Optional[int] = ..., max_content_bytes: _Optional[int] = ...) -> None: ...
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     options: ExtractRequest.Options

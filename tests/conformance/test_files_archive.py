@@ -86,7 +86,14 @@ async def test_what_is_wrong_with_a_request_is_told(daemon: Daemon, tmp_path: Pa
     refusal(await download(daemon, "/dev/null"), 400)
     refusal(await download(daemon, tmp_path, username="nobody-of-that-name"), 401)
     assert "tar.gz" in refusal(await download(daemon, tmp_path, format="rar"), 400)
-    for query in ({"format": "rar"}, {"conflict": "maybe"}, {"ownership": "mine"}, {"set_id": "perhaps"}):
+    for query in (
+        {"format": "rar"},
+        {"conflict": "maybe"},
+        {"ownership": "mine"},
+        {"set_id": "perhaps"},
+        {"max_entries": "-1"},
+        {"max_content_bytes": "1e9"},
+    ):
         refusal(await upload(daemon, tmp_path / "x", tar(), **query), 400)
     assert "expected" in refusal(await upload(daemon, tmp_path / "x", tar(), {"Content-Type": "text/plain"}), 400)
     refusal(await upload(daemon, tmp_path / "x", tar(), {**TAR, "Content-Encoding": "br"}), 400)
@@ -105,6 +112,13 @@ async def test_options_are_parameters(daemon: Daemon, tmp_path: Path):
     refusal(await upload(daemon, tmp_path / "a", data, outside_links="true", conflict="fail"), 409)
     done = answer(await upload(daemon, tmp_path / "a", data, outside_links="true", conflict="skip"))
     assert (done["skipped"], done["entries"], done["created"]) == (2, 0, False)
+
+
+async def test_limits_are_parameters_too(daemon: Daemon, tmp_path: Path):
+    data = tar(entry("a", b"x" * 1000), entry("b", b"x" * 1000))
+    refusal(await upload(daemon, tmp_path / "a", data, max_entries=1), 400)
+    refusal(await upload(daemon, tmp_path / "a", data, max_content_bytes=1999), 400)
+    answer(await upload(daemon, tmp_path / "a", data, max_content_bytes=2000, max_entries=2))
 
 
 async def test_the_first_file_of_a_form_is_the_archive(daemon: Daemon, tmp_path: Path):

@@ -324,6 +324,14 @@ async def test_the_options_come_first_and_once(archives: Archives, tmp_path: Pat
     assert names(tmp_path) == []
 
 
+async def test_more_than_was_asked_for_is_refused(archives: Archives, tmp_path: Path):
+    data = tar(entry("a", b"x" * 1000), entry("b", b"x" * 1000), entry("d", kind=DIR))
+    await refused(archives.extract(tmp_path / "a", data, max_entries=2), "invalid_argument")
+    await refused(archives.extract(tmp_path / "a", data, max_content_bytes=1999), "invalid_argument")
+    assert names(tmp_path) == []
+    await archives.extract(tmp_path / "a", data, max_entries=3, max_content_bytes=2000)
+
+
 # What is refused.
 
 DIR, LINK, HARD = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE

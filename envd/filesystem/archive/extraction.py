@@ -20,7 +20,7 @@ from .coding import Format
 from .member import Member
 from .merging import Conflict, Merge, unseal
 from .reader import Reader
-from .tree import Rules, Tree
+from .tree import MOST_ENTRIES, Rules, Tree
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
@@ -37,6 +37,8 @@ class Order:
         form: None: what the first bytes show.
         set_id: keep set-user-id and set-group-id bits.
         outside_links: take symbolic links that lead outside.
+        most_entries: more are refused.
+        most_bytes: of content; more are refused. None: there is no limit.
     """
 
     path: str
@@ -46,6 +48,8 @@ class Order:
     set_id: bool = False
     outside_links: bool = False
     conflict: Conflict = Conflict.OVERWRITE
+    most_entries: int = MOST_ENTRIES
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,14 @@ class Extraction:
         os.fchmod(self._top, 0o700)
         order = self._order
         user = (order.user.uid, order.user.gid)
-        rules = Rules(order.owner or (lambda _: user), user, order.set_id, order.outside_links)
+        rules = Rules(
+            order.owner or (lambda _: user),
+            user,
+            set_id=order.set_id,
+            outside_links=order.outside_links,
+            most_entries=order.most_entries,
+            most_bytes=order.most_bytes,
+        )
         self._tree = Tree(self._top, rules)
         undo.callback(self._tree.close)
 

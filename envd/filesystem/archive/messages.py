@@ -15,6 +15,7 @@ from .member import Member
 from .merging import Conflict
 from .owners import ByNames, by_numbers
 from .stream import ArchiveStream, Wish
+from .tree import MOST_ENTRIES
 
 
 def wish_from(request: pb.ArchiveRequest, view: View) -> Wish:
@@ -62,6 +63,8 @@ def order_from(options: pb.ExtractRequest.Options, view: View) -> Order:
         options.set_id,
         options.outside_links,
         _conflict_from(options.conflict),
+        min(options.max_entries or MOST_ENTRIES, MOST_ENTRIES),
+        options.max_content_bytes or None,
     )
 
 

@@ -25,6 +25,7 @@ from .extraction import Extracted, Extraction, Order
 from .flow import Intake, runs
 from .merging import Conflict
 from .stream import ArchiveStream, Wish, open_stream
+from .tree import MOST_ENTRIES
 from .turns import Turns
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ _CONFLICTS = {"overwrite": Conflict.OVERWRITE, "fail": Conflict.FAIL, "skip": Co
 _FLAGS = {"": False, "false": False, "true": True}
 _RAW = ("application/octet-stream", "application/x-gzip", "application/x-gtar", "application/x-zstd", *_TYPES.values())
 _EXPECTED = "application/octet-stream or an archive's"
+_PARAMETERS = ("format", "ownership", "set_id", "outside_links", "conflict", "max_entries", "max_content_bytes")
+_MOST_DIGITS = 18
 _PIECE_BYTES = 256 * 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -125,8 +128,7 @@ class _Extract:
     def _order(self, address: Address, request: Request, *, signed: bool) -> Order:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required: the directory to extract to")
-        names = ("format", "ownership", "set_id", "outside_links", "conflict")
-        values = values_from_query(request.query, names)
+        values = values_from_query(request.query, _PARAMETERS)
         ownership = _choice(values["ownership"], "ownership", _OWNERSHIPS)
         set_id = _choice(values["set_id"], "set_id", _FLAGS)
         outside_links = _choice(values["outside_links"], "outside_links", _FLAGS)
@@ -143,6 +145,8 @@ class _Extract:
             set_id,
             outside_links,
             _choice(values["conflict"], "conflict", _CONFLICTS),
+            min(_number(values["max_entries"], "max_entries") or MOST_ENTRIES, MOST_ENTRIES),
+            _number(values["max_content_bytes"], "max_content_bytes") or None,
         )
 
     async def _body(self, request: Request) -> Source:
@@ -195,6 +199,13 @@ def _choice(values: list[str], name: str, choices: dict[str, T]) -> T:
         known = ", ".join(filter(None, choices))
         raise EnvdError(Code.INVALID_ARGUMENT, f"{name} is one of {known}, not '{values[0][:80]}'")
     return choices[values[0].lower()]
+
+
+def _number(values: list[str], name: str) -> int:
+    text = values[0] if values else "0"
+    if not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{name} is a whole number, not '{text[:80]}'")
+    return int(text)
 
 
 def _fields(found: Extracted) -> dict[str, object]:

@@ -16,6 +16,7 @@ from .safety import Parts, check_symlink, check_text, parts_of
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+MOST_ENTRIES = 1_000_000
 _MODE = 0o755
 _MOST_SEALED = 100_000
 _NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS)
@@ -33,13 +34,15 @@ class Rules:
         set_id: keep set-user-id and set-group-id bits.
         outside_links: take symbolic links that lead outside.
         most_entries: more are refused.
+        most_bytes: of content; more are refused. None: there is no limit.
     """
 
     owner: Callable[[Member], tuple[int, int]]
     user: tuple[int, int]
     set_id: bool = False
     outside_links: bool = False
-    most_entries: int = 1_000_000
+    most_entries: int = MOST_ENTRIES
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +147,13 @@ class Tree:
         """Write content of the file that was begun.
 
         Raises:
-            EnvdError: RESOURCE_EXHAUSTED if there is no room.
+            EnvdError: RESOURCE_EXHAUSTED if there is no room, INVALID_ARGUMENT if it is more than is allowed.
         """
         assert self._file is not None
         self.content_bytes += len(data)
+        most = self.rules.most_bytes
+        if most is not None and self.content_bytes > most:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"the files of the archive have more than {most} bytes of content")
         try:
             while done := os.pwrite(self._file.fd, data, offset):
                 if done == len(data):
