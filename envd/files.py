@@ -10,6 +10,8 @@ from envd import rpc
 from envd.config import Config
 from envd.filesystem import routes as transfers
 from envd.filesystem.addresses import Addresses
+from envd.filesystem.archive import routes as archive_routes
+from envd.filesystem.archive.service import ArchiveService
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.service import SearchService
@@ -67,12 +69,14 @@ def build(config: Config, session: Session, access: Access) -> Files:
         WatchingService(),
         UploadsService(uploads, views),
         SearchService(views, threads, leftovers, searches),
+        ArchiveService(views, threads, leftovers),
         message_bytes=limits.message_bytes,
-        larger={"Write": limits.input_bytes, "WritePart": limits.input_bytes},
+        larger={"Write": limits.input_bytes, "WritePart": limits.input_bytes, "Extract": limits.input_bytes},
     )
     routes = [
         *transfers.routes(addresses, threads, leftovers, idle_s=limits.body_idle_s),
         *upload_routes.routes(uploads, addresses),
+        *archive_routes.routes(addresses, threads, leftovers, idle_s=limits.body_idle_s),
     ]
     return Files(methods, routes, leftovers, uploads, searches)
 

@@ -46,8 +46,11 @@ KEEPER_STDLIB = {
     "sys",
     "time",
 }
+# What single modules of a domain may import.
+ZSTD = ("backports", "compression")  # from Python 3.14 on it is in the standard library
+THIRD_PARTY = {"envd.filesystem.search.ignores": ("pathspec",), "envd.filesystem.archive.coding": ZSTD}
 # Imports inside functions: too large to load before they are needed.
-LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "pathspec", "watchdog")
+LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "pathspec", "watchdog", *ZSTD)
 
 FUNCTION_LINES = 50
 MODULE_LINES = 300
@@ -176,7 +179,7 @@ def _domain(name: str) -> Layer:
     if within(name, ("envd.host",)):
         return Layer(_all_below("envd.host"), ("psutil",) if name != "envd.host" else ())
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
-    third_party = ("pathspec",) if name == "envd.filesystem.search.ignores" else ()
+    third_party = THIRD_PARTY.get(name, ())
     below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]
     return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"), third_party)
 

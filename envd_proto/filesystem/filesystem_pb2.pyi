@@ -1,5 +1,6 @@
 import datetime
 
+from envd_proto.filesystem import archive_pb2 as _archive_pb2
 from envd_proto.filesystem import search_pb2 as _search_pb2
 from envd_proto.filesystem import uploads_pb2 as _uploads_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from envd_proto.filesystem import archive_pb2 as envd__proto_dot_filesystem_dot_archive__pb2
 from envd_proto.filesystem import filesystem_pb2 as envd__proto_dot_filesystem_dot_filesystem__pb2
 from envd_proto.filesystem import search_pb2 as envd__proto_dot_filesystem_dot_search__pb2
 from envd_proto.filesystem import uploads_pb2 as envd__proto_dot_filesystem_dot_uploads__pb2
@@ -161,6 +162,16 @@ class FilesystemStub:
                 '/filesystem.Filesystem/ReadLines',
                 request_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.SerializeToString,
                 response_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.FromString,
+                _registered_method=True)
+        self.Archive = channel.unary_stream(
+                '/filesystem.Filesystem/Archive',
+                request_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.FromString,
+                _registered_method=True)
+        self.Extract = channel.stream_unary(
+                '/filesystem.Filesystem/Extract',
+                request_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.FromString,
                 _registered_method=True)
 
 
@@ -350,6 +361,21 @@ class FilesystemServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Archive(self, request, context):
+        """A directory with everything below it as a tar stream, made while it is sent: one start, chunks, one end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Extract(self, request_iterator, context):
+        """Take a tar stream apart into a directory. Answers when everything is in place; an archive that is refused or cut off
+        before that leaves nothing behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FilesystemServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -477,6 +503,16 @@ def add_FilesystemServicer_to_server(servicer, server):
                     servicer.ReadLines,
                     request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.FromString,
                     response_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.SerializeToString,
+            ),
+            'Archive': grpc.unary_stream_rpc_method_handler(
+                    servicer.Archive,
+                    request_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.SerializeToString,
+            ),
+            'Extract': grpc.stream_unary_rpc_method_handler(
+                    servicer.Extract,
+                    request_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1155,6 +1191,60 @@ class Filesystem:
             '/filesystem.Filesystem/ReadLines',
             envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.SerializeToString,
             envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Archive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/filesystem.Filesystem/Archive',
+            envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extract(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/filesystem.Filesystem/Extract',
+            envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.FromString,
             options,
             channel_credentials,
             insecure,
