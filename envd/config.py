@@ -45,6 +45,15 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Watching:
+    """What is kept for those who watch directories. Times in seconds."""
+
+    kept_watches: int = 256
+    kept_s: float = 3600.0
+    entries: int = 262_144
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The daemon's configuration as the command line gives it."""
 
@@ -54,6 +63,7 @@ class Config:
     stop_grace_s: float = 5.0
     limits: Limits = Limits()
     output: Output = Output()
+    watching: Watching = Watching()
 
     def to_json(self) -> str:
         """Serialise for the server's command line."""
@@ -66,4 +76,5 @@ class Config:
         fields["listeners"] = tuple(fields.get("listeners", ()))
         fields["limits"] = Limits(**fields.get("limits", {}))
         fields["output"] = Output(**fields.get("output", {}))
+        fields["watching"] = Watching(**fields.get("watching", {}))
         return cls(**fields)

@@ -23,7 +23,13 @@ from envd.filesystem.addresses import Addresses
 from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
+from envd.filesystem.watching.account import Room
+from envd.filesystem.watching.following import Means
+from envd.filesystem.watching.hub import Hub
+from envd.filesystem.watching.placements import Placements
 from envd.filesystem.watching.service import WatchingService
+from envd.filesystem.watching.watches import Sizes as WatchSizes
+from envd.filesystem.watching.watches import Watches
 from envd.host import tree
 from envd.host.access import Access
 from envd.host.initialiser import Initialiser
@@ -56,6 +62,7 @@ from envd_proto.system import system_pb2
 log = logging.getLogger("envd.server")
 
 _DESCRIPTOR_TABLE = 16384
+_WATCHING_THREADS = 8
 _THREADS = 32  # that send files and read /proc: so many may wait for a slow disk. The loop's own are cores + 4
 
 
@@ -90,14 +97,19 @@ async def _serve(config: Config) -> None:
         access = Access()
         session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        threads = Threads()
+        threads, placements = Threads(), Placements()
+        watches = _watches(config, placements, jobs)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {**_system(config, system), **_methods(config, session, threads, table, jobs)}
+        methods = {
+            **_system(config, system),
+            **_processes(config, table, jobs),
+            **_files(config, Views(session, placements), watches, threads),
+        }
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        transfers = files.routes(Addresses(session, access), threads, idle_s=config.limits.body_idle_s)
+        transfers = files.routes(Addresses(session, access, placements), threads, idle_s=config.limits.body_idle_s)
         routes = web.table([*sandbox.routes(), *transfers])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
@@ -110,6 +122,7 @@ async def _serve(config: Config) -> None:
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
         jobs.spawn(meter.watch(), name="metrics")
+        jobs.spawn(watches.expire(), name="watches")
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
@@ -154,7 +167,14 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _methods(config: Config, session: Session, threads: Threads, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+def _watches(config: Config, placements: Placements, jobs: Supervisor) -> Watches:
+    watching = config.watching
+    # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
+    means = Means(Hub(placements), Threads(_WATCHING_THREADS), jobs, Room(watching.entries))
+    return Watches(means, WatchSizes(watching.kept_watches, watching.kept_s))
+
+
+def _processes(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -168,14 +188,18 @@ def _methods(config: Config, session: Session, threads: Threads, table: Table, j
         message_bytes=limits.message_bytes,
         larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
     )
-    files = rpc.bind(
+    return {**processes, **terminals}
+
+
+def _files(config: Config, views: Views, watches: Watches, threads: Threads) -> rpc.MethodTable:
+    limits = config.limits
+    return rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
-        FilesystemService(Views(session), threads),
-        WatchingService(),
+        FilesystemService(views, threads),
+        WatchingService(views, watches, threads),
         message_bytes=limits.message_bytes,
         larger={"Write": limits.input_bytes},
     )
-    return {**processes, **terminals, **files}
 
 
 def _system(config: Config, service: SystemService) -> rpc.MethodTable:

@@ -12,6 +12,8 @@ from envd.host.paths import resolve
 from envd.host.session import Session
 from envd.host.users import User
 
+from .watching.placements import Placements
+
 Operation = Literal["read", "write"]
 
 
@@ -46,6 +48,7 @@ class Caller:
 
     user: User
     workdir: str
+    placements: Placements
 
     def path(self, text: str, *, doing: str) -> str:
         """Return the absolute path they mean.
@@ -62,8 +65,9 @@ class Caller:
 class Addresses:
     """Checks who asks."""
 
-    def __init__(self, session: Session, access: Access) -> None:
+    def __init__(self, session: Session, access: Access, placements: Placements) -> None:
         self._session = session
+        self._placements = placements
         self._access = access
 
     def allow(self, address: Address, operation: Operation, token: str | None) -> None:
@@ -88,7 +92,7 @@ class Addresses:
             EnvdError: UNAUTHENTICATED if there is none.
         """
         try:
-            return Caller(self._session.user(name), self._session.default_workdir)
+            return Caller(self._session.user(name), self._session.default_workdir, self._placements)
         except EnvdError as exc:
             if exc.code is not Code.UNAUTHENTICATED:
                 raise

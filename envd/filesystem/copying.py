@@ -15,6 +15,7 @@ from . import attributes, content
 from .directories import make_parents, remove_directories
 from .removal import remove_tree
 from .temporary import Temporary, temporary_name
+from .watching.placements import Placements
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -30,6 +31,7 @@ class Order:
         recursive: directories too.
         overwrite: replace files and merge directories.
         special: copy fifos, sockets and devices too, and keep hard links between the copies.
+        placements: told of the places of copied files.
     """
 
     owner: User | None
@@ -37,6 +39,7 @@ class Order:
     recursive: bool = False
     overwrite: bool = False
     special: bool = False
+    placements: Placements | None = None
 
 
 @dataclass(slots=True)
@@ -215,7 +218,7 @@ class _Copier:
             _check_kind(source, st.st_mode)
             directory = os.open(parent, _PARENT)
             fds.callback(os.close, directory)
-            temporary = Temporary(directory, 0o600)
+            temporary = Temporary(directory, 0o600, self.order.placements)
             fds.callback(temporary.close)
             self.copied.size += content.copy(original, temporary.fd)
             attributes.copy_extended(original, temporary.fd)

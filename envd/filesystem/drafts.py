@@ -46,7 +46,7 @@ class WholeDraft:
 
     def __init__(self, place: Place, intent: Intent) -> None:
         self._place, self._intent = place, intent
-        self._temporary = Temporary(place.directory)
+        self._temporary = Temporary(place.directory, placements=intent.placements)
         self.fd = self._temporary.fd
 
     def commit(self) -> None:

@@ -98,6 +98,7 @@ def order_from(request: pb.CopyRequest, view: View) -> Order:
         times=request.preserve,
         recursive=request.recursive,
         overwrite=request.overwrite,
+        placements=view.placements,
     )
 
 
@@ -214,6 +215,7 @@ def intent_from(options: pb.WriteRequest.Options, view: View) -> Intent:
         if_absent=options.if_absent,
         metadata=pairs,
         sync=options.sync,
+        placements=view.placements,
     )
 
 

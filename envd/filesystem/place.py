@@ -14,6 +14,7 @@ from envd.errors import Code, EnvdError
 from envd.host.users import User
 
 from .entries import check_match
+from .watching.placements import Placements
 
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -38,6 +39,7 @@ class Intent:
         if_absent: only if nothing is there.
         metadata: the caller's pairs, instead of those that are there; None keeps them.
         sync: have content and name on the disk.
+        placements: told of the file's place.
     """
 
     owner: User
@@ -50,6 +52,7 @@ class Intent:
     if_absent: bool = False
     metadata: Mapping[str, str] | None = None
     sync: bool = False
+    placements: Placements | None = None
 
 
 class Place:

@@ -213,7 +213,7 @@ def _wanted(request: Request, caller: Caller) -> Wanted:
     digest = headers.get("x-envd-sha256", "").strip().lower()
     announced = digest if _DIGEST.fullmatch(digest) else None
     return Wanted(
-        Intent(caller.user, metadata=pairs, sync=sync),
+        Intent(caller.user, metadata=pairs, sync=sync, placements=caller.placements),
         length=request.body.length,
         hashed=announced is not None or _flag(digest or None, "X-Envd-Sha256"),
         sha256=announced,

@@ -45,7 +45,7 @@ class _Compose:
         target = caller.path(destination, doing="error resolving destination path")
         paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
         try:
-            left = await self._threads.settle(compose, paths, target, Intent(caller.user))
+            left = await self._threads.settle(compose, paths, target, Intent(caller.user, placements=caller.placements))
         except NoRoomError as exc:
             return refused(507, exc.message)
         fields: dict[str, object] = {"name": name_of(target)}

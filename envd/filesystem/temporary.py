@@ -7,6 +7,9 @@ import errno
 import os
 import re
 import secrets
+from collections.abc import Iterator
+
+from .watching.placements import Placements
 
 TEMPORARY = re.compile(r"\.envd-[0-9a-f]{16}\.tmp")
 """The names temporaries have, for the moment before they take their place, or where no file can be without a name."""
@@ -26,13 +29,15 @@ class Temporary:
 
     Args:
         directory: a descriptor; stays the caller's.
+        placements: is told of the place it takes, so that who watches is told of a file that was made and written.
 
     Raises:
         OSError: it could not be made.
     """
 
-    def __init__(self, directory: int, mode: int = 0o666) -> None:
+    def __init__(self, directory: int, mode: int = 0o666, placements: Placements | None = None) -> None:
         self._directory = directory
+        self._placements = placements
         self._name: str | None = None
         try:
             self.fd = _unnamed(directory, mode)
@@ -49,6 +54,10 @@ class Temporary:
         Raises:
             FileExistsError: it is not.
         """
+        with self._announced(name):
+            self._place(name)
+
+    def _place(self, name: str) -> None:
         if self._name is None:
             self._link(name)
             return
@@ -72,6 +81,20 @@ class Temporary:
         """Close it; what has no place yet is gone."""
         self._unlink()
         os.close(self.fd)
+
+    @contextlib.contextmanager
+    def _announced(self, name: str) -> Iterator[None]:
+        if self._placements is None:
+            yield
+            return
+        found = os.fstat(self._directory)
+        key = found.st_dev, found.st_ino
+        self._placements.announce(key, name, filled=os.fstat(self.fd).st_size > 0)
+        try:
+            yield
+        except BaseException:
+            self._placements.retract(key, name)
+            raise
 
     def _link(self, name: str) -> None:
         # A descriptor of the source's directory makes CPython follow the link in /proc, which open(2) says to do.

@@ -9,6 +9,8 @@ from envd.host.paths import resolve
 from envd.host.session import Session
 from envd.host.users import User
 
+from .watching.placements import Placements
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -17,11 +19,13 @@ class View:
     Attributes:
         user: to whom belongs what is made.
         workdir: what an empty path means; empty: the home.
+        placements: told of files that are put in their places.
     """
 
     user: User
     workdir: str
     names: Names
+    placements: Placements
 
     def resolve(self, path: str) -> str:
         """Return the absolute path a client means.
@@ -35,8 +39,9 @@ class View:
 class Views:
     """Everybody's."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, placements: Placements) -> None:
         self._session = session
+        self._placements = placements
         self._names = Names()
 
     def of(self, username: str | None) -> View:
@@ -45,4 +50,5 @@ class Views:
         Raises:
             EnvdError: UNAUTHENTICATED if there is none, PERMISSION_DENIED if the daemon cannot act for it.
         """
-        return View(self._session.user(username), self._session.default_workdir, self._names)
+        session = self._session
+        return View(session.user(username), session.default_workdir, self._names, self._placements)

@@ -1,0 +1,342 @@
+"""Following one tree: the kernel's reports and what scans find become changes, each told once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.threads import Threads
+from envd.supervise import Supervisor
+
+from .account import Account, Room
+from .events import ROOT, Kind
+from .hub import Hub, no_watch
+from .inotify import Raw
+from .picture import DIRECTORY, Directory
+from .reports import Reports
+from .scanning import Found, Scan, ScanStoppedError
+
+log = logging.getLogger("envd.filesystem.watching")
+
+# Reports that wait for a scan to end; beyond that they are lost, and the whole tree is looked at anew.
+_WAITING = 65536
+_SLICE = 64
+_LIMBO_S = 0.1
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """What is followed.
+
+    Attributes:
+        path: as its client knows it.
+        real: the same with all links resolved.
+        recursive: with all directories below.
+        network: also where changes may be made elsewhere.
+    """
+
+    path: str
+    real: str
+    recursive: bool
+    network: bool
+
+
+class Audience(Protocol):
+    """Who is told."""
+
+    @property
+    def full(self) -> bool:
+        """It can take no more for now."""
+
+    def tell(self, kind: Kind, name: str, state: int, /) -> None:
+        """Take a change."""
+
+    def told(self) -> None:
+        """There is no more for now."""
+
+    def lost(self, *, worthless: bool) -> None:
+        """Note that changes were lost. What comes next makes up for them, unless all that was told is worthless now."""
+
+    def ended(self, error: EnvdError) -> None:
+        """There will never be more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What following needs."""
+
+    hub: Hub
+    threads: Threads
+    jobs: Supervisor
+    room: Room
+
+
+class Following:
+    """Follows one tree. It either takes reports as they come or, while it scans, has them wait: nothing overtakes.
+
+    A directory that arrives is followed first, then scanned: reports of what the scan has found already say nothing
+    new. A scan brings the picture up to the disk, whatever was missed; so it is also what repairs a loss.
+
+    Attributes:
+        frozen: its audience was full, and reports are not looked at until `recover`.
+    """
+
+    def __init__(self, top: Top, means: Means, audience: Audience) -> None:
+        self._top = top
+        self._means = means
+        self._audience = audience
+        self.account = Account(audience.tell, means.room)
+        self._reports = Reports(self.account, recursive=top.recursive, gone=self._gone)
+        self.frozen = False
+        self._waiting: deque[Raw] | None = None
+        self._calm = asyncio.Event()
+        self._again = False
+        self._releasing = False
+        self._ended = False
+        self._scan: Scan | None = None
+        self._closed = False
+
+    # Its life.
+
+    async def begin(self) -> None:
+        """Follow; when this returns, every change from now on will be told.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches.
+            ScanStoppedError: it was closed meanwhile, or the directory is gone.
+        """
+        self.account.quiet = True
+        self._busy()
+        self._again = True
+        try:
+            await self._catch_up(_ROUNDS)
+        finally:
+            self.account.quiet = False
+            self._go_on()
+
+    def recover(self) -> None:
+        """Tell all differences between what was told and what there is, and follow on; `calm` says when."""
+        self.frozen = False
+        self._lose()
+        if self._waiting is None:
+            self._start()
+
+    async def calm(self) -> None:
+        """Wait until nothing is scanned."""
+        await self._calm.wait()
+
+    def close(self) -> None:
+        """Stop following."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._scan is not None:
+            self._scan.stopped = True
+        if self._waiting is None:
+            self._start()
+
+    # What the hub calls.
+
+    def take(self, raw: Raw) -> None:
+        """Take one report."""
+        if self.frozen or self._closed:
+            return
+        if self._waiting is None:
+            if self._reports.take(raw):
+                self._start()
+        elif len(self._waiting) < _WAITING:
+            self._waiting.append(raw)
+        else:
+            self._waiting.clear()
+            self._lose()
+
+    def overflowed(self) -> None:
+        """Note that reports were lost."""
+        if not self.frozen and not self._closed:
+            self._lose()
+
+    def settle(self) -> None:
+        """Act on what was taken."""
+        if self._closed or self.frozen:
+            return
+        if self._waiting is None:
+            if self._again or self._reports.arrived:
+                self._start()
+            elif self.account.loose and not self._releasing:
+                # Not at once: a directory that leaves one name has another a moment later.
+                self._releasing = True
+                asyncio.get_running_loop().call_later(_LIMBO_S, self._release_now)
+        self._audience.told()
+        self.frozen = self._audience.full
+
+    # Scanning.
+
+    def _lose(self) -> None:
+        if not self._again and not self.account.quiet:
+            self._audience.lost(worthless=not self.account.whole)
+        self._again = True
+        self._reports.arrived.clear()
+
+    def _busy(self) -> None:
+        self._waiting = deque()
+        self._calm.clear()
+
+    def _start(self) -> None:
+        self._busy()
+        self._means.jobs.spawn(self._work(), name="watch")
+
+    def _release_now(self) -> None:
+        self._releasing = False
+        if self._waiting is None and self.account.loose:
+            self._start()
+
+    async def _work(self) -> None:
+        try:
+            await self._catch_up()
+            await self._release()
+        except ScanStoppedError:
+            pass
+        except EnvdError as exc:
+            self._end(exc)
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take reports as they come again."""
+        self._waiting = None
+        if not self._closed:
+            self._calm.set()
+            self.settle()
+        elif not self._ended:
+            self._ended = True
+            self.account.close()
+            self._start()
+        else:
+            self._calm.set()
+
+    async def _catch_up(self, rounds: int | None = None) -> None:
+        """Scan and take what waits until nothing does; at most so many scans, but one."""
+        while not self._closed and not self.frozen:
+            if self._again:
+                self._again = False
+                await self._scan_all()
+            elif self._reports.arrived and rounds != 0:
+                await self._scan_arrivals()
+            elif self._waiting:
+                await self._replay()
+                continue
+            else:
+                break
+            rounds = None if rounds is None else max(rounds - 1, 0)
+            # What the kernel had to report when the scan was done is older than what the scan has found.
+            self._reports.settling = True
+            await self._means.hub.passed()
+            await self._replay()
+
+    async def _scan_all(self) -> None:
+        account, quiet = self.account, self.account.quiet
+        scan, (found,) = await self._walk([account.root], account.held)
+        if found is None:
+            account.tell(Kind.REMOVE, ROOT)
+            self._gone("removed")
+            raise ScanStoppedError
+        if scan.cut and account.whole:
+            account.give_up()
+            if not quiet:
+                self._audience.lost(worthless=True)
+        root = account.root
+        if root.state not in (DIRECTORY, found.state):
+            account.tell(Kind.CHMOD, ROOT, found.state)
+        account.quiet = quiet or not account.whole
+        await account.merge(root, found)
+        account.quiet = quiet
+
+    async def _scan_arrivals(self) -> None:
+        arrived, self._reports.arrived = self._reports.arrived, {}
+        there = [directory for directory in arrived if not directory.gone]
+        scan, found = await self._walk(there, 0)
+        if scan.cut:
+            if self.account.whole:
+                self.account.give_up()
+            self._audience.lost(worthless=True)
+        for directory, one in zip(there, found, strict=True):
+            if one is not None and not directory.gone:
+                await self.account.merge(directory, one, moved=arrived[directory])
+        await self._release()
+
+    async def _walk(self, directories: list[Directory], held: int) -> tuple[Scan, list[Found | None]]:
+        means, top = self._means, self._top
+
+        def arm(fd: int, key: tuple[int, int]) -> int:
+            return means.hub.add(fd, key, self)
+
+        scan = Scan(arm, recursive=top.recursive, room=max(means.room.left, 0) + held, network=top.network)
+        paths = [f"{top.real.rstrip('/')}/{directory.prefix}".rstrip("/") or "/" for directory in directories]
+        self._scan = scan
+        try:
+            found = await means.threads.settle(lambda: [scan.walk(path) for path in paths])
+        except OSError as exc:
+            self._let_go(scan)
+            raise no_watch(top.path, exc) from exc
+        except BaseException:
+            self._let_go(scan)
+            raise
+        finally:
+            self._scan = None
+        if self._closed:
+            self._let_go(scan)
+            raise ScanStoppedError
+        return scan, found
+
+    def _let_go(self, scan: Scan) -> None:
+        """End the watches of a scan that came to nothing."""
+        for watch in scan.armed - self.account.places.keys():
+            ghost = Directory("", DIRECTORY)
+            ghost.watch, ghost.gone = watch, True
+            self.account.places[watch] = ghost
+            self.account.loose.append(ghost)
+
+    async def _release(self) -> None:
+        """Stop following what has left the picture. No scan runs meanwhile, which could follow it anew."""
+        places = self.account.places
+        loose, self.account.loose = self.account.loose, []
+        count = 0
+        for directory in loose:
+            for each in directory.tree():
+                if each.watch is not None and places.get(each.watch) is each:
+                    del places[each.watch]
+                    self._means.hub.remove(each.watch, self)
+                count += 1
+                if count % _SLICE == 0:
+                    await asyncio.sleep(0)
+
+    async def _replay(self) -> None:
+        """Take what has waited, until a directory arrives that must be scanned first."""
+        waiting = self._waiting
+        count = 0
+        while waiting and not self._closed:
+            if self._reports.take(waiting.popleft()):
+                return
+            count += 1
+            if count % _SLICE == 0:
+                self._audience.told()
+                if self._audience.full:
+                    self.frozen = True
+                    waiting.clear()
+                await asyncio.sleep(0)
+        self._reports.settling = False
+        self.account.settled()
+
+    def _gone(self, how: str) -> None:
+        """End, because the directory has left its path."""
+        path = self._top.path
+        self._end(EnvdError(Code.NOT_FOUND, f"{path} was {how} while it was watched: watch again once it is there"))
+
+    def _end(self, error: EnvdError) -> None:
+        self._audience.ended(error)
+        self.close()
