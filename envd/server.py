@@ -28,6 +28,7 @@ from envd.filesystem.watching.following import Means
 from envd.filesystem.watching.hub import Hub
 from envd.filesystem.watching.placements import Placements
 from envd.filesystem.watching.service import WatchingService
+from envd.filesystem.watching.slots import Slots
 from envd.filesystem.watching.watches import Sizes as WatchSizes
 from envd.filesystem.watching.watches import Watches
 from envd.host import tree
@@ -118,6 +119,7 @@ async def _serve(config: Config) -> None:
         inherited = await keeper.adopt()
         table.adopt(inherited)
         keeper.attend()
+        await watches.restore()
         adoption_ms = round((time.monotonic() - began) * 1000, 1)
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
@@ -171,7 +173,8 @@ def _watches(config: Config, placements: Placements, jobs: Supervisor) -> Watche
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
     means = Means(Hub(placements), Threads(_WATCHING_THREADS), jobs, Room(watching.entries))
-    return Watches(means, WatchSizes(watching.kept_watches, watching.kept_s))
+    slots = Slots(_kept("watchers"), watching.kept_watches)
+    return Watches(means, slots, WatchSizes(watching.kept_watches, watching.kept_s))
 
 
 def _processes(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from .events import Kind
+from .events import ROOT, Event, Kind
 from .picture import DIRECTORY, FILLED, UNKNOWN, Directory, changed_attributes, same_kind, wrote
 from .scanning import Found
 
@@ -37,8 +37,9 @@ class Account:
         loose: directories that have left the picture, with all below, and are still followed.
     """
 
-    def __init__(self, tell: Tell, room: Room) -> None:
+    def __init__(self, tell: Tell, room: Room, *, recursive: bool) -> None:
         self._tell_client = tell
+        self._recursive = recursive
         self._room = room
         room.left -= 1
         self.root = Directory("", DIRECTORY)
@@ -113,6 +114,43 @@ class Account:
     def settled(self) -> None:
         """Note that every report from before the last merge was taken."""
         self._fresh.clear()
+
+    def restore(self, prefix: str, state: int, entries: dict[str, int]) -> None:
+        """Take in a directory as an earlier picture had it; those above it first."""
+        directory = self._at(prefix)
+        if directory is None:
+            above, _, name = prefix[:-1].rpartition("/")
+            place = self._at(above and above + "/")
+            if place is None:
+                return
+            directory = Directory(prefix, state)
+            place.below[name] = directory
+            self._use(1)
+        directory.state = state
+        if self.whole:
+            directory.entries = entries
+            self._use(len(entries))
+
+    def apply(self, event: Event) -> None:
+        """Have the picture follow an event that was told before."""
+        above, _, name = event.name.rpartition("/")
+        place = self._at(above and above + "/")
+        if place is None or not self.whole or event.name == ROOT:
+            return
+        if event.kind in (Kind.REMOVE, Kind.RENAME):
+            self.vanish(place, name, Kind(event.kind))
+        elif name in place.below:
+            place.below[name].state = event.state | DIRECTORY
+        elif event.kind == Kind.CREATE and event.state & DIRECTORY and self._recursive:
+            self.create_directory(place, name, event.state)
+        elif event.kind == Kind.CREATE or name in place.entries:
+            self._keep(place, name, event.state)
+
+    def _at(self, prefix: str) -> Directory | None:
+        place: Directory | None = self.root
+        for name in prefix.split("/")[:-1]:
+            place = place.below.get(name) if place is not None else None
+        return place
 
     async def merge(self, directory: Directory, found: Found, *, moved: bool = False) -> None:
         """Bring a part of the picture up to what was found; gives others a turn now and then.

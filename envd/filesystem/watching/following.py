@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,11 +91,12 @@ class Following:
         self._top = top
         self._means = means
         self._audience = audience
-        self.account = Account(audience.tell, means.room)
+        self.account = Account(audience.tell, means.room, recursive=top.recursive)
         self._reports = Reports(self.account, recursive=top.recursive, gone=self._gone)
         self.frozen = False
         self._waiting: deque[Raw] | None = None
         self._calm = asyncio.Event()
+        self._errands: list[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = []
         self._again = False
         self._releasing = False
         self._ended = False
@@ -117,7 +119,10 @@ class Following:
             await self._catch_up(_ROUNDS)
         finally:
             self.account.quiet = False
-            self._go_on()
+            if self._waiting and not self._closed:
+                self._means.jobs.spawn(self._work(), name="watch")  # they never stop to make directories
+            else:
+                self._go_on()
 
     def recover(self) -> None:
         """Tell all differences between what was told and what there is, and follow on; `calm` says when."""
@@ -125,6 +130,14 @@ class Following:
         self._lose()
         if self._waiting is None:
             self._start()
+
+    async def undisturbed(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something while the picture stays as it is; reports wait."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._errands.append((work, done))
+        if self._waiting is None:
+            self._start()
+        await done
 
     async def calm(self) -> None:
         """Wait until nothing is scanned."""
@@ -146,9 +159,10 @@ class Following:
         """Take one report."""
         if self.frozen or self._closed:
             return
+        if self._waiting is None and self._reports.must_wait(raw):
+            self._start()
         if self._waiting is None:
-            if self._reports.take(raw):
-                self._start()
+            self._reports.take(raw)
         elif len(self._waiting) < _WAITING:
             self._waiting.append(raw)
         else:
@@ -162,6 +176,8 @@ class Following:
 
     def settle(self) -> None:
         """Act on what was taken."""
+        if self._waiting is None and self._errands:
+            self._start()
         if self._closed or self.frozen:
             return
         if self._waiting is None:
@@ -198,6 +214,7 @@ class Following:
     async def _work(self) -> None:
         try:
             await self._catch_up()
+            await self._run_errands()
             await self._release()
         except ScanStoppedError:
             pass
@@ -205,6 +222,16 @@ class Following:
             self._end(exc)
         finally:
             self._go_on()
+
+    async def _run_errands(self) -> None:
+        while self._errands:
+            work, done = self._errands.pop(0)
+            try:
+                if not self._closed:
+                    await work()
+            finally:
+                if not done.done():
+                    done.set_result(None)
 
     def _go_on(self) -> None:
         """Take reports as they come again."""
@@ -225,7 +252,9 @@ class Following:
             if self._again:
                 self._again = False
                 await self._scan_all()
-            elif self._reports.arrived and rounds != 0:
+            elif rounds == 0:
+                break
+            elif self._reports.arrived:
                 await self._scan_arrivals()
             elif self._waiting:
                 await self._replay()
@@ -320,8 +349,9 @@ class Following:
         waiting = self._waiting
         count = 0
         while waiting and not self._closed:
-            if self._reports.take(waiting.popleft()):
+            if self._reports.must_wait(waiting[0]):
                 return
+            self._reports.take(waiting.popleft())
             count += 1
             if count % _SLICE == 0:
                 self._audience.told()

@@ -41,7 +41,7 @@ class History:
             newest = self._events[-1]
             if newest.name == name and newest.kind == kind:
                 return None
-        event = Event(self.last + 1, kind, name, state)
+        event = Event(self.last + 1, int(kind), name, state)
         self._events.append(event)
         return event
 

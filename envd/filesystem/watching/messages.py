@@ -30,7 +30,7 @@ class Style:
     def __init__(self, watch: Watch, caller: Caller, *, entries: bool, cursors: bool) -> None:
         self._watch = watch
         self._caller = caller
-        self._path = watch.top.path.rstrip("/")
+        self._path = watch.card.top.path.rstrip("/")
         self.entries = entries and not caller.brief
         self._cursors = cursors
         self._plain = EntryEncoder(caller.view.names)
@@ -92,7 +92,7 @@ class _Ready(EncodedChanges):
 
 def cursor_of(watch: Watch, number: int) -> str:
     """Return the cursor of a place in a watch."""
-    return f"{watch.ident}.{number}"
+    return f"{watch.card.ident}.{number}"
 
 
 def place_from(cursor: str) -> tuple[str, int]:

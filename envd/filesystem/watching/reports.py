@@ -13,6 +13,7 @@ from .placements import FILLED, PLACED
 from .scanning import is_temporary
 
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
+_NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY
 
 
 class Reports:
@@ -34,11 +35,20 @@ class Reports:
         self.settling = False
         self._hidden_cookie = 0
 
-    def take(self, raw: Raw) -> bool:
-        """Take one report; return whether a scan must come before the next."""
+    def must_wait(self, raw: Raw) -> bool:
+        """Return whether a scan must come before a report: what is told of later changes comes later.
+
+        Directories that are made one after the other are scanned together.
+        """
+        return bool(self.arrived) and (
+            raw.mask & _NEW_DIRECTORY != _NEW_DIRECTORY or next(reversed(self.arrived.values()))
+        )
+
+    def take(self, raw: Raw) -> None:
+        """Take one report."""
         place = self.account.places.get(raw.watch)
         if place is None or place.gone:
-            return False
+            return
         mask, name = raw.mask, raw.name
         if not name:
             self._follow_self(place, mask)
@@ -46,10 +56,9 @@ class Reports:
             if mask & inotify.MOVED_FROM:
                 self._hidden_cookie = raw.cookie
         elif mask & _ARRIVALS:
-            return self._appeared(place, raw)
+            self._appeared(place, raw)
         else:
             self._changed(place, mask, name)
-        return False
 
     def _changed(self, place: Directory, mask: int, name: str) -> None:
         account = self.account
@@ -62,13 +71,13 @@ class Reports:
         elif mask & inotify.MOVED_FROM:
             account.vanish(place, name, Kind.RENAME)
 
-    def _appeared(self, place: Directory, raw: Raw) -> bool:
+    def _appeared(self, place: Directory, raw: Raw) -> None:
         moved = bool(raw.mask & inotify.MOVED_TO)
         placed = bool(raw.mask & PLACED) or (moved and raw.cookie == self._hidden_cookie)
         if raw.mask & inotify.IS_DIRECTORY:
-            return self._directory_appeared(place, raw, moved=moved and not placed)
-        self._file_appeared(place, raw, placed=placed)
-        return False
+            self._directory_appeared(place, raw, moved=moved and not placed)
+        else:
+            self._file_appeared(place, raw, placed=placed)
 
     def _follow_self(self, place: Directory, mask: int) -> None:
         account = self.account
@@ -103,20 +112,19 @@ class Reports:
         else:
             account.replace(place, name)
 
-    def _directory_appeared(self, place: Directory, raw: Raw, *, moved: bool) -> bool:
+    def _directory_appeared(self, place: Directory, raw: Raw, *, moved: bool) -> None:
         account, name = self.account, raw.name
         if not self._recursive:
             if not account.knows(place, name):
                 account.create(place, name, DIRECTORY)
             elif moved and not self.settling:
                 account.replace(place, name)
-            return False
+            return
         directory = place.below.get(name)
         if directory is None:
             directory = account.create_directory(place, name)
         elif not moved:
-            return False
+            return  # found already
         elif not self.settling:
             account.tell(Kind.CREATE, place.prefix + name, DIRECTORY)
         self.arrived[directory] = moved
-        return moved

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, closing
 from functools import partial
 
 from envd.filesystem.messages import Caller, caller_from
@@ -13,12 +13,14 @@ from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 from .following import Top
-from .messages import Style, place_from
+from .messages import Style, cursor_of, place_from
 from .tops import find_top
 from .watch import KeepAlive, Watch
 from .watches import Watches
 
-_AT_ONCE = 64
+# Events that are encoded at a time, about 1 ms of work.
+_AT_ONCE = 512
+_WITH_ENTRIES = 64
 
 
 class WatchingService:
@@ -32,24 +34,25 @@ class WatchingService:
         self._views = views
         self._watches = watches
         self._threads = threads
-        self._entries: dict[str, bool] = {}
 
     async def watch_dir(self, request: pb.WatchDirRequest, call: Call) -> AsyncIterator[Reply]:
         """Send changes as they happen."""
         caller = caller_from(call, self._views)
         top = await self._top(request, caller)
-        watch = await self._watches.open(top, kept=False)
-        with closing(watch):
-            yield pb.WatchDirResponse(start=pb.WatchDirResponse.StartEvent())
-            style = Style(watch, caller, entries=request.include_entry, cursors=False)
-            async for reply in self._told(watch, style, keepalive_from(call.headers)):
-                yield reply
+        cursors = request.HasField("cursor")
+        async with self._watch(top, request.cursor if cursors else None) as watch:
+            style = Style(watch, caller, entries=request.include_entry, cursors=cursors)
+            start = pb.WatchDirResponse.StartEvent(cursor=cursor_of(watch, watch.history.taken) if cursors else "")
+            yield pb.WatchDirResponse(start=start)
+            async with aclosing(self._told(watch, style, keepalive_from(call.headers))) as replies:
+                async for reply in replies:
+                    yield reply
 
     async def create_watcher(self, request: pb.CreateWatcherRequest, call: Call) -> pb.CreateWatcherResponse:
         """Begin to collect changes."""
         top = await self._top(request, caller_from(call, self._views))
-        watch = await self._watches.create(top)
-        return pb.CreateWatcherResponse(watcher_id=watch.ident)
+        watch = await self._watches.create(top, entries=request.include_entry)
+        return pb.CreateWatcherResponse(watcher_id=watch.card.ident)
 
     async def get_watcher_events(self, request: pb.GetWatcherEventsRequest, call: Call) -> Encoded:
         """Hand out what was collected."""
@@ -60,7 +63,7 @@ class WatchingService:
         if cursors:
             after = place_from(request.cursor)[1] if request.cursor else 0
         events = await self._watches.poll(watch, after)
-        style = Style(watch, caller, entries=False, cursors=cursors)
+        style = Style(watch, caller, entries=watch.card.entries, cursors=cursors)
         return await self._threads.run(style.answer, events)
 
     async def remove_watcher(self, request: pb.RemoveWatcherRequest, call: Call) -> pb.RemoveWatcherResponse:
@@ -73,19 +76,30 @@ class WatchingService:
         find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
         return await self._threads.run(find, caller.view.resolve(request.path))
 
-    async def _told(self, watch: Watch, style: Style, keepalive_s: float) -> AsyncIterator[Reply]:
-        reader = watch.attend()
+    @asynccontextmanager
+    async def _watch(self, top: Top, cursor: str | None) -> AsyncIterator[Watch]:
+        """Begin a stream's watch, or go on with it."""
+        watches = self._watches
+        if cursor is None:
+            with closing(await watches.open(top)) as watch:
+                yield watch
+            return
+        resumed = watches.resume(*place_from(cursor), top) if cursor else None
+        watch = resumed or await watches.open_kept(top)
+        if cursor and resumed is None:
+            watch.lost(worthless=True)
+        try:
+            yield watch
+        finally:
+            watches.leave(watch)
+
+    async def _told(self, watch: Watch, style: Style, keepalive_s: float) -> AsyncGenerator[Reply, None]:
+        reader = watch.attend(_WITH_ENTRIES if style.entries else _AT_ONCE)
         while True:
             events = await reader.next(keepalive_s)
             if isinstance(events, KeepAlive):
                 yield pb.WatchDirResponse(keepalive=pb.WatchDirResponse.KeepAlive())
                 continue
-            if not style.entries:
-                run = style.run(events)
-                if run is not None:
-                    yield run
-                continue
-            for at in range(0, len(events), _AT_ONCE):
-                run = await self._threads.run(style.run_with_entries, events[at : at + _AT_ONCE])
-                if run is not None:
-                    yield run
+            run = await self._threads.run(style.run_with_entries, events) if style.entries else style.run(events)
+            if run is not None:
+                yield run

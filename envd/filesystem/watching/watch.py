@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from envd.errors import Code, EnvdError
 
 from .events import Event, Kind
-from .following import Following, Means, Top
+from .following import Following, Means
 from .history import History
+from .keeping import Card, Keeping, read_rest
 from .scanning import ScanStoppedError
-
-_PORTION = 512
+from .slots import Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,18 @@ class Watch:
     """Collects the changes of one tree. The audience of a Following.
 
     Attributes:
-        ident: names it to clients, unguessable.
-        top: what is followed.
+        card: what it is; its name is unguessable.
         error: why there will be no more changes; None while there may be.
     """
 
-    def __init__(self, ident: str, top: Top, means: Means, history: History) -> None:
-        self.ident = ident
-        self.top = top
+    def __init__(self, card: Card, means: Means, history: History) -> None:
+        self.card = card
         self.history = history
-        self.following = Following(top, means, self)
+        self.following = Following(card.top, means, self)
         self.error: EnvdError | None = None
+        self._means = means
+        self._keeping: Keeping | None = None
+        self._unsaved: list[Event] = []
         self._waiter: asyncio.Future[bool] | None = None
         self._reader = 0
 
@@ -47,16 +50,21 @@ class Watch:
 
     def tell(self, kind: Kind, name: str, state: int) -> None:
         """Take a change."""
-        self.history.add(kind, name, state)
+        event = self.history.add(kind, name, state)
+        if self._keeping is not None and event is not None:
+            self._unsaved.append(event)
 
     def told(self) -> None:
         """There is no more for now."""
+        self._save()
+        if self._keeping is not None and self._keeping.overgrown:
+            self._start_rewrite(self._keeping)
         if self.history.last > self.history.taken:
             self._wake()
 
     def lost(self, *, worthless: bool) -> None:
         """Note that changes were lost."""
-        self.history.add(Kind.OVERFLOW, "", int(worthless))
+        self.tell(Kind.OVERFLOW, "", int(worthless))
 
     def ended(self, error: EnvdError) -> None:
         """Note that there will be no more."""
@@ -74,22 +82,55 @@ class Watch:
         try:
             await self.following.begin()
         except ScanStoppedError:
-            raise self.error or _ended(self.top) from None
+            raise self.error or self._over() from None
         except BaseException:
             self.close()
             raise
 
+    async def keep(self, slot: Slot) -> None:
+        """Write down what it is and what happens from now on; when this returns it survives this process."""
+        self._keeping = Keeping(slot)
+        await asyncio.shield(self._start_rewrite(self._keeping))
+
+    def restore(self, slot: Slot, records: Iterator[bytes]) -> None:
+        """Go back to where an earlier process was. Blocks; nobody may use it yet."""
+        account = self.following.account
+        account.quiet = True
+        read_rest(records, account, self.history)
+        account.quiet = False
+        self._keeping = Keeping(slot)
+
     def close(self) -> None:
-        """Stop following; who reads is told."""
+        """Stop following; who reads is told, and it will not survive this process."""
         self.following.close()
         if self.error is None:
-            self.ended(_ended(self.top))
+            self.ended(self._over())
+        if self._keeping is not None:
+            self._keeping.free()
+            self._keeping = None
 
-    def attend(self) -> Reader:
-        """Return what reads on; who read before is sent away."""
+    def take(self, limit: int) -> list[Event]:
+        """Return what comes next, at most so many; empty if everything was taken."""
+        self._save()  # first: whoever has seen an event must find the same one by its number afterwards
+        return self.history.take(limit)
+
+    def peek(self) -> list[Event]:
+        """Return all there is."""
+        self._save()
+        return self.history.peek(0)
+
+    def drop(self, upto: int) -> None:
+        """Let go of events up to a number, for they are not wanted any more."""
+        some = self.history.first <= upto
+        self.history.drop(upto)
+        if some and self._keeping is not None:
+            self._keeping.dropped(upto)
+
+    def attend(self, portion: int) -> Reader:
+        """Return what reads on, so many events at a time; who read before is sent away."""
         self._reader += 1
         self._wake()
-        return Reader(self, self._reader)
+        return Reader(self, self._reader, portion)
 
     def attended_by(self, reader: int) -> bool:
         """Return whether that is the reader who came last."""
@@ -106,6 +147,32 @@ class Watch:
         finally:
             timer.cancel()
 
+    def _save(self) -> None:
+        if self._unsaved and self._keeping is not None:
+            self._keeping.note(self._unsaved)
+        self._unsaved.clear()
+
+    def _start_rewrite(self, keeping: Keeping) -> asyncio.Task[None]:
+        keeping.begin()
+        return self._means.jobs.spawn(self._rewrite(keeping), name="keep a watch")
+
+    async def _rewrite(self, keeping: Keeping) -> None:
+        """Write everything anew, while reports wait."""
+
+        async def work() -> None:
+            self._unsaved.clear()  # they are among those of the history
+            account, history = self.following.account, self.history
+            write = partial(keeping.rewrite, self.card, account, history.peek(0), history.last)
+            await self._means.threads.settle(write)
+
+        try:
+            await self.following.undisturbed(work)
+        finally:
+            keeping.end()
+
+    def _over(self) -> EnvdError:
+        return EnvdError(Code.ABORTED, f"watching {self.card.top.path} was ended")
+
     def _wake(self) -> None:
         if self._waiter is not None:
             _resolve(self._waiter, True)
@@ -114,12 +181,13 @@ class Watch:
 class Reader:
     """Reads a watch as it goes on."""
 
-    def __init__(self, watch: Watch, number: int) -> None:
+    def __init__(self, watch: Watch, number: int, portion: int) -> None:
         self._watch = watch
+        self._portion = portion
         self._number = number
 
     async def next(self, keepalive_s: float) -> list[Event] | KeepAlive:
-        """Return what comes next, at most 512 changes; KeepAlive if that is nothing for so long.
+        """Return what comes next, at least one change; KeepAlive if that is nothing for so long.
 
         Raises:
             EnvdError: there will be nothing more, and why; ABORTED if another reader has come.
@@ -128,7 +196,7 @@ class Reader:
         while True:
             if not watch.attended_by(self._number):
                 raise EnvdError(Code.ABORTED, "this watch was resumed by another stream")
-            events = watch.history.take(_PORTION)
+            events = watch.take(self._portion)
             if events:
                 return events
             if watch.error is not None:
@@ -137,10 +205,6 @@ class Reader:
                 watch.following.recover()
             if not await watch.wait(keepalive_s):
                 return KeepAlive()
-
-
-def _ended(top: Top) -> EnvdError:
-    return EnvdError(Code.ABORTED, f"watching {top.path} was ended")
 
 
 def _resolve(waiter: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - a callback's argument
