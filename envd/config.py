@@ -50,6 +50,7 @@ class Watching:
 
     kept_watches: int = 256
     kept_s: float = 3600.0
+    events: int = 16_384
     entries: int = 262_144
 
 

@@ -98,19 +98,17 @@ async def _serve(config: Config) -> None:
         access = Access()
         session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        threads, placements = Threads(), Placements()
-        watches = _watches(config, placements, jobs)
+        threads, watches = Threads(), _watches(config, jobs)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {
-            **_system(config, system),
-            **_processes(config, table, jobs),
-            **_files(config, Views(session, placements), watches, threads),
-        }
+        processes = _processes(config, table, jobs)
+        methods = {**_system(config, system), **processes, **_files(config, session, watches, threads)}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        transfers = files.routes(Addresses(session, access, placements), threads, idle_s=config.limits.body_idle_s)
+        transfers = files.routes(
+            Addresses(session, access, watches.placements), threads, idle_s=config.limits.body_idle_s
+        )
         routes = web.table([*sandbox.routes(), *transfers])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
@@ -169,12 +167,12 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _watches(config: Config, placements: Placements, jobs: Supervisor) -> Watches:
+def _watches(config: Config, jobs: Supervisor) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
-    means = Means(Hub(placements), Threads(_WATCHING_THREADS), jobs, Room(watching.entries))
+    means = Means(Hub(Placements()), Threads(_WATCHING_THREADS), jobs, Room(watching.entries))
     slots = Slots(_kept("watchers"), watching.kept_watches)
-    return Watches(means, slots, WatchSizes(watching.kept_watches, watching.kept_s))
+    return Watches(means, slots, WatchSizes(watching.kept_watches, watching.kept_s, watching.events))
 
 
 def _processes(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
@@ -194,8 +192,8 @@ def _processes(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTabl
     return {**processes, **terminals}
 
 
-def _files(config: Config, views: Views, watches: Watches, threads: Threads) -> rpc.MethodTable:
-    limits = config.limits
+def _files(config: Config, session: Session, watches: Watches, threads: Threads) -> rpc.MethodTable:
+    limits, views = config.limits, Views(session, watches.placements)
     return rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
         FilesystemService(views, threads),

@@ -91,9 +91,13 @@ class Watching:
         self.wire = wire
 
     @asynccontextmanager
-    async def stream(self, path: object, **options: object) -> AsyncIterator[Stream]:
+    async def stream(
+        self, path: object, *, receive_buffer_bytes: int | None = None, **options: object
+    ) -> AsyncIterator[Stream]:
         request = WatchDirRequest(path=str(path), **options)  # type: ignore[arg-type]
-        async with self.wire.server_stream(f"{SERVICE}/WatchDir", request, WatchDirResponse) as incoming:
+        async with self.wire.server_stream(
+            f"{SERVICE}/WatchDir", request, WatchDirResponse, receive_buffer_bytes=receive_buffer_bytes
+        ) as incoming:
             async with asyncio.timeout(DEADLINE_S):
                 first = await anext(incoming)
             assert first.HasField("start"), first
@@ -112,10 +116,13 @@ class Watcher:
     wire: Wire
     ident: str
     root: Path
+    overflowed: bool = False
 
     async def poll(self, cursor: str | None = None) -> GetWatcherEventsResponse:
         request = GetWatcherEventsRequest(watcher_id=self.ident, cursor=cursor)
-        return await self.wire.unary(f"{SERVICE}/GetWatcherEvents", request, GetWatcherEventsResponse)
+        response = await self.wire.unary(f"{SERVICE}/GetWatcherEvents", request, GetWatcherEventsResponse)
+        self.overflowed |= response.overflowed
+        return response
 
     async def events(self) -> list[FilesystemEvent]:
         """What has happened by now, since the last call."""

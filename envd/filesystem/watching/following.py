@@ -193,8 +193,9 @@ class Following:
     # Scanning.
 
     def _lose(self) -> None:
-        if not self._again and not self.account.quiet:
-            self._audience.lost(worthless=not self.account.whole)
+        # Without a picture the client must list for itself, but only once changes behind its listing will be told.
+        if not self._again and not self.account.quiet and self.account.whole:
+            self._audience.lost(worthless=False)
         self._again = True
         self._reports.arrived.clear()
 
@@ -276,14 +277,14 @@ class Following:
             raise ScanStoppedError
         if scan.cut and account.whole:
             account.give_up()
-            if not quiet:
-                self._audience.lost(worthless=True)
         root = account.root
         if root.state not in (DIRECTORY, found.state):
             account.tell(Kind.CHMOD, ROOT, found.state)
         account.quiet = quiet or not account.whole
         await account.merge(root, found)
         account.quiet = quiet
+        if not account.whole and not quiet:
+            self._audience.lost(worthless=True)
 
     async def _scan_arrivals(self) -> None:
         arrived, self._reports.arrived = self._reports.arrived, {}

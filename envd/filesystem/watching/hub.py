@@ -35,11 +35,14 @@ class Follower(Protocol):
 class Hub:
     """Hands the kernel's reports to followers. A directory that several of them follow has one watch, which is counted.
 
-    `add` and `remove` are called in threads, all else on the loop.
+    `add` is called in threads, all else on the loop.
+
+    Attributes:
+        placements: files the daemon itself puts in their places.
     """
 
     def __init__(self, placements: Placements) -> None:
-        self._placements = placements
+        self.placements = placements
         self._lock = threading.Lock()
         self._instance: int | None = None
         self._followers: dict[int, tuple[Follower, ...]] = {}
@@ -83,7 +86,7 @@ class Hub:
                 self._followers[watch] = (*followers, follower)
             if not followers:
                 self._keys[watch] = key
-                self._placements.watched(key)
+                self.placements.watched(key)
             return watch
 
     def remove(self, watch: int, follower: Follower) -> None:
@@ -108,7 +111,7 @@ class Hub:
 
     def _forget(self, watch: int) -> None:
         del self._followers[watch]
-        self._placements.unwatched(self._keys.pop(watch))
+        self.placements.unwatched(self._keys.pop(watch))
 
     def _on_readable(self) -> None:
         assert self._instance is not None
@@ -130,7 +133,7 @@ class Hub:
             self._overflow()
             return
         followers = self._followers.get(raw.watch, ())
-        if raw.mask & _ARRIVALS and self._placements.pending:
+        if raw.mask & _ARRIVALS and self.placements.pending:
             raw = self._marked(raw)
         for follower in followers:
             follower.take(raw)
@@ -142,13 +145,13 @@ class Hub:
 
     def _marked(self, raw: Raw) -> Raw:
         key = self._keys.get(raw.watch)
-        filled = None if key is None else self._placements.take(key, raw.name)
+        filled = None if key is None else self.placements.take(key, raw.name)
         if filled is None:
             return raw
         return raw._replace(mask=raw.mask | PLACED | (FILLED if filled else 0))
 
     def _overflow(self) -> None:
-        self._placements.clear()
+        self.placements.clear()
         everybody = dict.fromkeys(follower for followers in self._followers.copy().values() for follower in followers)
         for follower in everybody:
             follower.overflowed()

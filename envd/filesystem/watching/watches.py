@@ -22,7 +22,6 @@ log = logging.getLogger("envd.filesystem.watching")
 
 _LETTERS = string.ascii_lowercase + string.digits
 _IDENT_LETTERS = 20
-_UNTAKEN = 16384
 _TAKEN = 4096
 # What a client was sent without confirming it is kept a moment longer, should the server die before it is out.
 _SENDING_S = 1.0
@@ -35,14 +34,20 @@ class Sizes:
     Attributes:
         watches: that are polled, or outlive their streams.
         ttl_s: for so many seconds after somebody has asked for one.
+        events: that wait in one watch to be taken. Then it stops to listen, and looks for differences when they were.
     """
 
     watches: int
     ttl_s: float
+    events: int
 
 
 class Watches:
-    """Makes watches and keeps those that somebody may come back for."""
+    """Makes watches and keeps those that somebody may come back for.
+
+    Attributes:
+        placements: to be told of files the daemon itself puts in their places.
+    """
 
     def __init__(self, means: Means, slots: Slots, sizes: Sizes) -> None:
         self._means = means
@@ -51,6 +56,7 @@ class Watches:
         self._kept: dict[str, Watch] = {}
         self._left_at: dict[str, float] = {}
         self._beginning = 0
+        self.placements = means.hub.placements
 
     # Streams.
 
@@ -60,7 +66,7 @@ class Watches:
         Raises:
             EnvdError: as Watch.begin.
         """
-        return await self._begin(Card("", top, polled=False), History(limit=_UNTAKEN, kept=0))
+        return await self._begin(Card("", top, polled=False), kept=0)
 
     async def open_kept(self, top: Top) -> Watch:
         """Begin to watch for a stream that may be resumed; `leave` it in the end.
@@ -188,13 +194,16 @@ class Watches:
         card = read_card(records)
         if card is None:
             return None
-        watch = Watch(card, self._means, _history(polled=card.polled))
+        watch = self._make(card, kept=0 if card.polled else _TAKEN)
         watch.restore(slot, records)
         return watch
 
-    async def _begin(self, card: Card, history: History) -> Watch:
+    def _make(self, card: Card, *, kept: int) -> Watch:
+        return Watch(card, self._means, History(limit=self._sizes.events, kept=kept))
+
+    async def _begin(self, card: Card, *, kept: int) -> Watch:
         self._means.hub.open()
-        watch = Watch(card, self._means, history)
+        watch = self._make(card, kept=kept)
         await watch.begin()
         return watch
 
@@ -202,7 +211,7 @@ class Watches:
         self._make_room()
         self._beginning += 1
         try:
-            watch = await self._begin(card, _history(polled=card.polled))
+            watch = await self._begin(card, kept=0 if card.polled else _TAKEN)
         finally:
             self._beginning -= 1
         self._kept[card.ident] = watch
@@ -233,10 +242,6 @@ class Watches:
         self._kept.pop(watch.card.ident, None)
         self._left_at.pop(watch.card.ident, None)
         watch.close()
-
-
-def _history(*, polled: bool) -> History:
-    return History(limit=_UNTAKEN, kept=0 if polled else _TAKEN)
 
 
 def _new_ident() -> str:
