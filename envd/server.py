@@ -24,9 +24,9 @@ from envd.filesystem.service import FilesystemService
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
 from envd.filesystem.watching.account import Room
-from envd.filesystem.watching.following import Means
 from envd.filesystem.watching.hub import Hub
 from envd.filesystem.watching.placements import Placements
+from envd.filesystem.watching.reach import Means
 from envd.filesystem.watching.service import WatchingService
 from envd.filesystem.watching.slots import Slots
 from envd.filesystem.watching.watches import Sizes as WatchSizes

@@ -164,7 +164,8 @@ def _domain(name: str) -> Layer:
         return Layer(_all_below("envd.host"), ("psutil",) if name != "envd.host" else ())
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
     below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]
-    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"))
+    watchdog = ("watchdog",) if name == "envd.filesystem.watching.polling" else ()
+    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"), watchdog)
 
 
 def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -379,6 +380,7 @@ FORBIDDEN = [
     ("envd.process.table", "from .service import ProcessService"),
     ("envd.process.table", "from envd.keeper import wire"),
     ("envd.process.table", "import psutil"),
+    ("envd.filesystem.watching.hub", "def late():\n    import watchdog.events"),
     ("envd.process.table", "from envd.config import Output"),
     ("envd.process.table", "def late():\n    import json"),
     ("envd.process.service", "from envd.keeper.client import KeeperClient"),
@@ -414,6 +416,7 @@ ALLOWED = [
     ("envd.host.users", "import psutil"),
     ("envd.host.routes", "from . import users"),
     ("envd.process.table", "from envd.supervise import Supervisor"),
+    ("envd.filesystem.watching.polling", "def late():\n    import watchdog.events"),
     ("envd.process.table", "from ..host import tree"),
     ("envd.process.service", "from .table import Table"),
     ("envd.pty.terminal", "from envd.process.running import Running"),

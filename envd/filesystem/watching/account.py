@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 
 from .events import ROOT, Event, Kind
@@ -34,7 +35,8 @@ class Account:
         whole: there is a picture.
         quiet: nothing is told, because the client does not listen yet.
         held: entries in the picture.
-        loose: directories that have left the picture, with all below, and are still followed.
+        loose: directories that have left the picture, with all below, and are still followed; and since when (monotonic
+            seconds).
     """
 
     def __init__(self, tell: Tell, room: Room, *, recursive: bool) -> None:
@@ -47,7 +49,7 @@ class Account:
         self.places: dict[int, Directory] = {}
         self.whole = True
         self.quiet = False
-        self.loose: list[Directory] = []
+        self.loose: list[tuple[float, Directory]] = []
         self._fresh: set[str] = set()
 
     def tell(self, kind: Kind, name: str, state: int = UNKNOWN) -> None:
@@ -99,6 +101,13 @@ class Account:
         elif self.whole:
             return
         self.tell(kind, place.prefix + name)
+
+    def rename(self, name: str) -> None:
+        """Note that an entry was renamed, by its name from the root on; to what, a scan will show."""
+        above, _, last = name.rpartition("/")
+        place = self._at(above and above + "/")
+        if place is not None and last in place:
+            self.vanish(place, last, Kind.RENAME)
 
     def give_up(self) -> None:
         """Do without a picture: there is no room for it."""
@@ -179,7 +188,7 @@ class Account:
             stale = Directory(place.prefix, place.state)
             stale.watch, stale.gone = old, True
             self.places[old] = stale
-            self.loose.append(stale)
+            self.loose.append((time.monotonic(), stale))
         if watch is not None:
             self.places[watch] = place
 
@@ -254,4 +263,4 @@ class Account:
         for each in directory.tree():
             each.gone = True
             self._use(-len(each.entries) - 1)
-        self.loose.append(directory)
+        self.loose.append((time.monotonic(), directory))

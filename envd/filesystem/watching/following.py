@@ -6,45 +6,27 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.threads import Threads
-from envd.supervise import Supervisor
 
-from .account import Account, Room
+from .account import Account
 from .events import ROOT, Kind
-from .hub import Hub, no_watch
 from .inotify import Raw
-from .picture import DIRECTORY, Directory
+from .picture import DIRECTORY
+from .polling import INTERVAL_S, Poller
+from .reach import LIMBO_S, Means, Reach
 from .reports import Reports
-from .scanning import Found, Scan, ScanStoppedError
+from .scanning import ScanStoppedError
+from .tops import Top
 
 log = logging.getLogger("envd.filesystem.watching")
 
 # Reports that wait for a scan to end; beyond that they are lost, and the whole tree is looked at anew.
 _WAITING = 65536
 _SLICE = 64
-_LIMBO_S = 0.1
 _ROUNDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Top:
-    """What is followed.
-
-    Attributes:
-        path: as its client knows it.
-        real: the same with all links resolved.
-        recursive: with all directories below.
-        network: also where changes may be made elsewhere.
-    """
-
-    path: str
-    real: str
-    recursive: bool
-    network: bool
 
 
 class Audience(Protocol):
@@ -65,16 +47,6 @@ class Audience(Protocol):
 
     def ended(self, error: EnvdError) -> None:
         """There will never be more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What following needs."""
-
-    hub: Hub
-    threads: Threads
-    jobs: Supervisor
-    room: Room
 
 
 class Following:
@@ -100,8 +72,9 @@ class Following:
         self._again = False
         self._releasing = False
         self._ended = False
-        self._scan: Scan | None = None
         self._closed = False
+        self._reach = Reach(top, means, self.account, self)
+        self._poller: Poller | None = None
 
     # Its life.
 
@@ -115,14 +88,9 @@ class Following:
         self.account.quiet = True
         self._busy()
         self._again = True
-        try:
-            await self._catch_up(_ROUNDS)
-        finally:
-            self.account.quiet = False
-            if self._waiting and not self._closed:
-                self._means.jobs.spawn(self._work(), name="watch")  # they never stop to make directories
-            else:
-                self._go_on()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._means.jobs.spawn(self._first(done), name="watch")
+        await done
 
     def recover(self) -> None:
         """Tell all differences between what was told and what there is, and follow on; `calm` says when."""
@@ -148,8 +116,9 @@ class Following:
         if self._closed:
             return
         self._closed = True
-        if self._scan is not None:
-            self._scan.stopped = True
+        self._reach.close()
+        if self._poller is not None:
+            self._poller.stop()
         if self._waiting is None:
             self._start()
 
@@ -186,7 +155,7 @@ class Following:
             elif self.account.loose and not self._releasing:
                 # Not at once: a directory that leaves one name has another a moment later.
                 self._releasing = True
-                asyncio.get_running_loop().call_later(_LIMBO_S, self._release_now)
+                asyncio.get_running_loop().call_later(LIMBO_S, self._release_now)
         self._audience.told()
         self.frozen = self._audience.full
 
@@ -212,11 +181,26 @@ class Following:
         if self._waiting is None and self.account.loose:
             self._start()
 
+    async def _first(self, done: asyncio.Future[None]) -> None:
+        try:
+            await self._catch_up(_ROUNDS)
+        except (EnvdError, ScanStoppedError) as exc:
+            if not done.done():
+                done.set_exception(exc)
+        finally:
+            self.account.quiet = False
+            if not done.done():
+                done.set_result(None)
+            if self._waiting and not self._closed:
+                self._means.jobs.spawn(self._work(), name="watch")  # they never stop to make directories
+            else:
+                self._go_on()
+
     async def _work(self) -> None:
         try:
             await self._catch_up()
             await self._run_errands()
-            await self._release()
+            await self._reach.release()
         except ScanStoppedError:
             pass
         except EnvdError as exc:
@@ -270,12 +254,23 @@ class Following:
 
     async def _scan_all(self) -> None:
         account, quiet = self.account, self.account.quiet
-        scan, (found,) = await self._walk([account.root], account.held)
+        if self._top.remote and self._poller is None:
+            self._poller = Poller(self._changed_elsewhere)
+            start = partial(self._poller.start, self._top.real, recursive=self._top.recursive)
+            await self._means.threads.run(start)
+        try:
+            (found,), cut = await self._reach.walk([account.root])
+        except EnvdError as exc:
+            if quiet or not self._top.remote:
+                raise
+            log.warning("a network file system cannot be read", extra={"reason": exc.message})
+            asyncio.get_running_loop().call_later(INTERVAL_S, self._changed_elsewhere, [])
+            return
         if found is None:
             account.tell(Kind.REMOVE, ROOT)
             self._gone("removed")
             raise ScanStoppedError
-        if scan.cut and account.whole:
+        if cut and account.whole:
             account.give_up()
         root = account.root
         if root.state not in (DIRECTORY, found.state):
@@ -289,61 +284,15 @@ class Following:
     async def _scan_arrivals(self) -> None:
         arrived, self._reports.arrived = self._reports.arrived, {}
         there = [directory for directory in arrived if not directory.gone]
-        scan, found = await self._walk(there, 0)
-        if scan.cut:
+        found, cut = await self._reach.walk(there)
+        if cut:
             if self.account.whole:
                 self.account.give_up()
             self._audience.lost(worthless=True)
         for directory, one in zip(there, found, strict=True):
             if one is not None and not directory.gone:
                 await self.account.merge(directory, one, moved=arrived[directory])
-        await self._release()
-
-    async def _walk(self, directories: list[Directory], held: int) -> tuple[Scan, list[Found | None]]:
-        means, top = self._means, self._top
-
-        def arm(fd: int, key: tuple[int, int]) -> int:
-            return means.hub.add(fd, key, self)
-
-        scan = Scan(arm, recursive=top.recursive, room=max(means.room.left, 0) + held, network=top.network)
-        paths = [f"{top.real.rstrip('/')}/{directory.prefix}".rstrip("/") or "/" for directory in directories]
-        self._scan = scan
-        try:
-            found = await means.threads.settle(lambda: [scan.walk(path) for path in paths])
-        except OSError as exc:
-            self._let_go(scan)
-            raise no_watch(top.path, exc) from exc
-        except BaseException:
-            self._let_go(scan)
-            raise
-        finally:
-            self._scan = None
-        if self._closed:
-            self._let_go(scan)
-            raise ScanStoppedError
-        return scan, found
-
-    def _let_go(self, scan: Scan) -> None:
-        """End the watches of a scan that came to nothing."""
-        for watch in scan.armed - self.account.places.keys():
-            ghost = Directory("", DIRECTORY)
-            ghost.watch, ghost.gone = watch, True
-            self.account.places[watch] = ghost
-            self.account.loose.append(ghost)
-
-    async def _release(self) -> None:
-        """Stop following what has left the picture. No scan runs meanwhile, which could follow it anew."""
-        places = self.account.places
-        loose, self.account.loose = self.account.loose, []
-        count = 0
-        for directory in loose:
-            for each in directory.tree():
-                if each.watch is not None and places.get(each.watch) is each:
-                    del places[each.watch]
-                    self._means.hub.remove(each.watch, self)
-                count += 1
-                if count % _SLICE == 0:
-                    await asyncio.sleep(0)
+        await self._reach.release()
 
     async def _replay(self) -> None:
         """Take what has waited, until a directory arrives that must be scanned first."""
@@ -362,6 +311,17 @@ class Following:
                 await asyncio.sleep(0)
         self._reports.settling = False
         self.account.settled()
+
+    def _changed_elsewhere(self, renamed: list[str]) -> None:
+        """Look what has changed on a network file system."""
+        if self._closed or self.frozen:
+            return
+        if self._waiting is None:
+            for path in renamed:
+                self.account.rename(path.removeprefix(self._top.real.rstrip("/") + "/"))
+        self._again = True
+        if self._waiting is None:
+            self._start()
 
     def _gone(self, how: str) -> None:
         """End, because the directory has left its path."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from .account import Account
 from .events import Event
-from .following import Top
 from .history import History
 from .slots import Slot
+from .tops import Top
 
 log = logging.getLogger("envd.filesystem.watching")
 
@@ -114,7 +114,9 @@ class Keeping:
 
 def _records(card: Card, account: Account, events: list[Event], last: int) -> Iterator[bytes]:
     top = card.top
-    yield marshal.dumps((_WATCH, card.ident, top.path, top.real, top.recursive, top.network, card.polled, card.entries))
+    yield marshal.dumps(
+        (_WATCH, card.ident, top.path, top.real, top.recursive, top.network, top.remote, card.polled, card.entries)
+    )
     if not account.whole:
         yield marshal.dumps((_NO_PICTURE,))
     for directory in account.root.tree():
@@ -129,8 +131,8 @@ def read_card(records: Iterator[bytes]) -> Card | None:
     first = next(records, None)
     if first is None:
         return None
-    kind, ident, path, real, recursive, network, polled, entries = marshal.loads(first)
-    return Card(ident, Top(path, real, recursive, network), polled, entries) if kind == _WATCH else None
+    kind, ident, *top, polled, entries = marshal.loads(first)
+    return Card(ident, Top(*top), polled, entries) if kind == _WATCH else None
 
 
 def read_rest(records: Iterator[bytes], account: Account, history: History) -> None:

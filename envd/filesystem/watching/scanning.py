@@ -80,16 +80,20 @@ class Scan:
         self.stopped = False
         self._steps = 0
 
-    def walk(self, path: str) -> Found | None:
-        """Walk one tree; None if there is no directory by that path.
+    def walk(self, path: str, *, needed: bool) -> Found | None:
+        """Walk one tree; None if there is no directory by that path or, unless it is needed, none that can be read.
 
         Raises:
-            OSError: it cannot be followed or, at its top, not be read.
+            OSError: it cannot be followed, or not be read though it is needed.
             ScanStoppedError: it was to stop.
         """
         try:
             fd = os.open(path, _OPEN)
         except _GONE:
+            return None
+        except OSError:
+            if needed:
+                raise
             return None
         levels = [self._level(fd)]
         top = levels[0].found

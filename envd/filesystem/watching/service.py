@@ -12,9 +12,8 @@ from envd.filesystem.views import Views
 from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.filesystem import filesystem_pb2 as pb
 
-from .following import Top
 from .messages import Style, cursor_of, place_from
-from .tops import find_top
+from .tops import Top, find_top
 from .watch import KeepAlive, Watch
 from .watches import Watches
 

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
 
-from .following import Top
 from .mounts import on_network
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """A directory that is watched.
+
+    Attributes:
+        path: as its client knows it.
+        real: the same with all links resolved.
+        recursive: with all directories below.
+        network: also where changes may be made elsewhere.
+        remote: and that is where it is.
+    """
+
+    path: str
+    real: str
+    recursive: bool
+    network: bool = False
+    remote: bool = False
 
 
 def find_top(path: str, *, recursive: bool, network: bool) -> Top:
@@ -32,12 +51,13 @@ def find_top(path: str, *, recursive: bool, network: bool) -> Top:
         raise from_os_error(exc, doing=f"error statting path {path}") from exc
     if not stat.S_ISDIR(found.st_mode):
         raise EnvdError(Code.INVALID_ARGUMENT, f"path {path} not a directory")
-    if _on_network(path, real) and not network:
+    remote = _on_network(path, real)
+    if remote and not network:
         raise EnvdError(
             Code.INVALID_ARGUMENT,
             f"cannot watch path on network filesystem: {path}; set allow_network_mounts to watch it all the same",
         )
-    return Top(os.path.normpath(path), real, recursive, network)
+    return Top(os.path.normpath(path), real, recursive, network, remote)
 
 
 def _on_network(path: str, real: str) -> bool:

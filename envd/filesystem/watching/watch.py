@@ -10,9 +10,10 @@ from functools import partial
 from envd.errors import Code, EnvdError
 
 from .events import Event, Kind
-from .following import Following, Means
+from .following import Following
 from .history import History
 from .keeping import Card, Keeping, read_rest
+from .reach import Means
 from .scanning import ScanStoppedError
 from .slots import Slot
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError
 
 from .events import Event
-from .following import Means, Top
 from .history import History
 from .keeping import Card, read_card
+from .reach import Means
 from .slots import Slot, Slots
+from .tops import Top
 from .watch import Watch
 
 log = logging.getLogger("envd.filesystem.watching")
