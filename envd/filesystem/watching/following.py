@@ -145,12 +145,12 @@ class Following:
 
     def settle(self) -> None:
         """Act on what was taken."""
-        if self._waiting is None and self._errands:
-            self._start()
         if self._closed or self.frozen:
+            if self._waiting is None and self._errands:
+                self._start()
             return
         if self._waiting is None:
-            if self._again or self._reports.arrived:
+            if self._pending():
                 self._start()
             elif self.account.loose and not self._releasing:
                 # Not at once: a directory that leaves one name has another a moment later.
@@ -198,15 +198,22 @@ class Following:
 
     async def _work(self) -> None:
         try:
-            await self._catch_up()
-            await self._run_errands()
-            await self._reach.release()
+            # Reports come while something is waited for, also here: none may be left behind.
+            while self._waiting or self._pending():
+                await self._catch_up()
+                await self._run_errands()
+                await self._reach.release()
+                if self._closed or self.frozen:
+                    break
         except ScanStoppedError:
             pass
         except EnvdError as exc:
             self._end(exc)
         finally:
             self._go_on()
+
+    def _pending(self) -> bool:
+        return bool(self._again or self._reports.arrived or self._errands) or self._reach.due
 
     async def _run_errands(self) -> None:
         while self._errands:

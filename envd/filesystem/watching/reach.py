@@ -85,6 +85,12 @@ class Reach:
         if self._scan is not None:
             self._scan.stopped = True
 
+    @property
+    def due(self) -> bool:
+        """Something has left the picture a while ago and is still followed."""
+        loose = self._account.loose
+        return bool(loose) and (self._closed or time.monotonic() - loose[0][0] >= LIMBO_S)
+
     async def release(self) -> None:
         """Stop following what has left the picture a while ago. No scan may run meanwhile."""
         places, account = self._account.places, self._account

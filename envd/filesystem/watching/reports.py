@@ -120,6 +120,10 @@ class Reports:
             elif moved and not self.settling:
                 account.replace(place, name)
             return
+        if name in place.entries:
+            if self.settling or not moved:
+                return  # the scan has found what came after it
+            account.vanish(place, name, Kind.REMOVE)
         directory = place.below.get(name)
         if directory is None:
             directory = account.create_directory(place, name)
