@@ -15,6 +15,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from .varint import varint as varint  # noqa: PLC0414 - services take it from here
+
 
 def _nothing() -> object:
     return None
@@ -72,20 +74,17 @@ class Encoded(Protocol):
 
 Reply = Message | Encoded
 
-_SMALL = tuple(bytes((value,)) for value in range(0x80))
+_KEEPALIVE_S = 90.0
+_KEEPALIVE_HEADER = "keepalive-ping-interval"
+_KEEPALIVE_DIGITS = 9
 
 
-def varint(value: int) -> bytes:
-    """Return a number in protobuf's binary encoding; a negative one in 64-bit two's complement."""
-    if 0 <= value < 0x80:
-        return _SMALL[value]
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    out = []
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def keepalive_from(headers: Mapping[str, str]) -> float:
+    """Return the seconds between keep-alive messages; 90 where the client gives no positive whole number."""
+    text = headers.get(_KEEPALIVE_HEADER, "").strip()
+    if text.isascii() and text.isdigit() and len(text) <= _KEEPALIVE_DIGITS and int(text) > 0:
+        return float(int(text))
+    return _KEEPALIVE_S
 
 
 @dataclass(frozen=True, slots=True)

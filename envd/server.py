@@ -16,19 +16,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from envd import __version__, logs, rpc, web
+from envd import __version__, files, logs, rpc, web
 from envd.config import Config
-from envd.filesystem import routes as files
-from envd.filesystem.addresses import Addresses
-from envd.filesystem.service import FilesystemService
-from envd.filesystem.threads import Threads
-from envd.filesystem.uploads import routes as upload_routes
-from envd.filesystem.uploads.service import UploadsService
-from envd.filesystem.uploads.slots import Slots
-from envd.filesystem.uploads.table import Bounds as UploadBounds
-from envd.filesystem.uploads.table import Uploads
-from envd.filesystem.views import Views
-from envd.filesystem.watching.service import WatchingService
 from envd.host import tree
 from envd.host.access import Access
 from envd.host.initialiser import Initialiser
@@ -38,7 +27,7 @@ from envd.host.routes import Sandbox
 from envd.host.service import Birth, SystemService
 from envd.host.session import Session
 from envd.host.users import Users
-from envd.keeper.client import KeeperClient
+from envd.keeper.client import KeeperClient, kept_file
 from envd.process.pool import Pool, Sizes
 from envd.process.retention import Retention
 from envd.process.running import Drain
@@ -53,7 +42,6 @@ from envd.transport.grpc_server import Bounds, GrpcServer
 from envd.transport.listen import Listener
 from envd.transport.patience import Patience
 from envd.transport.router import Router
-from envd_proto.filesystem import filesystem_pb2
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 from envd_proto.system import system_pb2
@@ -93,57 +81,49 @@ async def _serve(config: Config) -> None:
         jobs = Supervisor()
         stack.push_async_callback(jobs.stop)
         access = Access()
-        session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
+        session = Session(Users(), access, Record(kept_file("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        threads = Threads()
-        uploads = _uploads(config, threads)
+        filesystem = files.build(config, session, access, jobs)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {**_system(config, system), **_methods(config, session, threads, table, jobs, uploads=uploads)}
+        methods = {**_system(config, system), **_programs(config, table, jobs), **filesystem.methods}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        routes = web.table([*sandbox.routes(), *_transfers(config, Addresses(session, access), threads, uploads)])
+        routes = web.table([*sandbox.routes(), *filesystem.routes])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 
         began = time.monotonic()
-        inherited = await keeper.adopt()
-        table.adopt(inherited)
+        adopted = await keeper.adopt()
+        table.adopt(adopted)
         keeper.attend()
         adoption_ms = round((time.monotonic() - began) * 1000, 1)
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
         jobs.spawn(meter.watch(), name="metrics")
-        jobs.spawn(uploads.sweep(), name="uploads")
+        await filesystem.restore()
+        filesystem.start(jobs)
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
-        addresses = [_address(sock) for sock in sockets]
+        bound = [_address(sock) for sock in sockets]
         keeper.serving()
-        _announce(addresses, first=birth.generation == 1)
-        log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
+        _announce(bound, first=birth.generation == 1)
+        log.info("serving", extra={"adopted": len(adopted), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
         gc.enable()
         await stopping.wait()
         await _drain(config, listener, grpc, table)
-        await uploads.close(config.stop_grace_s)
-        _remove_paths(addresses)
+        await filesystem.stop(config.stop_grace_s)
+        _remove_paths(bound)
 
 
 def _birth() -> Birth:
     """Read what the keeper says of itself."""
     told = os.environ
     return Birth(__version__, float(told["ENVD_STARTED_AT"]), time.time(), int(told["ENVD_GENERATION"]), os.getppid())
-
-
-def _kept(name: str) -> int:
-    """Take over one of the keeper's files in memory, in which an earlier server may have left something."""
-    fd = int(os.environ[f"ENVD_{name.upper()}_FD"])
-    os.set_inheritable(fd, False)
-    os.fchmod(fd, 0o600)
-    return fd
 
 
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:
@@ -161,28 +141,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _uploads(config: Config, threads: Threads) -> Uploads:
-    told = config.uploads
-    bounds = UploadBounds(
-        told.at_once,
-        told.expiry_s,
-        told.committed_s,
-        told.ranges,
-        told.parts,
-        told.parts_of_all,
-        config.limits.body_idle_s,
-    )
-    return Uploads(Slots(_kept("uploads"), told.at_once, told.ranges), threads, bounds)
-
-
-def _transfers(config: Config, addresses: Addresses, threads: Threads, uploads: Uploads) -> list[web.Route]:
-    transfers = files.routes(addresses, threads, idle_s=config.limits.body_idle_s)
-    return [*transfers, *upload_routes.routes(uploads, addresses)]
-
-
-def _methods(
-    config: Config, session: Session, threads: Threads, table: Table, jobs: Supervisor, *, uploads: Uploads
-) -> rpc.MethodTable:
+def _programs(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -196,15 +155,7 @@ def _methods(
         message_bytes=limits.message_bytes,
         larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
     )
-    files = rpc.bind(
-        filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
-        FilesystemService(Views(session), threads),
-        WatchingService(),
-        UploadsService(uploads, Views(session)),
-        message_bytes=limits.message_bytes,
-        larger={"Write": limits.input_bytes, "WritePart": limits.input_bytes},
-    )
-    return {**processes, **terminals, **files}
+    return {**processes, **terminals}
 
 
 def _system(config: Config, service: SystemService) -> rpc.MethodTable:

@@ -12,7 +12,7 @@ from envd.host.users import User
 from .copying import copy_whole
 from .directories import make_directories, make_parents, remove_directories
 from .removal import remove_tree
-from .temporary import temporary_name
+from .temporary import Temporaries, hidden_beside
 
 
 def make_directory(path: str, owner: User) -> None:
@@ -35,7 +35,7 @@ def make_directory(path: str, owner: User) -> None:
     raise EnvdError(Code.INVALID_ARGUMENT, f"path already exists but it is not a directory: {path}")
 
 
-def move(source: str, destination: str, owner: User) -> None:
+def move(source: str, destination: str, owner: User, temporaries: Temporaries) -> None:
     """Give an entry another path, making the directories above it; also from one file system to another. Blocks.
 
     Between file systems the copy is complete before it takes its place, and only then is the source removed.
@@ -55,7 +55,7 @@ def move(source: str, destination: str, owner: User) -> None:
         except OSError as exc:
             if exc.errno != errno.EXDEV:
                 raise
-            _move_across(source, destination)
+            _move_across(source, destination, temporaries)
     except FileNotFoundError as exc:
         remove_directories(made)
         raise EnvdError(Code.NOT_FOUND, f"source file not found: {attempt}: no such file or directory") from exc
@@ -79,15 +79,15 @@ def _refuse_directory(destination: str, moved: os.stat_result, attempt: str) -> 
         raise EnvdError(Code.INVALID_ARGUMENT, f"error renaming: {attempt}: not a directory")
 
 
-def _move_across(source: str, destination: str) -> None:
-    copy_whole(source, destination)
+def _move_across(source: str, destination: str, temporaries: Temporaries) -> None:
+    copy_whole(source, destination, temporaries)
     try:
         remove_tree(source)
     except OSError as exc:
         raise from_os_error(exc, doing=f"{destination} is complete, but removing {source} from where it was") from exc
 
 
-def make_symlink(path: str, target: str, owner: User, *, overwrite: bool) -> None:
+def make_symlink(path: str, target: str, owner: User, temporaries: Temporaries, *, overwrite: bool) -> None:
     """Make a symbolic link, and the missing directories above it. Blocks.
 
     Raises:
@@ -103,7 +103,7 @@ def make_symlink(path: str, target: str, owner: User, *, overwrite: bool) -> Non
             there = os.stat(path, follow_symlinks=False)
             if not overwrite or stat.S_ISDIR(there.st_mode):
                 raise
-            _replace_by_link(target, path, owner)
+            _replace_by_link(target, path, owner, temporaries)
     except OSError as exc:
         remove_directories(made)
         raise from_os_error(exc, doing=f"make symbolic link {path}") from exc
@@ -114,11 +114,7 @@ def _link(target: str, path: str, owner: User) -> None:
     os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
 
 
-def _replace_by_link(target: str, path: str, owner: User) -> None:
-    hidden = os.path.join(os.path.dirname(path), temporary_name())
-    _link(target, hidden, owner)
-    try:
+def _replace_by_link(target: str, path: str, owner: User, temporaries: Temporaries) -> None:
+    with hidden_beside(path, temporaries) as hidden:
+        _link(target, hidden, owner)
         os.rename(hidden, path)
-    except OSError:
-        os.unlink(hidden)
-        raise

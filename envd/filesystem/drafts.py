@@ -48,7 +48,7 @@ def _finish(fd: int, intent: Intent, mode: int | None) -> None:
 class WholeDraft:
     """Content that takes the place of what is there, or of nothing, at once."""
 
-    def __init__(self, place: Place, intent: Intent, make: Make = Temporary) -> None:
+    def __init__(self, place: Place, intent: Intent, make: Make) -> None:
         self._place, self._intent = place, intent
         self._temporary = make(place.directory)
         self.fd = self._temporary.fd
@@ -119,7 +119,7 @@ class NamedDraft:
 class CopiedDraft:
     """Content that is copied into an existing file once it is complete."""
 
-    def __init__(self, place: Place, intent: Intent, make: Make = Temporary) -> None:
+    def __init__(self, place: Place, intent: Intent, make: Make) -> None:
         self._place, self._intent = place, intent
         self._aside = _aside(place.directory, make)
         self.fd = self._aside.fd

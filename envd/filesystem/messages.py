@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,6 +25,8 @@ from .pages import place_from
 from .place import Intent
 from .settings import Settings
 from .views import View, Views
+
+Request = TypeVar("Request", bound=Message)
 
 LISTED_ENTRIES = 1_000_000
 LISTED_BYTES = 512 * 1024 * 1024
@@ -57,6 +60,19 @@ class Caller:
     def message(self, entry: Entry) -> pb.EntryInfo:
         """Return one entry as a message. Blocks."""
         return pb.EntryInfo.FromString(self.encoder().proto(entry))
+
+
+async def first_of(requests: AsyncIterator[Request], kind: str) -> Request:
+    """Return the first message of a stream, whose `message` has to be of a kind.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is of another kind, or there is none.
+    """
+    async for request in requests:
+        if request.WhichOneof("message") == kind:
+            return request
+        break
+    raise EnvdError(Code.INVALID_ARGUMENT, f"the first message of the stream must be '{kind}'")
 
 
 def caller_from(call: Call, views: Views) -> Caller:
@@ -161,7 +177,7 @@ class _Message:
         else:
             self._parts.write(rest)
         payload, kind, in_json = self._parts.getvalue(), self._kind, self._in_json
-        return EncodedMessage(payload, in_json=in_json, again=lambda: _converted(payload, kind, in_json=in_json))
+        return EncodedMessage(payload, in_json=in_json, again=lambda: converted(payload, kind, in_json=in_json))
 
     def _end_json(self, rest: bytes) -> None:
         parts = self._parts
@@ -185,8 +201,8 @@ def _other_fields(message: pb.ListEntriesResponse, *, in_json: bool) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
 
 
-def _converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
-    """Return a message in the other encoding."""
+def converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
+    """Return a message in the other encoding; `in_json` is the one it is in."""
     from google.protobuf import json_format  # noqa: PLC0415 - late: hardly ever needed
 
     if in_json:

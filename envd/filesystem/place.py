@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError
 from envd.host.users import User
 
-from .entries import check_match
+from .entries import ConditionError, check_match
 
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -33,7 +33,6 @@ class Intent:
         append: add to an existing file, in place; what arrived stays, whatever happens.
         atomic: put the whole content in place at once. None: where that is possible. False: an existing file is
             overwritten, in place, once the whole content is there.
-        visible: a new file has its name while it is written; it is removed if that fails.
         if_match: only if the file is there with this etag; `*` for any.
         if_absent: only if nothing is there.
         metadata: the caller's pairs, instead of those that are there; None keeps them.
@@ -45,7 +44,6 @@ class Intent:
     parents: bool = True
     append: bool = False
     atomic: bool | None = None
-    visible: bool = False
     if_match: str | None = None
     if_absent: bool = False
     metadata: Mapping[str, str] | None = None
@@ -94,15 +92,15 @@ class Place:
         """Check the conditions of a write.
 
         Raises:
-            EnvdError: FAILED_PRECONDITION if they do not hold.
+            ConditionError: they do not hold.
         """
         if_match = intent.if_match
         if intent.if_absent and st is not None:
-            raise EnvdError(Code.FAILED_PRECONDITION, f"if_absent: there is something at {self.path}")
+            raise ConditionError(f"if_absent: there is something at {self.path}")
         if if_match is None:
             return
         if st is None:
-            raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: there is nothing at {self.path}")
+            raise ConditionError(f"if_match: there is nothing at {self.path}")
         check_match(self.path, st, if_match)
 
     def check_writable(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
+from collections.abc import Mapping
 from typing import Self
 
 from envd.errors import Code, EnvdError
@@ -12,10 +13,11 @@ from envd.web import Reply, Request, Response
 from . import metadata
 from .addresses import Address, Addresses, Caller, address_from_query
 from .answers import done, refused
-from .entries import name_of
+from .entries import ConditionError, name_of
 from .incoming import Incoming, NoRoomError, Wanted
 from .multipart import Multipart, Source, boundary_from
 from .place import Intent
+from .temporary import Temporaries
 from .threads import Threads
 from .unpacking import Unpacked
 
@@ -23,6 +25,7 @@ _PIECE_BYTES = 1024 * 1024
 _HELD_BYTES = 64 * 1024  # what is smaller is written with others in one turn of a thread
 _TOGETHER = 256  # files of one request that take their places together
 _METADATA = "x-metadata-"
+_ETAG = re.compile(r'"([^",]+)"')
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SAME_PATH = (
     "you cannot upload multiple files to the same path '{}' in one upload request, only the first specified file was "
@@ -33,9 +36,10 @@ _SAME_PATH = (
 class Upload:
     """Serves POST."""
 
-    def __init__(self, addresses: Addresses, threads: Threads) -> None:
+    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries) -> None:
         self._addresses = addresses
         self._threads = threads
+        self._temporaries = temporaries
 
     async def handle(self, request: Request, _: Reply) -> Response:
         """Answer one request."""
@@ -43,6 +47,8 @@ class Upload:
             return done(await self._store(request))
         except NoRoomError as exc:
             return refused(507, exc.message)
+        except ConditionError as exc:
+            return refused(412, exc.message)
 
     async def _store(self, request: Request) -> list[dict[str, object]]:
         headers = request.headers
@@ -57,7 +63,7 @@ class Upload:
             return [await self._store_raw(source, address, caller, wanted)]
         if kind.startswith("multipart/"):
             form = Multipart(source, boundary_from(content_type))
-            async with _Batch(wanted, self._threads) as batch:
+            async with _Batch(wanted, self._threads, self._temporaries) as batch:
                 return await self._store_parts(form, batch, address, caller)
         raise EnvdError(
             Code.INVALID_ARGUMENT,
@@ -78,7 +84,7 @@ class Upload:
     async def _store_raw(self, source: Source, address: Address, caller: Caller, wanted: Wanted) -> dict[str, object]:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required for raw body upload")
-        incoming = Incoming(caller.path(address.path, doing="error resolving path"), wanted)
+        incoming = Incoming(caller.path(address.path, doing="error resolving path"), wanted, self._temporaries)
         data = await source.read(_PIECE_BYTES)
         try:
             if len(data) == wanted.length and not isinstance(source, Unpacked):
@@ -118,8 +124,9 @@ class _Batch:
     waiting one holds descriptors; a failure then says how many were.
     """
 
-    def __init__(self, wanted: Wanted, threads: Threads) -> None:
+    def __init__(self, wanted: Wanted, threads: Threads, temporaries: Temporaries) -> None:
         self._threads = threads
+        self._temporaries = temporaries
         self.written: list[dict[str, object]] = []
         self._wanted = wanted
         self._waiting: list[Incoming] = []
@@ -147,8 +154,10 @@ class _Batch:
             raise EnvdError(Code.INVALID_ARGUMENT, _SAME_PATH.format(path) + also)
         if self._paths and self._wanted.sha256 is not None:
             raise EnvdError(Code.INVALID_ARGUMENT, "X-Envd-Sha256 announces one content, and there are several files")
+        if self._paths and self._wanted.intent.if_match is not None:
+            raise EnvdError(Code.INVALID_ARGUMENT, "If-Match names one content, and there are several files")
         self._paths[same] = path
-        incoming = Incoming(path, self._wanted)
+        incoming = Incoming(path, self._wanted, self._temporaries)
         self._waiting.append(incoming)
         await self._take(incoming, form)
         if len(self._waiting) >= _TOGETHER:
@@ -212,12 +221,26 @@ def _wanted(request: Request, caller: Caller) -> Wanted:
     sync = _flag(headers.get("x-envd-sync"), "X-Envd-Sync")
     digest = headers.get("x-envd-sha256", "").strip().lower()
     announced = digest if _DIGEST.fullmatch(digest) else None
+    if_match, if_absent = _condition(headers)
     return Wanted(
-        Intent(caller.user, metadata=pairs, sync=sync),
+        Intent(caller.user, if_match=if_match, if_absent=if_absent, metadata=pairs, sync=sync),
         length=request.body.length,
         hashed=announced is not None or _flag(digest or None, "X-Envd-Sha256"),
         sha256=announced,
     )
+
+
+def _condition(headers: Mapping[str, str]) -> tuple[str | None, bool]:
+    """Return the etag the file must have, `*` for any, and whether there must be none. Source: RFC 9110, 13.1."""
+    match, none_match = headers.get("if-match"), headers.get("if-none-match")
+    if none_match is not None and none_match.strip() != "*":
+        raise EnvdError(Code.INVALID_ARGUMENT, "If-None-Match of an upload can only be *: that nothing is there")
+    if match is not None and match.strip() != "*":
+        tag = _ETAG.fullmatch(match.strip())
+        if tag is None:
+            raise EnvdError(Code.INVALID_ARGUMENT, "If-Match of an upload is one ETag, in its quotes, or *")
+        match = tag[1]
+    return match and match.strip(), none_match is not None
 
 
 def _flag(text: str | None, name: str) -> bool:

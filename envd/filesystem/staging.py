@@ -14,7 +14,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from .directories import make_parents, remove_directories
 from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, Make, NamedDraft, WholeDraft
 from .place import Intent, Place
-from .temporary import Temporary
+from .temporary import Temporaries, Temporary
 
 _RACES = 10
 
@@ -79,19 +79,36 @@ class Staged:
         self.abandon()
 
 
-def stage(path: str, intent: Intent, make: Make = Temporary) -> Staged:
+def stage(path: str, intent: Intent, temporaries: Temporaries) -> Staged:
     """Begin to write a file; links are followed, one that leads nowhere makes what it names. Blocks.
-
-    Args:
-        path: absolute.
-        intent: how.
-        make: gives the file the content waits in. One that has content already is never written to a device, and
-            takes its place at once where nothing is.
 
     Raises:
         EnvdError: it cannot be written, with nothing changed: INVALID_ARGUMENT for a directory, fifo or socket, or if
             `atomic` is asked for and impossible; FAILED_PRECONDITION if if_match or if_absent does not hold.
     """
+    return _stage(path, intent, _Source(lambda directory: Temporary(directory, temporaries)))
+
+
+def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
+    """Begin to put content in place that is here already, in the file that `make` gives. Blocks.
+
+    It is never written to a device, and takes its place at once where nothing is.
+
+    Raises:
+        EnvdError: as `stage`; INVALID_ARGUMENT for a device, too.
+    """
+    return _stage(path, intent, _Source(make, filled=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What makes the file a content waits in, and whether it has the content already."""
+
+    make: Make
+    filled: bool = False
+
+
+def _stage(path: str, intent: Intent, source: _Source) -> Staged:
     if path.endswith("/") or os.path.basename(path) in (".", ".."):
         raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
     try:
@@ -99,31 +116,22 @@ def stage(path: str, intent: Intent, make: Make = Temporary) -> Staged:
             made = make_parents(path, intent.owner) if intent.parents else ()
             undo.callback(remove_directories, made)
             real = os.path.realpath(path)
-            draft, created = _draft(_Target(path, real, make), intent)
+            draft, created = _draft(path, real, intent, source)
             undo.pop_all()
             return Staged(draft, real, made, created=created)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A path as the client wrote it and with all links resolved, and what makes the file its content waits in."""
-
-    path: str
-    real: str
-    make: Make
-
-
-def _draft(target: _Target, intent: Intent) -> tuple[Draft, bool]:
+def _draft(path: str, real: str, intent: Intent, source: _Source) -> tuple[Draft, bool]:
     for attempt in range(_RACES):
         with ExitStack() as undo:
-            place = Place(target.path, target.real)
+            place = Place(path, real)
             undo.callback(place.close)
             st = place.stat()
             place.check(st, intent)
             try:
-                draft = _draft_at(place, st, intent, target.make)
+                draft = _draft_at(place, st, intent, source)
             except (FileExistsError, FileNotFoundError):  # made or removed since we looked
                 if attempt == _RACES - 1:
                     raise
@@ -133,11 +141,11 @@ def _draft(target: _Target, intent: Intent) -> tuple[Draft, bool]:
     raise AssertionError("unreachable")
 
 
-def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, make: Make) -> Draft:
+def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _Source) -> Draft:
     if st is None:
-        return _new(place, intent, make)
+        return _new(place, intent, source)
     if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
-        if make is not Temporary:
+        if source.filled:
             raise EnvdError(Code.INVALID_ARGUMENT, f"{place.path} is a device, which takes bytes only as they come")
         _refuse_atomic(intent, f"{place.path} is a device")
         return DeviceDraft(place, intent)
@@ -148,16 +156,16 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, make: Mak
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
     if why or intent.atomic is False:
-        return CopiedDraft(place, intent, make)
-    return WholeDraft(place, intent, make)
+        return CopiedDraft(place, intent, source.make)
+    return WholeDraft(place, intent, source.make)
 
 
-def _new(place: Place, intent: Intent, make: Make) -> Draft:
+def _new(place: Place, intent: Intent, source: _Source) -> Draft:
     if intent.append:
         return AppendedDraft(place, intent)
-    if make is Temporary and (intent.atomic is False or intent.visible):
+    if intent.atomic is False and not source.filled:
         return NamedDraft(place, intent)
-    return WholeDraft(place, intent, make)
+    return WholeDraft(place, intent, source.make)
 
 
 def _refuse_atomic(intent: Intent, why: str) -> None:

@@ -1,5 +1,7 @@
 import datetime
 
+from envd_proto.filesystem import archive_pb2 as _archive_pb2
+from envd_proto.filesystem import search_pb2 as _search_pb2
 from envd_proto.filesystem import uploads_pb2 as _uploads_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -145,16 +147,18 @@ class RemoveResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class FilesystemEvent(_message.Message):
-    __slots__ = ("name", "type", "entry", "cursor")
+    __slots__ = ("name", "type", "entry", "cursor", "raw_name")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    RAW_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: EventType
     entry: EntryInfo
     cursor: str
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[EventType, str]] = ..., entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., cursor: _Optional[str] = ...) -> None: ...
+    raw_name: bytes
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[EventType, str]] = ..., entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., cursor: _Optional[str] = ..., raw_name: _Optional[bytes] = ...) -> None: ...
 
 class WatchDirRequest(_message.Message):
     __slots__ = ("path", "recursive", "include_entry", "allow_network_mounts", "cursor")
@@ -181,8 +185,12 @@ class WatchDirResponse(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
     class OverflowEvent(_message.Message):
-        __slots__ = ()
-        def __init__(self) -> None: ...
+        __slots__ = ("reset", "cursor")
+        RESET_FIELD_NUMBER: _ClassVar[int]
+        CURSOR_FIELD_NUMBER: _ClassVar[int]
+        reset: bool
+        cursor: str
+        def __init__(self, reset: _Optional[bool] = ..., cursor: _Optional[str] = ...) -> None: ...
     START_FIELD_NUMBER: _ClassVar[int]
     FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     KEEPALIVE_FIELD_NUMBER: _ClassVar[int]
@@ -220,12 +228,14 @@ class GetWatcherEventsRequest(_message.Message):
     def __init__(self, watcher_id: _Optional[str] = ..., cursor: _Optional[str] = ...) -> None: ...
 
 class GetWatcherEventsResponse(_message.Message):
-    __slots__ = ("events", "overflowed")
+    __slots__ = ("events", "overflowed", "reset")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     OVERFLOWED_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[FilesystemEvent]
     overflowed: bool
-    def __init__(self, events: _Optional[_Iterable[_Union[FilesystemEvent, _Mapping]]] = ..., overflowed: _Optional[bool] = ...) -> None: ...
+    reset: bool
+    def __init__(self, events: _Optional[_Iterable[_Union[FilesystemEvent, _Mapping]]] = ..., overflowed: _Optional[bool] = ..., reset: _Optional[bool] = ...) -> None: ...
 
 class RemoveWatcherRequest(_message.Message):
     __slots__ = ("watcher_id",)
@@ -428,3 +438,13 @@ class MakeSymlinkResponse(_message.Message):
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     entry: EntryInfo
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ...) -> None: ...
+
+class FindResponse(_message.Message):
+    __slots__ = ("entries", "skipped", "summary")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[EntryInfo]
+    skipped: _containers.RepeatedCompositeFieldContainer[_search_pb2.Skipped]
+    summary: _search_pb2.FindSummary
+    def __init__(self, entries: _Optional[_Iterable[_Union[EntryInfo, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[_search_pb2.Skipped, _Mapping]]] = ..., summary: _Optional[_Union[_search_pb2.FindSummary, _Mapping]] = ...) -> None: ...

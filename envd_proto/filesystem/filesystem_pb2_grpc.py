@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from envd_proto.filesystem import archive_pb2 as envd__proto_dot_filesystem_dot_archive__pb2
 from envd_proto.filesystem import filesystem_pb2 as envd__proto_dot_filesystem_dot_filesystem__pb2
+from envd_proto.filesystem import search_pb2 as envd__proto_dot_filesystem_dot_search__pb2
 from envd_proto.filesystem import uploads_pb2 as envd__proto_dot_filesystem_dot_uploads__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -140,6 +142,36 @@ class FilesystemStub:
                 '/filesystem.Filesystem/AbortUpload',
                 request_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
                 response_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadResponse.FromString,
+                _registered_method=True)
+        self.Find = channel.unary_stream(
+                '/filesystem.Filesystem/Find',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.FindRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_filesystem__pb2.FindResponse.FromString,
+                _registered_method=True)
+        self.Grep = channel.unary_stream(
+                '/filesystem.Filesystem/Grep',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.GrepRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_search__pb2.GrepResponse.FromString,
+                _registered_method=True)
+        self.Replace = channel.unary_unary(
+                '/filesystem.Filesystem/Replace',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceResponse.FromString,
+                _registered_method=True)
+        self.ReadLines = channel.unary_unary(
+                '/filesystem.Filesystem/ReadLines',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.FromString,
+                _registered_method=True)
+        self.Archive = channel.unary_stream(
+                '/filesystem.Filesystem/Archive',
+                request_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.FromString,
+                _registered_method=True)
+        self.Extract = channel.stream_unary(
+                '/filesystem.Filesystem/Extract',
+                request_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.FromString,
                 _registered_method=True)
 
 
@@ -301,6 +333,49 @@ class FilesystemServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Find(self, request, context):
+        """Find entries by name, type, size and time. Ends with a summary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Grep(self, request, context):
+        """Find text in files. Ends with a summary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Replace(self, request, context):
+        """Replace text in files, each file whole or not at all, and nothing anywhere unless the number of matches is as expected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadLines(self, request, context):
+        """Read some lines of a file, counted from its beginning or its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Archive(self, request, context):
+        """A directory with everything below it as a tar stream, made while it is sent: one start, chunks, one end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Extract(self, request_iterator, context):
+        """Take a tar stream apart into a directory. Answers when everything is in place; an archive that is refused or cut off
+        before that leaves nothing behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FilesystemServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -408,6 +483,36 @@ def add_FilesystemServicer_to_server(servicer, server):
                     servicer.AbortUpload,
                     request_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadRequest.FromString,
                     response_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadResponse.SerializeToString,
+            ),
+            'Find': grpc.unary_stream_rpc_method_handler(
+                    servicer.Find,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.FindRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_filesystem__pb2.FindResponse.SerializeToString,
+            ),
+            'Grep': grpc.unary_stream_rpc_method_handler(
+                    servicer.Grep,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.GrepRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_search__pb2.GrepResponse.SerializeToString,
+            ),
+            'Replace': grpc.unary_unary_rpc_method_handler(
+                    servicer.Replace,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceResponse.SerializeToString,
+            ),
+            'ReadLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadLines,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.SerializeToString,
+            ),
+            'Archive': grpc.unary_stream_rpc_method_handler(
+                    servicer.Archive,
+                    request_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.SerializeToString,
+            ),
+            'Extract': grpc.stream_unary_rpc_method_handler(
+                    servicer.Extract,
+                    request_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -978,6 +1083,168 @@ class Filesystem:
             '/filesystem.Filesystem/AbortUpload',
             envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
             envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Find(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/filesystem.Filesystem/Find',
+            envd__proto_dot_filesystem_dot_search__pb2.FindRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_filesystem__pb2.FindResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Grep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/filesystem.Filesystem/Grep',
+            envd__proto_dot_filesystem_dot_search__pb2.GrepRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_search__pb2.GrepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Replace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/Replace',
+            envd__proto_dot_filesystem_dot_search__pb2.ReplaceRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_search__pb2.ReplaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/ReadLines',
+            envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Archive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/filesystem.Filesystem/Archive',
+            envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extract(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/filesystem.Filesystem/Extract',
+            envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,6 +17,7 @@ import pytest
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.disks import small_disk
+from tests.support.faults import CUT_OFF, kill_server, peak_bytes, persist, settled
 from tests.support.filesystem import Files
 from tests.support.wires import RpcError
 
@@ -66,8 +67,7 @@ async def refused(call, code: str) -> str:
 
 
 def peak_mb(pid: int) -> float:
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1024
+    return peak_bytes(pid) / 1024**2
 
 
 # Listings.
@@ -317,3 +317,27 @@ async def test_a_daemon_without_root_acts_for_its_own_user_only(other_user: pwd.
         await refused(files.write("~/readonly", b"x"), "permission_denied")
         for name in ("own", "copy", "readonly"):
             await files.remove(home / name)
+
+
+@needs_root
+@pytest.mark.parametrize("call", ["copy", "move"])
+async def test_a_server_killed_in_the_middle_of_a_tree_leaves_nothing_behind(tmp_path: Path, call: str):
+    source = tmp_path / "tree"
+    source.mkdir()
+    for number in range(3000):
+        (source / f"file-{number:04d}").write_bytes(b"x" * 1000)
+    with small_disk(tmp_path / "disk", "size=64m") as disk:
+        async with running_daemon() as own:
+            files = Files(Client(own.port, Codec.PROTO))
+            working = asyncio.create_task(
+                files.copy(source, disk / "tree", recursive=True)
+                if call == "copy"
+                else files.move(source, disk / "tree")
+            )
+            assert await settled(lambda: os.listdir(disk), bool)
+            await kill_server(own)
+            with pytest.raises(CUT_OFF):
+                await working
+            await persist(lambda: files.stat(source))
+            assert await settled(lambda: os.listdir(disk), lambda names: not names) == []
+            assert len(os.listdir(source)) == 3000

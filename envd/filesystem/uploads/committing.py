@@ -6,6 +6,7 @@ import dataclasses
 import logging
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.host.users import User
 
@@ -20,8 +21,9 @@ log = logging.getLogger("envd.filesystem")
 class Committer:
     """Puts uploads in place, one caller for each at a time."""
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, temporaries: Temporaries) -> None:
         self._threads = threads
+        self._temporaries = temporaries
 
     async def outcome(self, upload: Upload) -> Committed | None:
         """Return how an upload was committed, also if a process died before it could write that down; None if not."""
@@ -41,7 +43,7 @@ class Committer:
             await upload.close(_overtaken)
             for announced in {sha256, upload.state.terms.sha256} - {None}:
                 await self._verify(upload, whole, announced)
-            return await self._threads.settle(_place, upload, owner, whole)
+            return await self._threads.settle(self._place, upload, owner, whole)
         finally:
             upload.reopen()
 
@@ -57,18 +59,18 @@ class Committer:
                 f"sha256 of the {size} bytes received is {found}, not as announced; abort and begin again",
             )
 
+    def _place(self, upload: Upload, owner: User, size: int) -> Committed:
+        """Put it in place and write that down; in a thread, so that nobody who is cancelled comes between the two."""
+
+        def note(created: bool) -> None:  # noqa: FBT001 - what it is told
+            upload.write_down(dataclasses.replace(upload.state, placing=created))
+
+        intent = upload.state.terms.intent(owner)
+        return _settle(upload, put_in_place(upload.state, intent, size, note, self._temporaries))
+
     async def tidy(self, upload: Upload) -> None:
         """Remove what a committed upload may have left beside its file."""
         await self._threads.run(_tidy, upload)
-
-
-def _place(upload: Upload, owner: User, size: int) -> Committed:
-    """Put it in place and write that down; in a thread, so that nobody who is cancelled comes between the two."""
-
-    def note(created: bool) -> None:  # noqa: FBT001 - what it is told
-        upload.write_down(dataclasses.replace(upload.state, placing=created))
-
-    return _settle(upload, put_in_place(upload.state, upload.state.terms.intent(owner), size, note))
 
 
 def _settle(upload: Upload, committed: Committed) -> Committed:

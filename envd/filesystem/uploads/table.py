@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.host.users import User
 
@@ -54,13 +55,15 @@ class Uploads:
 
     Args:
         slots: where they are written down; empty, or as that process left them.
+        temporaries: know of a file that has a hidden name before it is written down.
     """
 
-    def __init__(self, slots: Slots, threads: Threads, bounds: Bounds) -> None:
+    def __init__(self, slots: Slots, threads: Threads, temporaries: Temporaries, bounds: Bounds) -> None:
         self.bounds = bounds
         self._slots = slots
+        self._temporaries = temporaries
         self._threads = threads
-        self._committer = Committer(threads)
+        self._committer = Committer(threads, temporaries)
         self._numbers = 0
         self._creating: dict[tuple[str, str], asyncio.Event] = {}
         self._all: dict[str, Upload] = {}
@@ -139,7 +142,7 @@ class Uploads:
         return False
 
     async def _create(self, terms: Terms, owner: User) -> Upload:
-        begin = partial(gathering.begin, terms.path, terms.intent(owner))
+        begin = partial(gathering.begin, terms.path, terms.intent(owner), self._temporaries)
         async with self._threads.holding(begin, Beginning.close) as held:
             upload = Upload(secrets.token_hex(16), self._slot(), State(terms, held.it.kept, time.monotonic()))
             self._all[upload.ident] = upload

@@ -1,0 +1,99 @@
+"""Temporaries of a server that died: known to the next one, which removes them and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.temporary import Temporaries, hidden_beside, temporary_name
+from envd.filesystem.watching.placements import Placements
+from tests.support.daemon import ROOT
+
+
+@pytest.fixture
+def memory() -> Iterator[int]:
+    fd = os.memfd_create("leftovers")
+    yield fd
+    os.close(fd)
+
+
+NOTE_AND_DIE = """
+import os, sys
+from contextlib import ExitStack
+from envd.filesystem.leftovers import Leftovers
+leftovers, stack = Leftovers(int(sys.argv[1])), ExitStack()
+for path in sys.argv[2:]:
+    stack.enter_context(leftovers.noted(path))
+os._exit(0)
+"""
+
+
+def noted_by_one_that_died(memory: int, *paths: Path) -> None:
+    command = [sys.executable, "-c", NOTE_AND_DIE, str(memory), *map(str, paths)]
+    subprocess.run(command, cwd=ROOT, pass_fds=[memory], check=True)
+
+
+def test_a_file_and_a_tree_of_an_earlier_server_are_removed(memory: int, tmp_path: Path) -> None:
+    file, tree = tmp_path / temporary_name(), tmp_path / temporary_name()
+    (tree / "a/b").mkdir(parents=True)
+    (tree / "a/b/file").write_bytes(b"x")
+    file.write_bytes(b"x")
+    (tmp_path / temporary_name()).write_bytes(b"noted by nobody")
+    noted_by_one_that_died(memory, file, tree)
+    Leftovers(memory).remove()
+    assert not file.exists()
+    assert not tree.exists()
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_what_is_there_no_more_is_no_trouble_and_forgotten(memory: int, tmp_path: Path) -> None:
+    hidden = tmp_path / temporary_name()
+    noted_by_one_that_died(memory, hidden, tmp_path / "gone" / temporary_name())
+    Leftovers(memory).remove()
+    hidden.write_bytes(b"somebody else's, later")
+    Leftovers(memory).remove()
+    assert hidden.exists()
+
+
+def test_only_what_has_a_temporary_s_name_is_removed(memory: int, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    noted_by_one_that_died(memory, tmp_path / "work")
+    Leftovers(memory).remove()
+    assert (tmp_path / "work").is_dir()
+
+
+def test_what_came_to_its_end_is_not_noted_any_more(memory: int, tmp_path: Path) -> None:
+    with hidden_beside(str(tmp_path / "file"), Temporaries(Leftovers(memory), Placements())) as hidden:
+        Path(hidden).write_bytes(b"x")
+    assert os.listdir(tmp_path) == []
+    Path(hidden).write_bytes(b"somebody else's, later")
+    Leftovers(memory).remove()
+    assert Path(hidden).exists()
+
+
+def test_those_of_an_earlier_server_stay_noted_while_new_ones_come(memory: int, tmp_path: Path) -> None:
+    old = [tmp_path / temporary_name() for _ in range(5)]
+    noted_by_one_that_died(memory, *old)
+    for path in old:
+        path.write_bytes(b"x")
+    leftovers = Leftovers(memory)
+    with leftovers.noted(str(tmp_path / temporary_name())):
+        leftovers.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_more_than_there_is_room_for_work_but_are_not_noted(memory: int, tmp_path: Path) -> None:
+    leftovers = Leftovers(memory)
+    with ExitStack() as noted:
+        for _ in range(4097):
+            noted.enter_context(leftovers.noted(f"{tmp_path}/{temporary_name()}"))
+        noted.enter_context(leftovers.noted("/" + "x" * 5000))
+    with leftovers.noted(f"{tmp_path}/{temporary_name()}"):
+        assert os.fstat(memory).st_size <= 4096 * 4096
