@@ -357,6 +357,7 @@ HOSTILE = {
     "hard link to outside": [entry("h", kind=HARD, link="../evil")],
     "hard link to an absolute name": [entry("h", kind=HARD, link="/etc/passwd")],
     "hard link to nothing": [entry("h", kind=HARD, link="missing")],
+    "hard link to itself": [entry("h", kind=HARD, link="h")],
     "hard link to a directory": [entry("d", kind=DIR), entry("h", kind=HARD, link="d")],
     "hard link to the top": [entry("h", kind=HARD, link=".")],
     "hard link through a link": [
@@ -437,8 +438,10 @@ async def test_of_entries_by_one_name_the_last_counts(archives: Archives, tmp_pa
         entry("file", b"last"),
         entry("link", kind=LINK, link="a"),
         entry("link", kind=LINK, link="b"),
-        entry("d", kind=DIR, mode=0o700),
+        entry("d", kind=DIR, mode=0),
         entry("d/x", b"x"),
+        entry("e", kind=DIR, mode=0o700),
+        entry("d/y", b"x"),
         entry("d", kind=DIR, mode=0o711),
         entry("hard2", kind=HARD, link="hard2x"),
     )

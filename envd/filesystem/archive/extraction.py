@@ -17,10 +17,11 @@ from envd.host.users import User
 
 from . import coding
 from .coding import Format
+from .finishing import MOST_ENTRIES, Rules
 from .member import Member
 from .merging import Conflict, Merge, unseal
 from .reader import Reader
-from .tree import MOST_ENTRIES, Rules, Tree
+from .tree import Tree
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
@@ -151,7 +152,7 @@ class Extraction:
             if not created:
                 merge.run(self._top, place)
             self._made = ()
-            unseal(self._tree.sealed, place)
+            unseal(self._tree.position.sealed, place)
         except OSError as exc:
             raise from_os_error(exc, doing=f"extract to {self._target}") from exc
         tree = self._tree
