@@ -181,11 +181,18 @@ def etag_of(st: os.stat_result) -> str:
     return f"{st.st_ino:x}-{st.st_size:x}-{st.st_mtime_ns:x}-{st.st_ctime_ns:x}"
 
 
+class ConditionError(EnvdError):
+    """A file is not as the client said it has to be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.FAILED_PRECONDITION, message)
+
+
 def check_match(path: str, st: os.stat_result, if_match: str | None) -> None:
     """Check a client's condition that a file has not changed; `*` takes any, None is no condition.
 
     Raises:
-        EnvdError: FAILED_PRECONDITION if it has.
+        ConditionError: it has.
     """
     if if_match is not None and if_match not in ("*", etag_of(st)):
-        raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {path} has another etag by now: {etag_of(st)}")
+        raise ConditionError(f"if_match: {path} has another etag by now: {etag_of(st)}")

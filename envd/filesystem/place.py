@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError
 from envd.host.users import User
 
-from .entries import check_match
+from .entries import ConditionError, check_match
 
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -92,15 +92,15 @@ class Place:
         """Check the conditions of a write.
 
         Raises:
-            EnvdError: FAILED_PRECONDITION if they do not hold.
+            ConditionError: they do not hold.
         """
         if_match = intent.if_match
         if intent.if_absent and st is not None:
-            raise EnvdError(Code.FAILED_PRECONDITION, f"if_absent: there is something at {self.path}")
+            raise ConditionError(f"if_absent: there is something at {self.path}")
         if if_match is None:
             return
         if st is None:
-            raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: there is nothing at {self.path}")
+            raise ConditionError(f"if_match: there is nothing at {self.path}")
         check_match(self.path, st, if_match)
 
     def check_writable(self) -> None:

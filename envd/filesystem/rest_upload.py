@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
+from collections.abc import Mapping
 from typing import Self
 
 from envd.errors import Code, EnvdError
@@ -12,7 +13,7 @@ from envd.web import Reply, Request, Response
 from . import metadata
 from .addresses import Address, Addresses, Caller, address_from_query
 from .answers import done, refused
-from .entries import name_of
+from .entries import ConditionError, name_of
 from .incoming import Incoming, NoRoomError, Wanted
 from .leftovers import Leftovers
 from .multipart import Multipart, Source, boundary_from
@@ -24,6 +25,7 @@ _PIECE_BYTES = 1024 * 1024
 _HELD_BYTES = 64 * 1024  # what is smaller is written with others in one turn of a thread
 _TOGETHER = 256  # files of one request that take their places together
 _METADATA = "x-metadata-"
+_ETAG = re.compile(r'"([^",]+)"')
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SAME_PATH = (
     "you cannot upload multiple files to the same path '{}' in one upload request, only the first specified file was "
@@ -45,6 +47,8 @@ class Upload:
             return done(await self._store(request))
         except NoRoomError as exc:
             return refused(507, exc.message)
+        except ConditionError as exc:
+            return refused(412, exc.message)
 
     async def _store(self, request: Request) -> list[dict[str, object]]:
         headers = request.headers
@@ -150,6 +154,8 @@ class _Batch:
             raise EnvdError(Code.INVALID_ARGUMENT, _SAME_PATH.format(path) + also)
         if self._paths and self._wanted.sha256 is not None:
             raise EnvdError(Code.INVALID_ARGUMENT, "X-Envd-Sha256 announces one content, and there are several files")
+        if self._paths and self._wanted.intent.if_match is not None:
+            raise EnvdError(Code.INVALID_ARGUMENT, "If-Match names one content, and there are several files")
         self._paths[same] = path
         incoming = Incoming(path, self._wanted, self._leftovers)
         self._waiting.append(incoming)
@@ -215,12 +221,26 @@ def _wanted(request: Request, caller: Caller) -> Wanted:
     sync = _flag(headers.get("x-envd-sync"), "X-Envd-Sync")
     digest = headers.get("x-envd-sha256", "").strip().lower()
     announced = digest if _DIGEST.fullmatch(digest) else None
+    if_match, if_absent = _condition(headers)
     return Wanted(
-        Intent(caller.user, metadata=pairs, sync=sync),
+        Intent(caller.user, if_match=if_match, if_absent=if_absent, metadata=pairs, sync=sync),
         length=request.body.length,
         hashed=announced is not None or _flag(digest or None, "X-Envd-Sha256"),
         sha256=announced,
     )
+
+
+def _condition(headers: Mapping[str, str]) -> tuple[str | None, bool]:
+    """Return the etag the file must have, `*` for any, and whether there must be none. Source: RFC 9110, 13.1."""
+    match, none_match = headers.get("if-match"), headers.get("if-none-match")
+    if none_match is not None and none_match.strip() != "*":
+        raise EnvdError(Code.INVALID_ARGUMENT, "If-None-Match of an upload can only be *: that nothing is there")
+    if match is not None and match.strip() != "*":
+        tag = _ETAG.fullmatch(match.strip())
+        if tag is None:
+            raise EnvdError(Code.INVALID_ARGUMENT, "If-Match of an upload is one ETag, in its quotes, or *")
+        match = tag[1]
+    return match and match.strip(), none_match is not None
 
 
 def _flag(text: str | None, name: str) -> bool:

@@ -261,6 +261,32 @@ async def test_the_hash_is_told_or_checked(daemon: Daemon, tmp_path):
     assert "several files" in refusal(await post_form(daemon.port, body, headers={"X-Envd-Sha256": digest}), 400)
 
 
+async def test_a_condition_lets_only_one_change_through(daemon: Daemon, tmp_path):
+    path = tmp_path / "x"
+    first = {"If-None-Match": "*"}
+    answer(await put(daemon.port, path, b"one", headers=first))
+    assert "if_absent" in refusal(await put(daemon.port, path, b"two", headers=first), 412)
+    tag = (await get(daemon.port, path)).headers["ETag"]
+    answer(await put(daemon.port, path, b"two", headers={"If-Match": tag}))
+    for content in (b"three", b"three" * 200_000):
+        assert "another etag" in refusal(await put(daemon.port, path, content, headers={"If-Match": tag}), 412)
+        response = await post_form(daemon.port, form([part(content)]), path, headers={"If-Match": tag})
+        assert "another etag" in refusal(response, 412)
+    assert "nothing at" in refusal(await put(daemon.port, tmp_path / "y", b"", headers={"If-Match": "*"}), 412)
+    assert path.read_bytes() == b"two"
+    answer(await put(daemon.port, path, b"four", headers={"If-Match": "*"}))
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"If-Match": "bare"}, {"If-Match": '"a", "b"'}, {"If-None-Match": '"a"'}, {"If-Match": 'W/"a"'}]
+)
+async def test_a_condition_that_is_none_is_refused(daemon: Daemon, tmp_path, headers):
+    (name,) = headers
+    assert name in refusal(await put(daemon.port, tmp_path / "x", b"x", headers=headers), 400)
+    assert os.listdir(tmp_path) == []
+
+
 async def test_the_disk_is_waited_for_if_asked(daemon: Daemon, tmp_path):
     found = answer(await put(daemon.port, tmp_path / "x", b"x", headers={"X-Envd-Sync": "true"}))
     assert found[0]["synced"] is True

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import re
 import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from envd_proto.process.process_pb2 import StartRequest
 from tests.support.connect import COMPRESSED, Client, Codec, ConnectError, error_in, error_of, frame
 from tests.support.daemon import Daemon
+from tests.support.faults import peak_bytes
 from tests.support.http1 import Connection, Response, connection, exchange, request
 from tests.support.process import (
     CONNECT,
@@ -55,13 +54,6 @@ async def stream_error(client: Client, method: str, body: bytes, **options) -> C
     error = error_in(frames[-1])
     assert error is not None
     return error
-
-
-def peak_memory_bytes(process: int) -> int:
-    status = Path(f"/proc/{process}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 def bomb(unpacked_bytes: int) -> bytes:
@@ -253,18 +245,18 @@ async def test_garbage_after_good_input_leaves_the_program_alone(over_connect: P
 
 
 async def test_a_gzip_bomb_in_a_body_is_refused_and_not_unpacked(client: Client, daemon: Daemon):
-    before = peak_memory_bytes(daemon.server_pid())
+    before = peak_bytes(daemon.server_pid())
     response = await client.unary_raw(LIST, bomb(1024 * MIB), headers={"Content-Encoding": "gzip"})
     assert error_of(response).code == "resource_exhausted"
-    assert peak_memory_bytes(daemon.server_pid()) - before < 256 * MIB
+    assert peak_bytes(daemon.server_pid()) - before < 256 * MIB
 
 
 async def test_a_gzip_bomb_in_a_frame_is_refused_and_not_unpacked(client: Client, daemon: Daemon):
-    before = peak_memory_bytes(daemon.server_pid())
+    before = peak_bytes(daemon.server_pid())
     body = frame(bomb(1024 * MIB), flags=COMPRESSED)
     error = await stream_error(client, START, body, headers={"Connect-Content-Encoding": "gzip"})
     assert error.code == "resource_exhausted"
-    assert peak_memory_bytes(daemon.server_pid()) - before < 256 * MIB
+    assert peak_bytes(daemon.server_pid()) - before < 256 * MIB
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.disks import small_disk
-from tests.support.faults import CUT_OFF, kill_server, persist, settled
+from tests.support.faults import CUT_OFF, kill_server, peak_bytes, persist, settled
 from tests.support.filesystem import Files
 from tests.support.wires import RpcError
 
@@ -67,8 +67,7 @@ async def refused(call, code: str) -> str:
 
 
 def peak_mb(pid: int) -> float:
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1024
+    return peak_bytes(pid) / 1024**2
 
 
 # Listings.

@@ -8,13 +8,17 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from envd.config import Config, Limits
+from envd_proto.filesystem.filesystem_pb2 import WriteRequest
+from tests.support.connect import frame
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.disks import small_disk
+from tests.support.faults import kill_server, peak_bytes, settled
 from tests.support.files import FORM, OCTET, answer, compose, form, get, part, post_form, put, refusal, target
 from tests.support.http1 import connection, exchange, request
 from tests.support.readers import configured
@@ -22,6 +26,8 @@ from tests.support.readers import configured
 OLD = os.urandom(3_000_000)
 LENGTH = 20_000_000
 PIECE = os.urandom(1 << 20)
+LARGE = 200 * len(PIECE)
+WRITE = "application/connect+proto"
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +58,20 @@ async def until_unchanged(path: Path) -> None:
 
 async def send_part(port: int, path: Path, kind: str, sent: int, *, length: int = LENGTH) -> None:
     """Begin an upload, send so many bytes of it, and be gone."""
+    headers = {"Content-Type": kind, "Content-Length": str(length)}
+    url, begin, piece = target(path), b"", PIECE
+    if kind is FORM:
+        begin = part(b"").removesuffix(b"\r\n")
+    if kind is WRITE:
+        options = WriteRequest(options=WriteRequest.Options(path=str(path)))
+        url, begin = "/filesystem.Filesystem/Write", frame(options.SerializeToString())
+        piece = frame(WriteRequest(chunk=PIECE).SerializeToString())
     async with connection(port) as conn:
         with suppress(ConnectionError):
-            await conn.send(
-                request("POST", target(path), headers={"Content-Type": kind, "Content-Length": str(length)})
-            )
-            if kind is FORM:
-                await conn.send(part(b"").removesuffix(b"\r\n"))
+            await conn.send(request("POST", url, headers=headers) + begin)
             while sent > 0:
-                await conn.send(PIECE[: min(sent, len(PIECE))])
-                sent -= len(PIECE)
+                await conn.send(piece[:sent])
+                sent -= len(piece)
         conn.reset()
 
 
@@ -87,6 +97,45 @@ async def test_a_server_that_is_killed_leaves_the_old_content_and_nothing_else(o
             assert contents(old.parent) == {"old": OLD}
         answer(await put(daemon.port, old, b"new"))
         assert old.read_bytes() == b"new"
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "large" / "file"
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.writelines([PIECE] * (LARGE // len(PIECE)))
+    yield path
+    path.unlink()
+
+
+def untouched(path: Path) -> bool:
+    """True if the large file is there with its content."""
+    with path.open("rb") as file:
+        pieces = iter(partial(file.read, len(PIECE)), b"")
+        return path.stat().st_size == LARGE and all(piece == PIECE for piece in pieces)
+
+
+async def test_fifty_clients_that_die_in_a_large_overwrite_change_nothing(daemon: Daemon, large: Path):
+    chance = random.Random(13)
+    for round_ in range(50):
+        kind = (OCTET, FORM, WRITE)[round_ % 3]
+        await send_part(daemon.port, large, kind, chance.randrange(LARGE), length=2 * LARGE)
+        assert untouched(large)
+    assert await settled(lambda: os.listdir(large.parent), lambda names: len(names) == 1) == ["file"]
+
+
+async def test_twenty_servers_killed_in_a_large_overwrite_change_nothing(large: Path):
+    chance = random.Random(17)
+    async with running_daemon() as daemon:
+        for round_ in range(20):
+            kind = (OCTET, FORM, WRITE)[round_ % 3]
+            upload = asyncio.create_task(send_part(daemon.port, large, kind, LARGE, length=2 * LARGE))
+            await asyncio.sleep(chance.random() * 0.12)
+            await kill_server(daemon)
+            await upload
+            assert untouched(large)
+            assert await settled(lambda: os.listdir(large.parent), lambda names: len(names) == 1) == ["file"]
 
 
 @pytest.mark.line(161)
@@ -226,8 +275,3 @@ async def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind):
             left -= len(piece)
         assert got.digest() == sent.digest()
         assert peak_bytes(daemon.server_pid()) - before < 32 << 20
-
-
-def peak_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

@@ -58,6 +58,11 @@ def memory_kib(pid: int) -> int:
     return _field(f"/proc/{pid}/smaps_rollup", "Pss_Anon:")
 
 
+def peak_bytes(pid: int) -> int:
+    """The most memory a process has had in use."""
+    return _field(f"/proc/{pid}/status", "VmHWM:") * 1024
+
+
 def _field(path: str, name: str) -> int:
     for line in Path(path).read_text().splitlines():
         if line.startswith(name):
