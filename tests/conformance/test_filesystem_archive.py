@@ -452,6 +452,11 @@ async def test_of_entries_by_one_name_the_last_counts(archives: Archives, tmp_pa
     assert (os.readlink(top / "link"), stat.S_IMODE((top / "d").stat().st_mode)) == ("b", 0o711)
 
 
+async def test_an_archive_of_nothing_makes_an_empty_directory(archives: Archives, tmp_path: Path):
+    response = await archives.extract(tmp_path / "a/b", tar())
+    assert (response.entries, response.created, names(tmp_path / "a/b")) == (0, True, [])
+
+
 async def test_a_hard_link_to_itself_is_the_file_it_is(archives: Archives, tmp_path: Path):
     await archives.extract(tmp_path / "a", tar(entry("d/f", b"x"), entry("d/f", kind=HARD, link="./d/f")))
     assert (tmp_path / "a/d/f").read_bytes() == b"x"

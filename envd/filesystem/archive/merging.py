@@ -19,6 +19,7 @@ from envd.filesystem.leftovers import Leftovers
 from .position import Inode, Sealed
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # it may be one that cannot be read
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _MANY = 64
 _SLICE = 128
@@ -125,7 +126,7 @@ class Merge:
     def _descend(self, pair: _Pair, name: str) -> None:
         new = os.open(name, _DIRECTORY, dir_fd=pair.new)
         try:
-            old = os.open(name, _DIRECTORY, dir_fd=pair.old)
+            old = os.open(name, _OLD, dir_fd=pair.old)
         except OSError:
             os.close(new)
             raise

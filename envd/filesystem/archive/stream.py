@@ -19,6 +19,7 @@ from .patterns import Excluded
 from .writing import Writer
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RUN_BYTES = 512 * 1024
 _MOST_MEMBERS = 10_000
 
@@ -120,7 +121,7 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
         else:
             _check_file(wish, mode)
             parent, base = os.path.split(real)
-            packing = Packing(os.open(parent, _DIRECTORY), base, (), excluded, writer)
+            packing = Packing(os.open(parent, _PARENT), base, (), excluded, writer)
     except NotADirectoryError as exc:
         raise EnvdError(Code.NOT_FOUND, f"archive {wish.path}: no such file or directory") from exc
     except OSError as exc:
