@@ -8,7 +8,8 @@ from functools import partial
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EncodedContent
-from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.messages import first_of
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
 from envd.rpc import Call, Reply
@@ -28,10 +29,10 @@ _CHUNKS_AT_ONCE = 64
 class ArchiveService:
     """Serves Archive and Extract of filesystem.Filesystem."""
 
-    def __init__(self, views: Views, threads: Threads, leftovers: Leftovers) -> None:
+    def __init__(self, views: Views, threads: Threads, temporaries: Temporaries) -> None:
         self._views = views
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self._turns = Turns()
 
     async def archive(self, request: pb.ArchiveRequest, call: Call) -> AsyncIterator[Reply]:
@@ -54,20 +55,12 @@ class ArchiveService:
     async def extract(self, requests: AsyncIterator[pb.ExtractRequest], call: Call) -> pb.ExtractResponse:
         """Take a directory."""
         view = self._views.of(call.username)
-        order = messages.order_from(await _options(requests), view)
+        order = messages.order_from((await first_of(requests, "options")).options, view)
         with self._turns.one():
-            async with self._threads.holding(partial(Extraction, order, self._leftovers), Extraction.close) as held:
+            async with self._threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
                 intake = Intake(held)
                 async for request in requests:
                     if request.WhichOneof("message") != "chunk":
                         raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
                     await intake.put(request.chunk)
                 return messages.response_from(await intake.finish())
-
-
-async def _options(requests: AsyncIterator[pb.ExtractRequest]) -> pb.ExtractRequest.Options:
-    async for request in requests:
-        if request.WhichOneof("message") == "options":
-            return request.options
-        break
-    raise EnvdError(Code.INVALID_ARGUMENT, "the first message of the stream must be 'options'")
