@@ -9,16 +9,17 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.copying import copy_whole
 from envd.filesystem.temporary import Temporaries
 
-from .tree import Sealed
+from .position import Inode, Sealed
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # it may be one that cannot be read
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _MANY = 64
 _SLICE = 128
@@ -125,7 +126,7 @@ class Merge:
     def _descend(self, pair: _Pair, name: str) -> None:
         new = os.open(name, _DIRECTORY, dir_fd=pair.new)
         try:
-            old = os.open(name, _DIRECTORY, dir_fd=pair.old)
+            old = os.open(name, _OLD, dir_fd=pair.old)
         except OSError:
             os.close(new)
             raise
@@ -156,13 +157,13 @@ class Merge:
         self.placed += 1
 
 
-def unseal(sealed: list[Sealed], target: int) -> None:
+def unseal(sealed: Mapping[Inode, Sealed], target: int) -> None:
     """Give the directories that lock their owner out their modes, the lowest first; those that were there keep theirs.
 
     Raises:
         OSError: it could not be done.
     """
-    for one in sorted(sealed, key=lambda one: -len(one.parts)):
+    for inode, one in sorted(sealed.items(), key=lambda item: -len(item[1].parts)):
         with contextlib.ExitStack() as fds:
             fd = os.dup(target)
             fds.callback(os.close, fd)
@@ -173,7 +174,7 @@ def unseal(sealed: list[Sealed], target: int) -> None:
             except FileNotFoundError:
                 continue  # skipped, or removed by somebody else
             found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) == one.inode:
+            if (found.st_dev, found.st_ino) == inode:
                 os.fchmod(fd, one.mode)
 
 

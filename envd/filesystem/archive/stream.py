@@ -16,8 +16,10 @@ from .coding import Format
 from .inventory import Inventory
 from .packing import Packing
 from .patterns import Excluded
+from .writing import Writer
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RUN_BYTES = 512 * 1024
 _MOST_MEMBERS = 10_000
 
@@ -60,7 +62,7 @@ class ArchiveStream:
     @property
     def inventory(self) -> Inventory:
         """What is in it so far."""
-        return self._packing.inventory
+        return self._packing.writer.inventory
 
     def next_run(self) -> bytes:
         """Return the next run, of at most about 1.5 MiB; empty at the end.
@@ -110,15 +112,16 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
     members = _members(wish.members)
     names = names or Names()
     names.refresh()
+    writer = Writer(names)
     try:
         real = os.path.realpath(wish.path, strict=True)
         mode = os.stat(real).st_mode
         if stat.S_ISDIR(mode):
-            packing = Packing(os.open(real, _DIRECTORY), "", members, excluded, names)
+            packing = Packing(os.open(real, _DIRECTORY), "", members, excluded, writer)
         else:
             _check_file(wish, mode)
             parent, base = os.path.split(real)
-            packing = Packing(os.open(parent, _DIRECTORY), base, (), excluded, names)
+            packing = Packing(os.open(parent, _PARENT), base, (), excluded, writer)
     except NotADirectoryError as exc:
         raise EnvdError(Code.NOT_FOUND, f"archive {wish.path}: no such file or directory") from exc
     except OSError as exc:
