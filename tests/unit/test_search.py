@@ -15,11 +15,11 @@ from google.protobuf import json_format
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.entries import etag_of
+from envd.filesystem.globs import Globs
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search import encoding
 from envd.filesystem.search.applying import apply
 from envd.filesystem.search.expression import compile_pattern
-from envd.filesystem.search.globs import Globs
 from envd.filesystem.search.grepping import Line, Part
 from envd.filesystem.search.orders import Case, Pattern, Selection, Type
 from envd.filesystem.search.plans import Plan
@@ -32,6 +32,15 @@ from envd_proto.filesystem.filesystem_pb2 import EntryInfo, FindResponse
 from envd_proto.filesystem.search_pb2 import GrepResponse
 
 # Globs.
+
+
+def test_globs_take_no_longer_for_being_nasty() -> None:
+    nasty = Globs(["*a" * 500 + "b", "/".join(["**"] * 40 + ["b"]), "**/" * 30 + "*a*a*a*a*b"])
+    state = nasty.start
+    for _ in range(1000):
+        matched, state = nasty.step(state, "a", is_directory=True)
+        assert not matched
+    assert nasty.step(state, "a" * 250, is_directory=False) == (False, ())
 
 
 @pytest.mark.parametrize(

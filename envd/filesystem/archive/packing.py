@@ -9,11 +9,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.globs import Globs, State
 from envd.filesystem.temporary import TEMPORARY
 
 from . import headers
 from .inventory import Reason
-from .patterns import Excluded
 from .writing import Writer
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,11 +32,13 @@ class _Level:
         fd: open, ours.
         prefix: begins the names of what is in it: empty, or with a slash at the end.
         scan: what is still to come.
+        state: where the patterns of what is left out stand in it.
     """
 
     fd: int
     prefix: str
     scan: Iterator[os.DirEntry[str]]
+    state: State
 
     def close(self) -> None:
         self.scan.close()  # type: ignore[attr-defined]  # of an os.scandir
@@ -56,7 +58,7 @@ class Packing:
     root: int
     alone: str
     members: tuple[str, ...]
-    excluded: Excluded
+    excluded: Globs
     writer: Writer
     _levels: list[_Level] = field(default_factory=list)
 
@@ -133,7 +135,7 @@ class Packing:
 
     def _directory(self, fd: int, name: str) -> Generator[bytes, None, None]:
         """Yield a directory with all that is below it; takes the descriptor over."""
-        yield self._enter(fd, name)
+        yield self._enter(fd, name, self._state_in(name))
         bottom, count = len(self._levels) - 1, 0
         while len(self._levels) > bottom:
             level = self._levels[-1]
@@ -142,10 +144,12 @@ class Packing:
                 self._levels.pop().close()
                 continue
             name = level.prefix + found.name
-            if self.excluded.matches(name, found.name) or TEMPORARY.fullmatch(found.name):
+            is_directory = found.is_dir(follow_symlinks=False)
+            excluded, state = self.excluded.step(level.state, found.name, is_directory=is_directory)
+            if excluded or TEMPORARY.fullmatch(found.name):
                 continue
-            if found.is_dir(follow_symlinks=False):
-                yield self._descend(level, found.name, name)
+            if is_directory:
+                yield self._descend(level, found.name, state)
             else:
                 regular = found.is_file(follow_symlinks=False)
                 yield from self._file_or_other(level.fd, found.name, name, regular=regular)
@@ -160,22 +164,29 @@ class Packing:
             self.writer.inventory.leave_out(level.prefix.rstrip("/") or ".", Reason.UNREADABLE, exc.errno)
             return None
 
-    def _descend(self, level: _Level, base: str, name: str) -> bytes:
+    def _state_in(self, name: str) -> State:
+        state = self.excluded.start
+        for part in name.split("/") if name else ():
+            _, state = self.excluded.step(state, part, is_directory=True)
+        return state
+
+    def _descend(self, level: _Level, base: str, state: State) -> bytes:
+        name = level.prefix + base
         if len(self._levels) >= _MOST_LEVELS:
             raise EnvdError(Code.FAILED_PRECONDITION, f"{name} is more than {_MOST_LEVELS} directories deep")
         try:
-            return self._enter(os.open(base, _DIRECTORY, dir_fd=level.fd), name)
+            return self._enter(os.open(base, _DIRECTORY, dir_fd=level.fd), name, state)
         except OSError as exc:
             self.writer.missed(name, exc)
         return b""
 
-    def _enter(self, fd: int, name: str) -> bytes:
+    def _enter(self, fd: int, name: str, state: State) -> bytes:
         try:
             scan = os.scandir(fd)
         except OSError:
             os.close(fd)
             raise
-        self._levels.append(_Level(fd, f"{name}/" if name else "", scan))
+        self._levels.append(_Level(fd, f"{name}/" if name else "", scan, state))
         return self.writer.directory(fd, name or ".")
 
     def _file_or_other(self, directory: int, base: str, name: str, *, regular: bool) -> Generator[bytes, None, None]:

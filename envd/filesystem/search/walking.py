@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem import listing
+from envd.filesystem.globs import Globs, State
 from envd.filesystem.temporary import TEMPORARY
 
-from .globs import Globs, State
 from .ignores import Ignores
 from .orders import Order, Selection, Type
 
