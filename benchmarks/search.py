@@ -50,6 +50,7 @@ def measure(row: Row, top: str = os.path.dirname(os.__file__)) -> None:
         ):
             _grep(row, daemon, top, f"Grep, {what}", text, options)
         _first(row, daemon, top)
+        _small(row, daemon)
         _stat_meanwhile(row, daemon, top)
 
 
@@ -136,6 +137,16 @@ def _stat_meanwhile(row: Row, daemon: Daemon, top: str) -> None:
         row(work, _latency(daemon, message, threads[0].is_alive), "-")
         for thread in threads:
             thread.join()
+
+
+def _small(row: Row, daemon: Daemon) -> None:
+    """Measure calls about one small file."""
+    lines = _unary("ReadLines", search.ReadLinesRequest(path=__file__, first=10, last=20))
+    row("ReadLines, ten lines, p50 (p99)", _latency(daemon, lines, lambda: True), "-")
+    request = search.ReplaceRequest(
+        selection=search.Selection(path=__file__), pattern=search.Pattern(text="_ROUNDS ="), dry_run=True
+    )
+    row("Replace, one file, dry run, p50 (p99)", _latency(daemon, _unary("Replace", request), lambda: True), "-")
 
 
 def _latency(daemon: Daemon, message: bytes, goes_on: Callable[[], bool]) -> str:

@@ -22,6 +22,7 @@ from envd.filesystem.search.applying import apply
 from envd.filesystem.search.expression import compile_pattern
 from envd.filesystem.search.grepping import Line, Part
 from envd.filesystem.search.orders import Case, Pattern, Selection, Type
+from envd.filesystem.search.patience import Patience
 from envd.filesystem.search.plans import Plan
 from envd.filesystem.search.reports import FindSummary, GrepSummary, Reason, Skip
 from envd.filesystem.search.walking import Walk
@@ -170,7 +171,9 @@ def test_what_is_ignored_is_what_git_ignores(tmp_path: Path, seed: int) -> None:
         check=True,
         capture_output=True,
     ).stdout
-    walk = Walk(Selection(str(tmp_path), gitignore=True, types=frozenset({Type.FILE})), lambda *_: None)
+    walk = Walk(
+        Selection(str(tmp_path), gitignore=True, types=frozenset({Type.FILE})), Patience(os.getppid()), lambda *_: None
+    )
     found = {os.path.relpath(one.path, tmp_path) for one in walk.found()}
     assert found == set(listed.decode().split("\0")) - {""}
 
