@@ -283,7 +283,7 @@ class Following:
         if root.state not in (DIRECTORY, found.state):
             account.tell(Kind.CHMOD, ROOT, found.state)
         account.quiet = quiet or not account.whole
-        await account.merge(root, found)
+        await account.merge(root, found, self._breathe)
         account.quiet = quiet
         if not account.whole and not quiet:
             self._audience.lost(worthless=True)
@@ -298,7 +298,7 @@ class Following:
             self._audience.lost(worthless=True)
         for directory, one in zip(there, found, strict=True):
             if one is not None and not directory.gone:
-                await self.account.merge(directory, one, moved=arrived[directory])
+                await self.account.merge(directory, one, self._breathe, moved=arrived[directory])
         await self._reach.release()
 
     async def _replay(self) -> None:
@@ -311,13 +311,16 @@ class Following:
             self._reports.take(waiting.popleft())
             count += 1
             if count % _SLICE == 0:
-                self._audience.told()
+                await self._breathe()
                 if self._audience.full:
                     self.frozen = True
                     waiting.clear()
-                await asyncio.sleep(0)
         self._reports.settling = False
         self.account.settled()
+
+    async def _breathe(self) -> None:
+        self._audience.told()
+        await asyncio.sleep(0)
 
     def _changed_elsewhere(self, renamed: list[str]) -> None:
         """Look what has changed on a network file system."""
