@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import files, grpc_wire, terminals
+from benchmarks import files, grpc_wire, terminals, watching
 from benchmarks.daemon import Daemon, running
 from benchmarks.wire import Client, request, start_request
 
@@ -54,6 +54,7 @@ def main() -> None:
     terminals.measure(_row)
     files.measure(_row)
     files.memory(_row)
+    watching.measure(_row)
     grpc_wire.measure(_row)
     _adoption()
 
