@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,7 +16,7 @@ from envd.errors import Code, EnvdError
 from .account import Account
 from .events import ROOT, Kind
 from .inotify import Raw
-from .picture import DIRECTORY
+from .picture import DIRECTORY, same_inode, state_of
 from .polling import INTERVAL_S, Poller
 from .reach import LIMBO_S, Means, Reach
 from .reports import Reports
@@ -27,6 +29,7 @@ log = logging.getLogger("envd.filesystem.watching")
 _WAITING = 65536
 _SLICE = 64
 _ROUNDS = 3
+_CHECK_S = 1.0
 
 
 class Audience(Protocol):
@@ -71,6 +74,7 @@ class Following:
         self._errands: list[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = []
         self._again = False
         self._releasing = False
+        self._checked_at = time.monotonic()
         self._ended = False
         self._closed = False
         self._reach = Reach(top, means, self.account, self)
@@ -110,6 +114,23 @@ class Following:
     async def calm(self) -> None:
         """Wait until nothing is scanned."""
         await self._calm.wait()
+
+    async def check(self) -> None:
+        """Look whether the directory is still there: as long as a program works in it, the kernel does not say."""
+        if self._top.remote or self._waiting is not None or self._checked_at + _CHECK_S > time.monotonic():
+            return
+        self._checked_at = time.monotonic()
+        if not await self._means.threads.run(self._is_there):
+            await self._means.hub.passed()  # perhaps the kernel has said it, or says how
+            if not self._closed:
+                self.account.tell(Kind.REMOVE, ROOT)
+                self._gone("removed")
+
+    def _is_there(self) -> bool:
+        try:
+            return same_inode(self.account.root.state, state_of(os.stat(self._top.real)))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Stop following."""

@@ -120,13 +120,15 @@ class Hub:
         except BlockingIOError:
             return
         touched: dict[Follower, None] = {}
-        for raw in inotify.parse(data):
-            self._hand_out(raw, touched)
-        for follower in touched:
-            follower.settle()
-        self._read += len(data)
-        if self._passing:
-            self._pass()
+        try:
+            for raw in inotify.parse(data):
+                self._hand_out(raw, touched)
+            for follower in touched:
+                follower.settle()
+        finally:  # a follower that fails must not keep the others waiting
+            self._read += len(data)
+            if self._passing:
+                self._pass()
 
     def _hand_out(self, raw: Raw, touched: dict[Follower, None]) -> None:
         if raw.mask & inotify.OVERFLOW:

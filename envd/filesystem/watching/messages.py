@@ -35,6 +35,19 @@ class Style:
         self._cursors = cursors
         self._plain = EntryEncoder(caller.view.names)
 
+    def check(self, events: Sequence[Event]) -> None:
+        """Check that the client can be told what has happened.
+
+        Raises:
+            EnvdError: DATA_LOSS if what it knows is worthless, and it has no way to be told so.
+        """
+        if not self._cursors and any(event.kind == Kind.OVERFLOW and event.state for event in events):
+            raise EnvdError(
+                Code.DATA_LOSS,
+                f"events of {self._watch.card.top.path} were lost, and it is too large to tell what has changed: list "
+                "it anew. A client that gives a cursor is told where to go on",
+            )
+
     def run(self, events: Sequence[Event]) -> EncodedChanges | None:
         """Return changes as messages of a stream, without entries; None if there is nothing to tell."""
         told = [Told(event, None, self._cursor(event)) for event in events if event.kind or self._cursors]

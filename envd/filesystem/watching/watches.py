@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError
 
 from .events import Event
-from .history import History
+from .history import Backlog, History
 from .keeping import Card, read_card
 from .reach import Means
 from .slots import Slot, Slots
@@ -24,6 +24,8 @@ log = logging.getLogger("envd.filesystem.watching")
 _LETTERS = string.ascii_lowercase + string.digits
 _IDENT_LETTERS = 20
 _TAKEN = 4096
+_ANSWER = 16384
+_ALL_EVENTS = 262_144
 # What a client was sent without confirming it is kept a moment longer, should the server die before it is out.
 _SENDING_S = 1.0
 
@@ -57,6 +59,7 @@ class Watches:
         self._kept: dict[str, Watch] = {}
         self._left_at: dict[str, float] = {}
         self._beginning = 0
+        self._backlog = Backlog(_ALL_EVENTS)
         self.placements = means.hub.placements
 
     # Streams.
@@ -136,7 +139,7 @@ class Watches:
         self._end(self.find(ident))
 
     async def poll(self, watch: Watch, after: int | None) -> list[Event]:
-        """Return what has happened, and drop it.
+        """Return what has happened, at most 16 384 events, and drop it.
 
         Args:
             watch: as `find` gave it.
@@ -148,15 +151,17 @@ class Watches:
         if after is not None:
             watch.drop(after)
             await self._recovered(watch)
-            events = watch.peek()
+            events = watch.peek(_ANSWER)
         else:
-            events = watch.take(watch.history.last)
+            events = watch.take(_ANSWER)
             await self._recovered(watch)
-            events += watch.take(watch.history.last)
+            events += watch.take(_ANSWER - len(events))
             if events:
                 asyncio.get_running_loop().call_later(_SENDING_S, watch.drop, events[-1].number)
-        if not events and watch.error is not None:
-            raise watch.error
+        if not events:
+            if watch.error is not None:
+                raise watch.error
+            await watch.following.check()
         return events
 
     async def _recovered(self, watch: Watch) -> None:
@@ -192,15 +197,19 @@ class Watches:
 
     def _read(self, slot: Slot) -> Watch | None:
         records = slot.read()
-        card = read_card(records)
-        if card is None:
+        try:
+            card = read_card(records)
+            if card is None:
+                return None
+            watch = self._make(card, kept=0 if card.polled else _TAKEN)
+            watch.restore(slot, records)
+        except (ValueError, TypeError, EOFError):  # what marshal raises
+            log.exception("what was kept of a watch cannot be read")
             return None
-        watch = self._make(card, kept=0 if card.polled else _TAKEN)
-        watch.restore(slot, records)
         return watch
 
     def _make(self, card: Card, *, kept: int) -> Watch:
-        return Watch(card, self._means, History(limit=self._sizes.events, kept=kept))
+        return Watch(card, self._means, History(self._backlog, limit=self._sizes.events, kept=kept))
 
     async def _begin(self, card: Card, *, kept: int) -> Watch:
         self._means.hub.open()
