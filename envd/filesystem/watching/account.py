@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -13,6 +14,8 @@ Tell = Callable[[Kind, str, int], None]
 """Takes a change: what, name, and the entry's state from now on."""
 
 _SLICE = 128
+# How the kernel names a file that has no name yet: O_TMPFILE.
+_NAMELESS = re.compile(r"#\d+")
 
 
 class Room:
@@ -85,7 +88,7 @@ class Account:
             place.entries[name] = place.entries[name] & DIRECTORY
         elif name in place.below:
             place.below[name].state = DIRECTORY
-        elif self.whole:
+        elif self.whole or _NAMELESS.fullmatch(name):
             return
         self.tell(kind, place.prefix + name, UNKNOWN)
 

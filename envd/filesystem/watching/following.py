@@ -70,7 +70,8 @@ class Following:
         self._reports = Reports(self.account, recursive=top.recursive, gone=self._gone)
         self.frozen = False
         self._waiting: deque[Raw] | None = None
-        self._calm = asyncio.Event()
+        self._recovered = asyncio.Event()
+        self._recovered.set()
         self._errands: list[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = []
         self._again = False
         self._releasing = False
@@ -90,14 +91,14 @@ class Following:
             ScanStoppedError: it was closed meanwhile, or the directory is gone.
         """
         self.account.quiet = True
-        self._busy()
+        self._waiting = deque()
         self._again = True
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._means.jobs.spawn(self._first(done), name="watch")
         await done
 
     def recover(self) -> None:
-        """Tell all differences between what was told and what there is, and follow on; `calm` says when."""
+        """Tell all differences between what was told and what there is, and follow on; `recovered` says when."""
         self.frozen = False
         self._lose()
         if self._waiting is None:
@@ -111,9 +112,9 @@ class Following:
             self._start()
         await done
 
-    async def calm(self) -> None:
-        """Wait until nothing is scanned."""
-        await self._calm.wait()
+    async def recovered(self) -> None:
+        """Wait until all differences that are known to be there were told."""
+        await self._recovered.wait()
 
     async def check(self) -> None:
         """Look whether the directory is still there: as long as a program works in it, the kernel does not say."""
@@ -137,6 +138,7 @@ class Following:
         if self._closed:
             return
         self._closed = True
+        self._recovered.set()
         self._reach.close()
         if self._poller is not None:
             self._poller.stop()
@@ -187,14 +189,11 @@ class Following:
         if not self._again and not self.account.quiet and self.account.whole:
             self._audience.lost(worthless=False)
         self._again = True
+        self._recovered.clear()
         self._reports.arrived.clear()
 
-    def _busy(self) -> None:
-        self._waiting = deque()
-        self._calm.clear()
-
     def _start(self) -> None:
-        self._busy()
+        self._waiting = deque()
         self._means.jobs.spawn(self._work(), name="watch")
 
     def _release_now(self) -> None:
@@ -250,14 +249,11 @@ class Following:
         """Take reports as they come again."""
         self._waiting = None
         if not self._closed:
-            self._calm.set()
             self.settle()
         elif not self._ended:
             self._ended = True
             self.account.close()
             self._start()
-        else:
-            self._calm.set()
 
     async def _catch_up(self, rounds: int | None = None) -> None:
         """Scan and take what waits until nothing does; at most so many scans, but one."""
@@ -308,6 +304,7 @@ class Following:
         account.quiet = quiet
         if not account.whole and not quiet:
             self._audience.lost(worthless=True)
+        self._recovered.set()
 
     async def _scan_arrivals(self) -> None:
         arrived, self._reports.arrived = self._reports.arrived, {}

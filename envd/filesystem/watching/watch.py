@@ -162,7 +162,8 @@ class Watch:
         """Write everything anew, while reports wait."""
 
         async def work() -> None:
-            self._unsaved.clear()  # they are among those of the history
+            self._unsaved.clear()  # they are among those of the history, and so is what has waited to be written
+            keeping.begin()
             account, history = self.following.account, self.history
             write = partial(keeping.rewrite, self.card, account, history.peek(), history.last)
             await self._means.threads.settle(write)

@@ -7,6 +7,7 @@ import logging
 import secrets
 import string
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
@@ -58,6 +59,7 @@ class Watches:
         self._sizes = sizes
         self._kept: dict[str, Watch] = {}
         self._left_at: dict[str, float] = {}
+        self._streams: Counter[str] = Counter()
         self._beginning = 0
         self._backlog = Backlog(_ALL_EVENTS)
         self.placements = means.hub.placements
@@ -78,7 +80,9 @@ class Watches:
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
         """
-        return await self._open_kept(Card(_new_ident(), top, polled=False))
+        watch = await self._open_kept(Card(_new_ident(), top, polled=False))
+        self._streams[watch.card.ident] = 1
+        return watch
 
     def resume(self, ident: str, after: int, top: Top) -> Watch | None:
         """Return the watch an earlier stream had, to be read behind an event; None if it is not there any more.
@@ -96,15 +100,19 @@ class Watches:
                 "or an empty cursor",
             )
         self._left_at.pop(ident, None)
+        self._streams[ident] += 1
         if not watch.history.rewind(after):
             watch.history.rewind(watch.history.last)
             watch.lost(worthless=True)
         return watch
 
     def leave(self, watch: Watch) -> None:
-        """Note that the stream of a watch has ended."""
-        if watch.card.ident in self._kept:
-            self._left_at[watch.card.ident] = time.monotonic()
+        """Note that a stream of a watch has ended; another may have resumed it."""
+        ident = watch.card.ident
+        if ident in self._kept:
+            self._streams[ident] -= 1
+            if self._streams[ident] <= 0:
+                self._note_use(ident)
 
     # Polling.
 
@@ -115,7 +123,7 @@ class Watches:
             EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
         """
         watch = await self._open_kept(Card(_new_ident(), top, polled=True, entries=entries))
-        self.leave(watch)
+        self._note_use(watch.card.ident)
         return watch
 
     def find(self, ident: str) -> Watch:
@@ -127,7 +135,7 @@ class Watches:
         watch = self._kept.get(ident)
         if watch is None or not watch.card.polled:
             raise EnvdError(Code.NOT_FOUND, f"watcher with id {ident} not found")
-        self.leave(watch)
+        self._note_use(ident)
         return watch
 
     def remove(self, ident: str) -> None:
@@ -165,10 +173,11 @@ class Watches:
         return events
 
     async def _recovered(self, watch: Watch) -> None:
-        """Have a watch that was full catch up with the disk."""
+        """Have a watch that has lost something catch up with the disk."""
         if watch.following.frozen and not watch.history.full:
             watch.following.recover()
-            await watch.following.calm()
+        if not watch.following.frozen:
+            await watch.following.recovered()
 
     # Both.
 
@@ -180,7 +189,7 @@ class Watches:
                 slot.free()
                 continue
             self._kept[watch.card.ident] = watch
-            self.leave(watch)
+            self._note_use(watch.card.ident)
             try:
                 self._means.hub.open()
                 watch.following.recover()
@@ -248,9 +257,13 @@ class Watches:
             "or watch with a stream that gives no cursor",
         )
 
+    def _note_use(self, ident: str) -> None:
+        self._left_at[ident] = time.monotonic()
+
     def _end(self, watch: Watch) -> None:
         self._kept.pop(watch.card.ident, None)
         self._left_at.pop(watch.card.ident, None)
+        del self._streams[watch.card.ident]
         watch.close()
 
 
