@@ -171,7 +171,7 @@ class Merge:
     def _announced(self, pair: _Pair, name: str) -> Iterator[None]:
         """Tell those who watch that a file comes as from an upload."""
         placements = self.temporaries.placements
-        placements.announce(pair.key, name, filled=os.stat(name, dir_fd=pair.new).st_size > 0)
+        placements.announce(pair.key, name, filled=True)
         try:
             yield
         except BaseException:
