@@ -40,11 +40,13 @@ class _Pair:
 
     Attributes:
         name: relative to the target, for messages; empty for the target itself.
+        key: device and inode of the old one, by which watches know it.
     """
 
     name: str
     new: int
     old: int
+    key: tuple[int, int]
     scan: Iterator[os.DirEntry[str]]
 
     def close(self) -> None:
@@ -86,8 +88,8 @@ class Merge:
             if self._replaced >= _MANY:
                 _write_out(new)
             self.skipped = 0
-            for pair, name in self._walk(new, old):
-                self._place(pair, name)
+            for pair, found in self._walk(new, old):
+                self._place(pair, found)
         except OSError as exc:
             raise from_os_error(exc, doing=f"put entries in place{self._so_far()}") from exc
         except EnvdError as exc:
@@ -100,7 +102,7 @@ class Merge:
     def _so_far(self) -> str:
         return f" (entries that were put in place before: {self.placed})" if self.placed else ""
 
-    def _walk(self, new: int, old: int) -> Iterator[tuple[_Pair, str]]:
+    def _walk(self, new: int, old: int) -> Iterator[tuple[_Pair, os.DirEntry[str]]]:
         """Yield every entry that takes a place: not those directories that are in both trees, but what is in them."""
         self._push("", os.dup(new), os.dup(old))
         count = 0
@@ -118,10 +120,11 @@ class Merge:
             if there is not None and is_directory and stat.S_ISDIR(there.st_mode):
                 self._descend(pair, found.name)
             elif there is None or self._may_replace(pair, found.name, there, is_directory=is_directory):
-                yield pair, found.name
+                yield pair, found
 
     def _push(self, name: str, new: int, old: int) -> None:
-        self._pairs.append(_Pair(name, new, old, os.scandir(new)))
+        st = os.fstat(old)
+        self._pairs.append(_Pair(name, new, old, (st.st_dev, st.st_ino), os.scandir(new)))
 
     def _descend(self, pair: _Pair, name: str) -> None:
         new = os.open(name, _DIRECTORY, dir_fd=pair.new)
@@ -143,18 +146,37 @@ class Merge:
         self._replaced += self.conflict is Conflict.OVERWRITE
         return self.conflict is Conflict.OVERWRITE
 
-    def _place(self, pair: _Pair, name: str) -> None:
+    def _place(self, pair: _Pair, found: os.DirEntry[str]) -> None:
+        name = found.name
         try:
-            if self.conflict is Conflict.OVERWRITE:
-                os.rename(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old)
+            if not found.is_file(follow_symlinks=False):
+                self._rename(pair, name)
             else:
-                _rename_if_free(name, pair)
+                with self._announced(pair, name):
+                    self._rename(pair, name)
         except OSError as exc:
             if exc.errno != errno.EXDEV:
                 raise from_os_error(exc, doing=f"put {pair.path_of(name)} in place") from exc
             # Another file system is mounted at the directory.
             copy_whole(f"{_path_of(pair.new)}/{name}", f"{_path_of(pair.old)}/{name}", self.temporaries)
         self.placed += 1
+
+    def _rename(self, pair: _Pair, name: str) -> None:
+        if self.conflict is Conflict.OVERWRITE:
+            os.rename(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old)
+        else:
+            _rename_if_free(name, pair)
+
+    @contextlib.contextmanager
+    def _announced(self, pair: _Pair, name: str) -> Iterator[None]:
+        """Tell those who watch that a file comes as from an upload."""
+        placements = self.temporaries.placements
+        placements.announce(pair.key, name, filled=True)
+        try:
+            yield
+        except BaseException:
+            placements.retract(pair.key, name)
+            raise
 
 
 def unseal(sealed: Mapping[Inode, Sealed], target: int) -> None:
