@@ -69,6 +69,8 @@ class Wire:
         self._watchdog = Watchdog()
         self._generation = fork.generation
         self._closed = False
+        # Channels of the process this one was forked from. Letting go of one would close it, and that hangs here.
+        self._abandoned: list[Any] = []
 
     def unary(
         self, method: Method[Request, Response], request: Request, metadata: Metadata, timeout_s: float | None
@@ -156,13 +158,15 @@ class Wire:
         with self._lock:
             if self._channel is None or self._generation != fork.generation:
                 self._library = load()
+                self._abandoned.append(self._channel)
                 self._channel = self._connect()
                 self._watchdog = Watchdog()
                 self._generation = fork.generation
             return self._channel
 
     def _connect(self) -> Any:
-        how = [*options(self.address), ("SingleThreadedUnaryStream", 1)]
+        # Not with SingleThreadedUnaryStream: a child forked after the first such stream hangs in its own.
+        how = options(self.address)
         if not self.address.tls:
             return self._library.insecure_channel(self.address.target, options=how)
         return self._library.secure_channel(self.address.target, self._library.ssl_channel_credentials(), options=how)
