@@ -15,6 +15,7 @@ from envd_sdk._async.listing import AsyncSandboxPaginator
 from envd_sdk._async.pty import AsyncPty
 from envd_sdk._async.reading import AsyncFileStream
 from envd_sdk._async.sandbox import AsyncSandbox
+from envd_sdk._async.watching import AsyncWatchHandle, AsyncWatchStream
 from envd_sdk._sync.api_client import ApiClient
 from envd_sdk._sync.command_handle import CommandHandle
 from envd_sdk._sync.commands import Commands
@@ -23,6 +24,7 @@ from envd_sdk._sync.listing import SandboxPaginator
 from envd_sdk._sync.pty import Pty
 from envd_sdk._sync.reading import FileStream
 from envd_sdk._sync.sandbox import Sandbox
+from envd_sdk._sync.watching import WatchHandle, WatchStream
 from envd_sdk.connection_config import ConnectionConfig
 from envd_sdk.entries import EntryInfo, FilesystemEvent, FilesystemEventType, FileType, WriteEntry, WriteInfo
 from envd_sdk.exceptions import (
@@ -68,6 +70,8 @@ __all__ = [
     "AsyncPty",
     "AsyncSandbox",
     "AsyncSandboxPaginator",
+    "AsyncWatchHandle",
+    "AsyncWatchStream",
     "AuthenticationException",
     "CommandExitException",
     "CommandHandle",
@@ -108,6 +112,8 @@ __all__ = [
     "TerminalInfo",
     "TimeoutException",
     "Username",
+    "WatchHandle",
+    "WatchStream",
     "WriteEntry",
     "WriteInfo",
     "WriteOptions",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_sdk.exceptions import InvalidArgumentException
 from envd_sdk.retrying import Repeat
 
 # Bytes of one message.
@@ -33,6 +34,18 @@ class WriteOptions:
     metadata: Mapping[str, str] | None = None
     sync: bool = False
     sha256: bytes | None = None
+
+    def with_metadata(self, metadata: Mapping[str, str] | None) -> WriteOptions:
+        """The same with metadata that was given beside them.
+
+        Raises:
+            InvalidArgumentException: they have some already.
+        """
+        if metadata is None:
+            return self
+        if self.metadata is not None:
+            raise InvalidArgumentException("write: metadata is given twice, also in options")
+        return replace(self, metadata=metadata)
 
     def message(self, path: str) -> fs.WriteRequest:
         return fs.WriteRequest(

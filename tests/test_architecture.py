@@ -47,8 +47,10 @@ CATCHES_EVERYTHING = {
     "envd.transport.calls",
     "envd.transport.http1",
     "envd_sdk._colour.reader",
+    "envd_sdk._async.watching",
+    "envd_sdk._sync.watching",
 }
-BORN_HERE = ("envd.supervise", "envd_sdk._colour.reader")
+BORN_HERE = ("envd.supervise", "envd_sdk._colour.reader", "envd_sdk._colour.background")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from envd_sdk._wire.address import Metadata
 from envd_sdk._wire.aio import AsyncWire, clock, sleep
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import Method, Request, Response
+from envd_sdk.connection_config import KEEPALIVE_PING_INTERVAL_SEC
 from envd_sdk.retrying import Attempts, Repeat
 from envd_sdk.starting import limit
 from envd_sdk.status import exception_from
@@ -27,6 +28,10 @@ class AsyncCalls:
 
     def metadata(self, user: str | None) -> Metadata:
         return self.wire.address.headers(user)
+
+    def followed(self, user: str | None = None) -> Metadata:
+        """Metadata of streams that may be silent for long: their silence is broken, so that proxies keep them open."""
+        return (*self.metadata(user), ("keepalive-ping-interval", str(KEEPALIVE_PING_INTERVAL_SEC)))
 
     def attempts(self, repeat: Repeat = Repeat.SAFE) -> Attempts:
         return Attempts(repeat, self._patience_s, clock)

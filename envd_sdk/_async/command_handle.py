@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -10,9 +11,12 @@ from envd_sdk._async.following import AsyncFollowing
 from envd_sdk._async.input import AsyncInput
 from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
 from envd_sdk._colour.reader import UNREAD_PIECES, AsyncReader
+from envd_sdk._wire.aio import clock
 from envd_sdk.exceptions import CommandExitException, SandboxException
 from envd_sdk.output import Piece
-from envd_sdk.results import CommandResult
+from envd_sdk.results import CommandResult, StreamName
+from envd_sdk.starting import limit
+from envd_sdk.waiting import Deadline, Wanted
 
 
 class AsyncCommandHandle:
@@ -89,6 +93,29 @@ class AsyncCommandHandle:
         await self._reader.drain()
         return self._result()
 
+    async def wait_for(
+        self, pattern: str | re.Pattern[str], timeout: float | None = 60, *, stream: StreamName | None = None
+    ) -> re.Match[str]:
+        """Read its output until an expression is found in it. Iterating goes on behind that.
+
+        Args:
+            pattern: compared with the newest 64 KiB of each stream; of a terminal as UTF-8.
+            timeout: seconds to wait; 0 for no limit.
+            stream: look only at this one.
+
+        Raises:
+            TimeoutException: it has not come in time. It can be waited for again.
+            CommandExitException: the command has ended, with another status than 0, without it.
+            SandboxException: the command has ended without it.
+        """
+        wanted, deadline = Wanted(pattern, stream), Deadline(limit(timeout), clock)
+        while (piece := await self._reader.next(deadline.left_s())) is not None:
+            found = wanted.found_in(piece)
+            if found is not None:
+                return found
+        self._result()
+        raise SandboxException(f"wait for {wanted} in the output of {self.pid}: it has ended without it")
+
     async def kill(self) -> bool:
         """SIGKILL it and everything it started; False if it is not there any more."""
         return await self._feed.kill(self.pid)
@@ -110,7 +137,7 @@ class AsyncCommandHandle:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.disconnect()
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Literal, overload
-
 from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._async.calls import AsyncCalls
-from envd_sdk._async.reading import AsyncFileStream, read_request
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
-from envd_sdk._colour.content import AsyncSource, back_to, pieces_async, place_of
-from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT, WRITE
-from envd_sdk.entries import Content, EntryInfo, WriteEntry, WriteInfo
-from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException
-from envd_sdk.messages import entry_from, write_info_from
+from envd_sdk._async.transfers import AsyncTransfers
+from envd_sdk._async.watching import AsyncCalledBack, AsyncCollected, AsyncWatchHandle, AsyncWatchStream
+from envd_sdk._colour.callbacks import AsyncHandler
+from envd_sdk._wire.aio import clock, sleep
+from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT
+from envd_sdk.entries import EntryInfo, FilesystemEvent
+from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException, TimeoutException
+from envd_sdk.messages import entry_from
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
-from envd_sdk.uploads import WriteOptions, chunks_of
+from envd_sdk.starting import limit
+from envd_sdk.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Deadline
+from envd_sdk.watches import Watch
 
 
-class AsyncFilesystem:
+class AsyncFilesystem(AsyncTransfers):
     """Files of a sandbox.
 
     Paths are absolute, `~`, `~/x`, or relative to the user's home. `user` is whose home that is and to whom what is
@@ -29,193 +28,6 @@ class AsyncFilesystem:
     Transfers go on after a broken connection where they ended, and a file that is written takes its place when all of
     it has arrived: whatever fails before leaves the old one as it was.
     """
-
-    def __init__(self, calls: AsyncCalls) -> None:
-        self._calls = calls
-
-    @overload
-    async def read(
-        self,
-        path: str,
-        format: Literal["text"] = "text",
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        *,
-        offset: int = 0,
-        length: int | None = None,
-        on_progress: AsyncHandler[int] | None = None,
-        gzip: bool = False,
-    ) -> str: ...
-
-    @overload
-    async def read(
-        self,
-        path: str,
-        format: Literal["bytes"],
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        *,
-        offset: int = 0,
-        length: int | None = None,
-        on_progress: AsyncHandler[int] | None = None,
-        gzip: bool = False,
-    ) -> bytearray: ...
-
-    @overload
-    async def read(
-        self,
-        path: str,
-        format: Literal["stream"],
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        *,
-        offset: int = 0,
-        length: int | None = None,
-        on_progress: AsyncHandler[int] | None = None,
-        gzip: bool = False,
-    ) -> AsyncFileStream: ...
-
-    async def read(
-        self,
-        path: str,
-        format: Literal["text", "bytes", "stream"] = "text",  # noqa: A002 - the published name
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        *,
-        offset: int = 0,
-        length: int | None = None,
-        on_progress: AsyncHandler[int] | None = None,
-        gzip: bool = False,  # noqa: ARG002 - of the published package; nothing to be gained here
-    ) -> str | bytearray | AsyncFileStream:
-        """Read a file, or a range of it.
-
-        Args:
-            path: of a regular file.
-            format: "text" (UTF-8, with U+FFFD for what is not), "bytes", or "stream" to iterate over.
-            offset: first byte.
-            length: bytes at most; None for all.
-            on_progress: called with the number of bytes that have come.
-
-        Raises:
-            FileNotFoundException: it is not there.
-            InvalidArgumentException: it is a directory, or no regular file.
-            ConflictException: it was changed while the connection was broken.
-        """
-        if offset < 0 or (length is not None and length < 0):
-            raise InvalidArgumentException(f"read {path}: offset and length must not be negative")
-        if format not in ("text", "bytes", "stream"):
-            raise InvalidArgumentException(f'read {path}: format is {format!r}: give "text", "bytes" or "stream"')
-        idle_s = self._calls.timeout(request_timeout)
-        stream = AsyncFileStream(self._calls, read_request(path, offset, length), user, idle_s, on_progress)
-        await stream.open()
-        if format == "stream":
-            return stream
-        content = bytearray()
-        async with stream:
-            while data := await stream.read():
-                content += data
-        return content if format == "bytes" else content.decode(errors="replace")
-
-    @overload
-    async def write(
-        self,
-        path: str,
-        data: AsyncSource,
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        *,
-        options: WriteOptions | None = None,
-        metadata: Mapping[str, str] | None = None,
-        on_progress: AsyncHandler[int] | None = None,
-        gzip: bool = False,
-        use_octet_stream: bool = False,
-    ) -> WriteInfo: ...
-
-    @overload
-    async def write(
-        self,
-        path: Sequence[WriteEntry | Mapping[str, Content]],
-        *,
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        metadata: Mapping[str, str] | None = None,
-        gzip: bool = False,
-        use_octet_stream: bool = False,
-    ) -> list[WriteInfo]: ...
-
-    async def write(
-        self,
-        path: str | Sequence[WriteEntry | Mapping[str, Content]],
-        data: AsyncSource = b"",
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        *,
-        options: WriteOptions | None = None,
-        metadata: Mapping[str, str] | None = None,
-        on_progress: AsyncHandler[int] | None = None,
-        gzip: bool = False,
-        use_octet_stream: bool = False,
-    ) -> WriteInfo | list[WriteInfo]:
-        """Write a file, and the directories above it; or, given a list, several files (preferred: `write_files`).
-
-        Args:
-            path: of the file.
-            data: text (as UTF-8), bytes, an open file, or an iterable of text or bytes.
-            options: mode, conditions and so on.
-            metadata: the caller's own key-value pairs, stored with the file.
-            on_progress: called with the number of bytes that were sent.
-            gzip, use_octet_stream: of the published package; without effect.
-
-        Raises:
-            NotEnoughSpaceException: the disk is full.
-            ConflictException: a condition does not hold.
-        """
-        del gzip, use_octet_stream
-        if not isinstance(path, str):
-            return await self.write_files(path, user, request_timeout, metadata=metadata)
-        options = options or WriteOptions(metadata=metadata)
-        place = place_of(data)
-        rewindable = isinstance(data, str | bytes | bytearray | memoryview) or place is not None
-
-        async def messages() -> AsyncIterator[fs.WriteRequest]:
-            if place is not None:
-                back_to(data, place)
-            sent = 0
-            yield options.message(path)
-            async for piece in pieces_async(data):
-                for message in chunks_of(piece):
-                    yield message
-                    sent += len(message.chunk)
-                    await hand_over_async(on_progress, sent)
-
-        found = await self._calls.upload(
-            WRITE,
-            messages,
-            doing=f"write {path}",
-            repeat=options.repeat(rewindable=rewindable),
-            user=user,
-            request_timeout=request_timeout,
-            about_files=True,
-        )
-        return write_info_from(found.entry)
-
-    async def write_files(
-        self,
-        files: Sequence[WriteEntry | Mapping[str, Content]],
-        user: Username | None = None,
-        request_timeout: float | None = None,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        gzip: bool = False,
-        use_octet_stream: bool = False,
-    ) -> list[WriteInfo]:
-        """Write several files, one after the other; an entry is a WriteEntry or has keys `path` and `data`."""
-        del gzip, use_octet_stream
-        written = []
-        for entry in files:
-            one = entry if isinstance(entry, WriteEntry) else WriteEntry(**entry)  # type: ignore[arg-type]
-            written.append(await self.write(one.path, one.data, user, request_timeout, metadata=metadata))
-        return written
 
     async def list(
         self,
@@ -244,6 +56,31 @@ class AsyncFilesystem:
         except NotFoundException:
             return False
         return True
+
+    async def wait_for(
+        self,
+        path: str,
+        timeout: float | None = 60,
+        user: Username | None = None,
+        request_timeout: float | None = None,
+    ) -> EntryInfo:
+        """Wait until something is there by that path. Looks at it at least four times a second.
+
+        Args:
+            timeout: seconds to wait; 0 for no limit.
+
+        Raises:
+            TimeoutException: it has not come in time.
+        """
+        deadline, pause_s = Deadline(limit(timeout), clock), FIRST_LOOK_S
+        while True:
+            try:
+                return await self.get_info(path, user, request_timeout)
+            except NotFoundException:
+                if deadline.passed():
+                    raise TimeoutException(f"wait for {path}: it is not there") from None
+            await sleep(min(pause_s, deadline.left_s() or pause_s))
+            pause_s = min(pause_s * 2, LONGEST_LOOK_S)
 
     async def get_info(
         self, path: str, user: Username | None = None, request_timeout: float | None = None
@@ -322,3 +159,62 @@ class AsyncFilesystem:
             about_files=True,
         )
         return entry_from(found.entry)
+
+    async def watch_dir(
+        self,
+        path: str,
+        user: Username | AsyncHandler[FilesystemEvent] | None = None,
+        request_timeout: float | AsyncHandler[Exception] | None = None,
+        recursive: bool = False,
+        *,
+        on_event: AsyncHandler[FilesystemEvent] | None = None,
+        on_exit: AsyncHandler[Exception] | None = None,
+        timeout: float | None = 60,
+        include_entry: bool = False,
+        allow_network_mounts: bool = False,
+    ) -> AsyncWatchHandle:
+        """Watch a directory. What changes after this has returned is seen.
+
+        Args:
+            user: as everywhere; a function in its place is taken for `on_event`, and one after it for `on_exit`.
+            recursive: with everything below it.
+            on_event: called with each change as it comes. Without it, `get_new_events` of the handle has them.
+            on_exit: called with the reason if it ends by itself: the directory is gone, or the time is up.
+            timeout: seconds to call `on_event` for; 0 for no limit.
+            include_entry: events have the entry as it is when they are sent.
+            allow_network_mounts: a network file system, too, where changes may be seen late or not at all.
+
+        Raises:
+            FileNotFoundException: there is no such directory.
+        """
+        if callable(request_timeout):
+            on_exit, request_timeout = request_timeout, None
+        if callable(user):
+            on_event, user = user, None
+        watch = Watch(path, recursive, include_entry, allow_network_mounts)
+        if on_event is None:
+            return AsyncWatchHandle(await AsyncCollected(self._calls, watch, user).open(request_timeout))
+        stream = await AsyncWatchStream(self._calls, watch, user).open(self._calls.timeout(request_timeout))
+        stream.end_at(limit(timeout))
+        return AsyncWatchHandle(AsyncCalledBack(stream, on_event, on_exit))
+
+    async def watch(
+        self,
+        path: str,
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        recursive: bool = False,
+        include_entry: bool = False,
+        allow_network_mounts: bool = False,
+        timeout: float | None = 0,
+    ) -> AsyncWatchStream:
+        """Watch a directory by iterating over its changes; see `watch_dir`.
+
+        Args:
+            timeout: seconds until iterating raises TimeoutException; 0 for no limit.
+        """
+        watch = Watch(path, recursive, include_entry, allow_network_mounts)
+        stream = await AsyncWatchStream(self._calls, watch, user).open(self._calls.timeout(request_timeout))
+        stream.end_at(limit(timeout))
+        return stream

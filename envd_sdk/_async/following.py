@@ -7,7 +7,7 @@ from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._wire.aio import AsyncIncoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
 from envd_sdk._wire.methods import CONNECT, START
-from envd_sdk.exceptions import CommandTimeoutException
+from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
 
@@ -45,7 +45,7 @@ class AsyncFollowing:
         """
         while True:
             try:
-                self._incoming = await self._calls.wire.stream(START, request, self._calls.metadata(user))
+                self._incoming = await self._calls.wire.stream(START, request, self._calls.followed(user))
                 return await self._begun(timeout_s)
             except WireError as error:
                 await self._pause(error)
@@ -58,28 +58,32 @@ class AsyncFollowing:
         """
         while True:
             try:
-                self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.metadata(None))
+                self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.followed())
                 return await self._begun(timeout_s)
             except WireError as error:
                 await self._pause(error)
 
-    async def next(self) -> list[Piece] | None:
+    async def next(self, timeout_s: float | None = None) -> list[Piece] | None:
         """Some more output; None when the program has ended and everything it printed has been here.
 
+        Args:
+            timeout_s: for how long to wait this time; the program can be followed on afterwards.
+
         Raises:
-            CommandTimeoutException: the time is up.
+            CommandTimeoutException: the time for the program is up.
+            TimeoutException: that for this call is.
             SandboxException: the daemon cannot be reached, or knows the program no more.
         """
         while self.output.ending is None:
             try:
-                pieces = await self._more()
-            except WireTimeoutError:
-                raise self.time_is_up() from None
+                pieces = await self._more(timeout_s)
+            except WireTimeoutError as error:
+                await self._late(error)
             except WireError as error:
                 await self._take_up(error)
-                continue
-            if pieces:
-                return pieces
+            else:
+                if pieces:
+                    return pieces
         return None
 
     def time_is_up(self) -> CommandTimeoutException:
@@ -102,8 +106,19 @@ class AsyncFollowing:
         self.output.started(event.start)
         self._attempts.succeeded()
 
-    async def _more(self) -> list[Piece]:
-        event = await self._event(self._patience())
+    async def _late(self, error: WireError) -> None:
+        """Nothing came for as long as this was to wait: for the program, or only this time."""
+        if self._deadline is not None and clock() >= self._deadline:
+            raise self.time_is_up() from None
+        # The stream has ended with the wait. What comes meanwhile is kept; the next call takes it up.
+        self.leave()
+        self._incoming = None
+        raise TimeoutException(f"{self._doing}: nothing came in time") from error
+
+    async def _more(self, timeout_s: float | None) -> list[Piece]:
+        if self._incoming is None:
+            await self._resume()
+        event = await self._event(self._patience(timeout_s))
         if event.WhichOneof("event") != "start":
             # A start alone is no progress: who only ever gets that far is to give up some time.
             self._attempts.succeeded()
@@ -119,19 +134,23 @@ class AsyncFollowing:
             raise WireError("unavailable", "the stream was cut off")
         return found.event
 
-    def _patience(self) -> float | None:
+    def _patience(self, timeout_s: float | None) -> float | None:
         if self._deadline is None:
-            return None
-        return max(self._deadline - clock(), self._least_s, 0.001)
+            return timeout_s
+        left_s = max(self._deadline - clock(), self._least_s, 0.001)
+        return left_s if timeout_s is None else min(left_s, timeout_s)
 
     async def _take_up(self, error: WireError) -> None:
         """Go on where a broken stream ended."""
         await self._pause(error)
-        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position)
         try:
-            self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.metadata(None))
+            await self._resume()
         except WireError as again:
             await self._pause(again)
+
+    async def _resume(self) -> None:
+        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position)
+        self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.followed())
 
     async def _pause(self, error: WireError) -> None:
         self.leave()

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
+from envd_sdk.exceptions import TimeoutException
+
 T = TypeVar("T")
 
 # Pieces that wait for an iteration where nothing else keeps them; then the program waits.
@@ -39,10 +41,18 @@ class AsyncReader(Generic[T]):
         self._over = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name="envd-sdk-reader")
 
-    async def next(self) -> T | None:
-        """The next one that was not asked for yet; None at the end."""
+    async def next(self, timeout_s: float | None = None) -> T | None:
+        """The next one that was not asked for yet; None at the end.
+
+        Raises:
+            TimeoutException: there is none yet.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._unread or self._over)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait_for(lambda: self._unread or self._over)
+            except TimeoutError:
+                raise TimeoutException("nothing came in time") from None
             if self._unread:
                 self._changed.notify_all()
                 return self._unread.popleft()
@@ -63,6 +73,8 @@ class AsyncReader(Generic[T]):
         if asyncio.current_task() is not self._task:
             self._task.cancel()
             await asyncio.wait([self._task])
+            # A task that is cancelled before its first step never comes to its end.
+            await self._end()
 
     async def _run(self) -> None:
         try:
@@ -73,9 +85,12 @@ class AsyncReader(Generic[T]):
         except Exception as error:  # noqa: BLE001 - a callback may raise anything; who waits gets it
             self._failure = error
         finally:
-            self._over = True
-            async with self._changed:
-                self._changed.notify_all()
+            await self._end()
+
+    async def _end(self) -> None:
+        self._over = True
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _keep(self, one: T) -> None:
         if self._room == 0:
@@ -96,7 +111,7 @@ class Reader(Generic[T]):
 
     def __init__(
         self,
-        source: Callable[[], Iterable[T] | None],
+        source: Callable[[float | None], Iterable[T] | None],
         deliver: Callable[[T], None],
         *,
         room: int | None,  # noqa: ARG002 - nothing waits here
@@ -106,9 +121,9 @@ class Reader(Generic[T]):
         self._ready: deque[T] = deque()
         self._over = False
 
-    def next(self) -> T | None:
+    def next(self, timeout_s: float | None = None) -> T | None:
         while not self._ready:
-            found = None if self._over else self._source()
+            found = None if self._over else self._source(timeout_s)
             if found is None:
                 self._over = True
                 return None

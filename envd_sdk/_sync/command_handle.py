@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -11,9 +12,12 @@ from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
 from envd_sdk._colour.callbacks import Handler, hand_over
 from envd_sdk._colour.reader import UNREAD_PIECES, Reader
+from envd_sdk._wire.blocking import clock
 from envd_sdk.exceptions import CommandExitException, SandboxException
 from envd_sdk.output import Piece
-from envd_sdk.results import CommandResult
+from envd_sdk.results import CommandResult, StreamName
+from envd_sdk.starting import limit
+from envd_sdk.waiting import Deadline, Wanted
 
 
 class CommandHandle:
@@ -90,6 +94,29 @@ class CommandHandle:
         self._reader.drain()
         return self._result()
 
+    def wait_for(
+        self, pattern: str | re.Pattern[str], timeout: float | None = 60, *, stream: StreamName | None = None
+    ) -> re.Match[str]:
+        """Read its output until an expression is found in it. Iterating goes on behind that.
+
+        Args:
+            pattern: compared with the newest 64 KiB of each stream; of a terminal as UTF-8.
+            timeout: seconds to wait; 0 for no limit.
+            stream: look only at this one.
+
+        Raises:
+            TimeoutException: it has not come in time. It can be waited for again.
+            CommandExitException: the command has ended, with another status than 0, without it.
+            SandboxException: the command has ended without it.
+        """
+        wanted, deadline = Wanted(pattern, stream), Deadline(limit(timeout), clock)
+        while (piece := self._reader.next(deadline.left_s())) is not None:
+            found = wanted.found_in(piece)
+            if found is not None:
+                return found
+        self._result()
+        raise SandboxException(f"wait for {wanted} in the output of {self.pid}: it has ended without it")
+
     def kill(self) -> bool:
         """SIGKILL it and everything it started; False if it is not there any more."""
         return self._feed.kill(self.pid)
@@ -111,7 +138,7 @@ class CommandHandle:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.disconnect()
 

@@ -52,6 +52,9 @@ REMOVE = _files("Remove", fs.RemoveRequest, fs.RemoveResponse)
 READ = _files("Read", fs.ReadRequest, fs.ReadResponse)
 WRITE = _files("Write", fs.WriteRequest, fs.WriteResponse)
 COPY = _files("Copy", fs.CopyRequest, fs.CopyResponse)
+CREATE_WATCHER = _files("CreateWatcher", fs.CreateWatcherRequest, fs.CreateWatcherResponse)
+GET_WATCHER_EVENTS = _files("GetWatcherEvents", fs.GetWatcherEventsRequest, fs.GetWatcherEventsResponse)
+REMOVE_WATCHER = _files("RemoveWatcher", fs.RemoveWatcherRequest, fs.RemoveWatcherResponse)
 WATCH_DIR = _files("WatchDir", fs.WatchDirRequest, fs.WatchDirResponse)
 
 # The standard health service, of which only matters here that it answers: Empty ignores what that says.

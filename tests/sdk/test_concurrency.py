@@ -99,15 +99,13 @@ def test_a_forked_child_gets_a_connection_of_its_own(daemon: Daemon, before):
 
 
 def test_a_child_that_could_only_hang_is_told_so(daemon: Daemon):
-    before = "\n".join(
-        (
-            "import asyncio, envd_sdk",
-            "async def use():",
-            "    async with await envd_sdk.AsyncSandbox.connect_local(address) as other:",
-            "        await other.commands.run('true')",
-            "asyncio.run(use())",
-        )
-    )
+    before = """
+import asyncio, envd_sdk
+async def use():
+    async with await envd_sdk.AsyncSandbox.connect_local(address) as other:
+        await other.commands.run('true')
+asyncio.run(use())
+"""
     inside = (
         "\n        try: sandbox.commands.run('true')"
         "\n        except envd_sdk.SandboxException as error: assert 'fork' in str(error), error"

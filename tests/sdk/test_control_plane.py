@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from envd_sdk import (
@@ -147,8 +148,6 @@ async def test_a_secured_sandbox_is_called_with_its_token(colour, plane):
 
 
 async def test_links_to_files_are_signed(colour, plane, tmp_path):
-    import httpx
-
     async with running_daemon() as daemon:
         init_with(daemon, "the-secret")
         sandbox = await colour.call(colour.sandbox.connect_local, daemon.address, "the-secret")
@@ -164,8 +163,6 @@ async def test_links_to_files_are_signed(colour, plane, tmp_path):
 
 
 def init_with(daemon: Daemon, token: str) -> None:
-    import httpx
-
     assert httpx.post(f"http://{daemon.address}/init", json={"accessToken": token}).status_code == 204
 
 
