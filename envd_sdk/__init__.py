@@ -25,7 +25,7 @@ from envd_sdk._sync.pty import Pty
 from envd_sdk._sync.reading import FileStream
 from envd_sdk._sync.sandbox import Sandbox
 from envd_sdk._sync.watching import WatchHandle, WatchStream
-from envd_sdk.connection_config import ConnectionConfig
+from envd_sdk.connection_config import AsyncSandboxOpts, ConnectionConfig, SandboxOpts
 from envd_sdk.entries import EntryInfo, FilesystemEvent, FilesystemEventType, FileType, WriteEntry, WriteInfo
 from envd_sdk.exceptions import (
     ApiException,
@@ -69,6 +69,7 @@ __all__ = [
     "AsyncFilesystem",
     "AsyncPty",
     "AsyncSandbox",
+    "AsyncSandboxOpts",
     "AsyncSandboxPaginator",
     "AsyncWatchHandle",
     "AsyncWatchStream",
@@ -102,6 +103,7 @@ __all__ = [
     "SandboxInfo",
     "SandboxMetrics",
     "SandboxNotFoundException",
+    "SandboxOpts",
     "SandboxPaginator",
     "SandboxQuery",
     "SandboxState",

@@ -45,6 +45,23 @@ class IdOpts(PlaceOpts, total=False):
     debug: bool | None
 
 
+class SandboxOpts(IdOpts, total=False):
+    """Arguments of `create`, and of the classes themselves."""
+
+    template: str | None
+    timeout: int | None
+    metadata: Mapping[str, str] | None
+    envs: Mapping[str, str] | None
+    secure: bool
+    allow_internet_access: bool
+    auto_pause: bool
+    request_timeout: float | None
+
+
+# By its documented name.
+AsyncSandboxOpts = SandboxOpts
+
+
 class ConnectionConfig:
     """How to reach a control plane and its sandboxes. What is not given comes from the environment.
 

@@ -232,7 +232,7 @@ class AsyncSandbox(AsyncConstructor):
 
     get_info = Either(_get_info, _get_info_by_id)
 
-    async def _connect(self, timeout: int | None = None, request_timeout: float | None = None) -> Self:
+    async def _connect(self, timeout: int | None = None, request_timeout: float | None = None) -> AsyncSandbox:
         """Resume this sandbox if it is paused, and let it live for so many seconds from now."""
         if isinstance(self._parts.owner, AsyncControlled):
             parts = await connected(self.sandbox_id, self.connection_config, timeout, request_timeout)
@@ -252,7 +252,7 @@ class AsyncSandbox(AsyncConstructor):
         *,
         timeout: int | None = None,
         **opts: Unpack[ConnectionOpts],
-    ) -> Self:
+    ) -> AsyncSandbox:
         """Use a sandbox that was made before; one that is paused is resumed."""
         config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
         return cls._of(await connected(sandbox_id, config, timeout, opts.get("request_timeout")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from envd_sdk.connection_config import ConnectionConfig, ConnectionOpts
+from envd_sdk.connection_config import ConnectionConfig, ConnectionOpts, SandboxOpts
 
 
 class AsyncConstructor:
@@ -13,9 +13,9 @@ class AsyncConstructor:
 
     _options: dict[str, Any]
 
-    def __init__(self, **opts: Any) -> None:
+    def __init__(self, **opts: Unpack[SandboxOpts]) -> None:
         """Keep what `create` takes, for `async with`."""
-        self._options = opts
+        self._options = dict(opts)
 
 
 class Constructor:

@@ -231,7 +231,7 @@ class Sandbox(Constructor):
 
     get_info = Either(_get_info, _get_info_by_id)
 
-    def _connect(self, timeout: int | None = None, request_timeout: float | None = None) -> Self:
+    def _connect(self, timeout: int | None = None, request_timeout: float | None = None) -> Sandbox:
         """Resume this sandbox if it is paused, and let it live for so many seconds from now."""
         if isinstance(self._parts.owner, Controlled):
             parts = connected(self.sandbox_id, self.connection_config, timeout, request_timeout)
@@ -251,7 +251,7 @@ class Sandbox(Constructor):
         *,
         timeout: int | None = None,
         **opts: Unpack[ConnectionOpts],
-    ) -> Self:
+    ) -> Sandbox:
         """Use a sandbox that was made before; one that is paused is resumed."""
         config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
         return cls._of(connected(sandbox_id, config, timeout, opts.get("request_timeout")))
