@@ -37,7 +37,7 @@ KEEPER_STDLIB = {
     "time",
 }
 # Imports inside functions: too large to load before they are needed.
-LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "httpx", "watchdog")
+LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "httpx", "importlib", "watchdog")
 
 FUNCTION_LINES = 50
 MODULE_LINES = 300

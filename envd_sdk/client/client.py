@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from envd_sdk.connection_config import ConnectionConfig
@@ -96,9 +95,11 @@ def _credentials(config: ConnectionConfig) -> Mapping[str, str]:
 
 
 def _identity() -> Mapping[str, str]:
+    from importlib import metadata  # noqa: PLC0415 - a tenth of the SDK's import, for a line of a header
+
     try:
-        release = version("sandbox-envd")
-    except PackageNotFoundError:
+        release = metadata.version("sandbox-envd")
+    except metadata.PackageNotFoundError:
         release = "0"
     return {
         "User-Agent": f"envd-python-sdk/{release}",
