@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import statistics
 import sys
@@ -50,6 +51,7 @@ def measure(row: Row) -> None:
             down, octet_up, form_up = references[place]
             _up(row, daemon, directory, _OCTET, f"POST /files 1 GiB, octet, {place}", octet_up)
             _up(row, daemon, directory, _FORM, f"POST /files 1 GiB, form, {place}", form_up)
+            _parts(row, daemon, directory, f"PUT 1 GiB in 16 parts, {place}")
             _down(row, daemon, directory, f"GET /files 1 GiB, {place}", down)
 
 
@@ -112,6 +114,36 @@ def _send(port: int, path: Path, content_type: str) -> None:
     answer = client.sock.recv(65536)
     assert answer.startswith(b"HTTP/1.1 200 "), answer
     client.close()
+
+
+def _parts(row: Row, daemon: Daemon, directory: Path, work: str) -> None:
+    """Upload in parts, one after the other; the bytes of the row are those of POST /files."""
+    path, part = directory / "parts", _GIB // 16
+    rates, cpus = [], []
+    for _ in range(3):
+        path.unlink(missing_ok=True)
+        cpu, began = daemon.cpu_s(), time.perf_counter()
+        ident = json.loads(_exchange(daemon.port, "POST", "", json.dumps({"path": str(path)}).encode()))["id"]
+        for offset in range(0, _GIB, part):
+            _exchange(daemon.port, "PUT", f"/{ident}?offset={offset}", *[_PIECE] * (part // len(_PIECE)))
+        _exchange(daemon.port, "POST", f"/{ident}/commit")
+        rates.append(_GIB / (time.perf_counter() - began) / 1e6)
+        cpus.append(daemon.cpu_s() - cpu)
+        assert path.stat().st_size == _GIB
+    path.unlink()
+    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s", "-")
+
+
+def _exchange(port: int, method: str, path: str, *body: bytes) -> bytes:
+    client = Client(port)
+    head = f"{method} /files/uploads{path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {sum(map(len, body))}\r\n\r\n"
+    client.sock.sendall(head.encode())
+    for piece in body:
+        client.sock.sendall(piece)
+    answer = client.sock.recv(65536)
+    assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 201 ")), answer
+    client.close()
+    return answer.partition(b"\r\n\r\n")[2]
 
 
 def _down(row: Row, daemon: Daemon, directory: Path, work: str, reference: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import files, grpc_wire, terminals
+from benchmarks import archives, files, grpc_wire, search, terminals
 from benchmarks.daemon import Daemon, running
 from benchmarks.wire import Client, request, start_request
 
@@ -33,7 +33,7 @@ LOGIN_TRUE: Command = ("/usr/bin/env", ["HOME=/nonexistent", "/bin/bash", "-l", 
 
 
 def main() -> None:
-    """Run everything; takes about two minutes."""
+    """Run everything; takes about three minutes."""
     print(f"{'work':44} {'here':>22} {'reference':>22}  floor, in the same run")
     _start_up()
     with running() as daemon:
@@ -54,6 +54,8 @@ def main() -> None:
     terminals.measure(_row)
     files.measure(_row)
     files.memory(_row)
+    search.measure(_row)
+    archives.measure(_row, 2000)
     grpc_wire.measure(_row)
     _adoption()
 

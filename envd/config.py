@@ -45,6 +45,18 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Uploads:
+    """How many resumable uploads there may be, and how long they wait. Times in seconds."""
+
+    at_once: int = 1000
+    expiry_s: float = 24 * 3600.0
+    committed_s: float = 600.0
+    ranges: int = 10_000
+    parts: int = 64
+    parts_of_all: int = 256
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The daemon's configuration as the command line gives it."""
 
@@ -54,6 +66,7 @@ class Config:
     stop_grace_s: float = 5.0
     limits: Limits = Limits()
     output: Output = Output()
+    uploads: Uploads = Uploads()
 
     def to_json(self) -> str:
         """Serialise for the server's command line."""
@@ -66,4 +79,5 @@ class Config:
         fields["listeners"] = tuple(fields.get("listeners", ()))
         fields["limits"] = Limits(**fields.get("limits", {}))
         fields["output"] = Output(**fields.get("output", {}))
+        fields["uploads"] = Uploads(**fields.get("uploads", {}))
         return cls(**fields)

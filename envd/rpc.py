@@ -15,6 +15,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from .varint import varint as varint  # noqa: PLC0414 - services take it from here
+
 
 def _nothing() -> object:
     return None
@@ -71,21 +73,6 @@ class Encoded(Protocol):
 
 
 Reply = Message | Encoded
-
-_SMALL = tuple(bytes((value,)) for value in range(0x80))
-
-
-def varint(value: int) -> bytes:
-    """Return a number in protobuf's binary encoding; a negative one in 64-bit two's complement."""
-    if 0 <= value < 0x80:
-        return _SMALL[value]
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    out = []
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from envd import __version__, logs, rpc, web
+from envd import __version__, files, logs, rpc, web
 from envd.config import Config
-from envd.filesystem import routes as files
-from envd.filesystem.addresses import Addresses
-from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.service import FilesystemService
-from envd.filesystem.threads import Threads
-from envd.filesystem.views import Views
-from envd.filesystem.watching.service import WatchingService
 from envd.host import tree
 from envd.host.access import Access
 from envd.host.initialiser import Initialiser
@@ -34,7 +27,7 @@ from envd.host.routes import Sandbox
 from envd.host.service import Birth, SystemService
 from envd.host.session import Session
 from envd.host.users import Users
-from envd.keeper.client import KeeperClient
+from envd.keeper.client import KeeperClient, kept_file
 from envd.process.pool import Pool, Sizes
 from envd.process.retention import Retention
 from envd.process.running import Drain
@@ -49,7 +42,6 @@ from envd.transport.grpc_server import Bounds, GrpcServer
 from envd.transport.listen import Listener
 from envd.transport.patience import Patience
 from envd.transport.router import Router
-from envd_proto.filesystem import filesystem_pb2
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 from envd_proto.system import system_pb2
@@ -89,57 +81,48 @@ async def _serve(config: Config) -> None:
         jobs = Supervisor()
         stack.push_async_callback(jobs.stop)
         access = Access()
-        session = Session(Users(), access, Record(_kept("session")), in_sandbox=config.in_sandbox)
+        session = Session(Users(), access, Record(kept_file("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        threads, leftovers = Threads(), Leftovers(_kept("leftovers"))
+        filesystem = files.build(config, session, access)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        filesystem = (FilesystemService(Views(session), threads, leftovers), WatchingService())
-        methods = {**_system(config, system), **_programs(config, table, jobs), **_filesystem(config, filesystem)}
+        methods = {**_system(config, system), **_programs(config, table, jobs), **filesystem.methods}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
-        transfers = files.routes(Addresses(session, access), threads, leftovers, idle_s=config.limits.body_idle_s)
-        routes = web.table([*sandbox.routes(), *transfers])
+        routes = web.table([*sandbox.routes(), *filesystem.routes])
         listener = _listener(config, methods, routes, gate, grpc, jobs)
         _warn_without_root()
 
         began = time.monotonic()
-        inherited = await keeper.adopt()
-        table.adopt(inherited)
+        adopted = await keeper.adopt()
+        table.adopt(adopted)
         keeper.attend()
         adoption_ms = round((time.monotonic() - began) * 1000, 1)
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
         jobs.spawn(meter.watch(), name="metrics")
-        jobs.spawn(asyncio.to_thread(leftovers.remove), name="leftovers")
+        filesystem.start(jobs)
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
-        addresses = [_address(sock) for sock in sockets]
+        bound = [_address(sock) for sock in sockets]
         keeper.serving()
-        _announce(addresses, first=birth.generation == 1)
-        log.info("serving", extra={"adopted": len(inherited), "adoption_ms": adoption_ms})
+        _announce(bound, first=birth.generation == 1)
+        log.info("serving", extra={"adopted": len(adopted), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
         gc.enable()
         await stopping.wait()
         await _drain(config, listener, grpc, table)
-        _remove_paths(addresses)
+        await filesystem.stop(config.stop_grace_s)
+        _remove_paths(bound)
 
 
 def _birth() -> Birth:
     """Read what the keeper says of itself."""
     told = os.environ
     return Birth(__version__, float(told["ENVD_STARTED_AT"]), time.time(), int(told["ENVD_GENERATION"]), os.getppid())
-
-
-def _kept(name: str) -> int:
-    """Take over one of the keeper's files in memory, in which an earlier server may have left something."""
-    fd = int(os.environ[f"ENVD_{name.upper()}_FD"])
-    os.set_inheritable(fd, False)
-    os.fchmod(fd, 0o600)
-    return fd
 
 
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:
@@ -172,16 +155,6 @@ def _programs(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable
         larger={"Open": limits.input_bytes, "Attach": limits.input_bytes},
     )
     return {**processes, **terminals}
-
-
-def _filesystem(config: Config, parts: tuple[object, ...]) -> rpc.MethodTable:
-    limits = config.limits
-    return rpc.bind(
-        filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
-        *parts,
-        message_bytes=limits.message_bytes,
-        larger={"Write": limits.input_bytes},
-    )
 
 
 def _system(config: Config, service: SystemService) -> rpc.MethodTable:

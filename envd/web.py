@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Headers = tuple[tuple[str, str], ...]
@@ -55,6 +55,7 @@ class Request:
         headers: by lower-case name; several of one name are joined with ", ".
         username: from Basic authentication, None if the client gave none.
         body: what comes behind the head.
+        parameters: what stands in the path where its route has a name in braces, by that name.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Request:
     headers: Mapping[str, str]
     username: str | None
     body: Body
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method on one exact path.
+    """One method on one path. A part of the path in braces, `{id}`, stands for any one part that is not empty.
 
     The handler returns a whole response, or None after it has sent one through the reply.
     """
@@ -91,13 +93,43 @@ class Route:
     handle: Callable[[Request, Reply], Awaitable[Response | None]]
 
 
-RouteTable = Mapping[str, Mapping[str, Route]]
-"""Routes by path, then by method."""
+class RouteTable:
+    """Routes by path, then by method."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._patterns: dict[tuple[str, ...], dict[str, Route]] = {}
+        for route in routes:
+            if "{" in route.path:
+                self._patterns.setdefault(tuple(route.path.split("/")), {})[route.method] = route
+            else:
+                self._exact.setdefault(route.path, {})[route.method] = route
+
+    def find(self, path: str) -> tuple[Mapping[str, Route], Mapping[str, str]] | None:
+        """Return what is on a path, by method, and the parameters in it; exact paths come before those in braces."""
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact, {}
+        parts = path.split("/")
+        for pattern, routes in self._patterns.items():
+            parameters = _match(pattern, parts)
+            if parameters is not None:
+                return routes, parameters
+        return None
+
+
+def _match(pattern: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
+    if len(pattern) != len(parts):
+        return None
+    parameters = {}
+    for expected, part in zip(pattern, parts, strict=True):
+        if expected.startswith("{") and part:
+            parameters[expected[1:-1]] = part
+        elif expected != part:
+            return None
+    return parameters
 
 
 def table(routes: list[Route]) -> RouteTable:
     """Index routes; the transport answers 404 and 405 for what is not in it."""
-    by_path: dict[str, dict[str, Route]] = {}
-    for route in routes:
-        by_path.setdefault(route.path, {})[route.method] = route
-    return by_path
+    return RouteTable(routes)

@@ -19,7 +19,17 @@ DOMAINS = ("envd.filesystem", "envd.process", "envd.pty")
 # Domains that build on another one.
 ABOVE = {"envd.pty": ("envd.process",)}
 # Modules of a domain's folder that speak the contract's messages; everything else there is the domain.
-SERVICE_SIDE = {"service", "routes", "messages", "encoding", "rest_download", "rest_upload", "answers"}
+SERVICE_SIDE = {
+    "service",
+    "routes",
+    "messages",
+    "encoding",
+    "rest_download",
+    "rest_upload",
+    "answers",
+    "wishes",
+    "worker",
+}
 
 # Everything the keeper may import: built into the interpreter, or small. Each fork copies what it has loaded.
 KEEPER_STDLIB = {
@@ -36,8 +46,21 @@ KEEPER_STDLIB = {
     "sys",
     "time",
 }
+# What single modules of a domain may import.
+ZSTD = ("backports", "compression")  # from Python 3.14 on it is in the standard library
+THIRD_PARTY = {"envd.filesystem.search.ignores": ("pathspec",), "envd.filesystem.archive.coding": ZSTD}
 # Imports inside functions: too large to load before they are needed.
-LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "httpx", "importlib", "watchdog")
+LATE = (
+    "google.protobuf.json_format",
+    "grpc",
+    "grpc_health",
+    "grpc_reflection",
+    "httpx",
+    "importlib",
+    "pathspec",
+    "watchdog",
+    *ZSTD,
+)
 
 FUNCTION_LINES = 50
 MODULE_LINES = 300
@@ -147,7 +170,7 @@ def layer_of(name: str) -> Layer:
     if within(name, ("envd.keeper",)):
         return Layer(_all_below("envd.keeper", but=("envd.keeper.client",)), (), frozenset(KEEPER_STDLIB))
     if name == "envd.rpc":
-        return Layer(("envd.errors",), ("google.protobuf",))
+        return Layer(("envd.errors", "envd.varint"), ("google.protobuf",))
     if name == "envd.web":
         return Layer(("envd.errors",))
     if within(name, ("envd.transport",)):
@@ -157,14 +180,17 @@ def layer_of(name: str) -> Layer:
     if within(name, ("envd.host", *DOMAINS)):
         if last in SERVICE_SIDE:
             own = next(domain for domain in ("envd.host", *DOMAINS) if within(name, (domain,)))
-            below = (own, *ABOVE.get(own, ()))
-            return Layer((*below, "envd.rpc", "envd.web", "envd.errors", "envd_proto"), ("google.protobuf",))
+            # A worker is a process of its own, in which everything comes together.
+            below = (own, *ABOVE.get(own, ()), *(("envd.host",) if last == "worker" else ()))
+            return Layer(
+                (*below, "envd.rpc", "envd.web", "envd.errors", "envd.varint", "envd_proto"), ("google.protobuf",)
+            )
         return _domain(name)
-    if name == "envd.server":
+    if name in ("envd.server", "envd.files"):
         return Layer(("envd", "envd_proto"))
     if name == "envd.__main__":
         return Layer(("envd.config", "envd.logs", "envd"))
-    if name in ("envd", "envd.errors", "envd.config", "envd.logs", "envd.supervise"):
+    if name in ("envd", "envd.errors", "envd.config", "envd.logs", "envd.supervise", "envd.varint"):
         return Layer()
     raise AssertionError(f"{name} stands in no row of the table: say here what it may import")
 
@@ -192,8 +218,9 @@ def _domain(name: str) -> Layer:
     if within(name, ("envd.host",)):
         return Layer(_all_below("envd.host"), ("psutil",) if name != "envd.host" else ())
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
+    third_party = THIRD_PARTY.get(name, ())
     below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]
-    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"))
+    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"), third_party)
 
 
 def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:

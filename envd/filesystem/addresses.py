@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
@@ -33,6 +34,16 @@ def address_from_query(query: str) -> Address:
         if name in Address.__slots__ and name not in found:
             found[name] = _decoded(value)
     return Address(**found)
+
+
+def values_from_query(query: str, names: Collection[str]) -> dict[str, list[str]]:
+    """Return all values of some parameters, in order; none for one that is absent."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name in found:
+            found[name].append(_decoded(value))
+    return found
 
 
 def _decoded(text: str) -> str:

@@ -14,7 +14,7 @@ from envd.host.users import User
 from . import attributes, content
 from .directories import make_parents, remove_directories
 from .leftovers import Leftovers
-from .temporary import Temporary, hidden_beside
+from .temporary import TEMPORARY, Temporary, hidden_beside
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -171,9 +171,13 @@ class _Copier:
                 unfinished.append((destination, st))
                 attributes.copy_extended_of_path(source, destination)
             with os.scandir(source) as scan:
-                todo += [(found.path, f"{destination}/{found.name}") for found in scan]
+                todo += [(found.path, f"{destination}/{found.name}") for found in scan if self._is_wanted(found.name)]
         for path, st in reversed(unfinished):
             self._finish(path, st)
+
+    def _is_wanted(self, name: str) -> bool:
+        """Leave out what uploads gather: in a copy nobody would ever remove it. A move takes everything."""
+        return self.order.special or not TEMPORARY.fullmatch(name)
 
     def _make_directory(self, path: str) -> bool:
         """Make a directory; return False if it was there."""

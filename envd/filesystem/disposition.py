@@ -16,13 +16,22 @@ _KIND = re.compile(r"\s*([^\s;]*)\s*")
 
 def inline(name: str) -> str:
     """Return the header that names a file to show: bare, quoted, or encoded, as the name needs."""
+    return f"inline; {_filename(name)}"
+
+
+def attachment(name: str) -> str:
+    """Return the header that names a file to keep."""
+    return f"attachment; {_filename(name)}"
+
+
+def _filename(name: str) -> str:
     if name and _TOKEN.issuperset(name):
-        return f"inline; filename={name}"
+        return f"filename={name}"
     if name.isascii() and name.isprintable():
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-        return f'inline; filename="{escaped}"'
+        return f'filename="{escaped}"'
     encoded = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(name))
-    return f"inline; filename*=utf-8''{encoded}"
+    return f"filename*=utf-8''{encoded}"
 
 
 def parameters(header: str) -> tuple[str, dict[str, str]]:

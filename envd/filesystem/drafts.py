@@ -6,14 +6,17 @@ import contextlib
 import errno
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Protocol
 
 from envd.errors import EnvdError
 
 from . import attributes, content, metadata
-from .leftovers import Leftovers
 from .place import Intent, Place
 from .temporary import Temporary
+
+Make = Callable[[int], Temporary]
+"""Makes the file a content waits in, for the directory where it goes."""
 
 _SPECIAL = os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -45,9 +48,9 @@ def _finish(fd: int, intent: Intent, mode: int | None) -> None:
 class WholeDraft:
     """Content that takes the place of what is there, or of nothing, at once."""
 
-    def __init__(self, place: Place, intent: Intent, leftovers: Leftovers) -> None:
+    def __init__(self, place: Place, intent: Intent, make: Make) -> None:
         self._place, self._intent = place, intent
-        self._temporary = Temporary(place.directory, leftovers)
+        self._temporary = make(place.directory)
         self.fd = self._temporary.fd
 
     def commit(self) -> None:
@@ -57,13 +60,14 @@ class WholeDraft:
             place.check(st, intent)
             if st is not None:
                 attributes.copy_extended(place.real, self.fd)
-            _finish(self.fd, intent, None if st is None else attributes.kept_mode(st))
+            _finish(self.fd, intent, self._temporary.mode if st is None else attributes.kept_mode(st))
             self._put(new=st is None)
         if intent.sync:
             place.sync()
 
     def _put(self, *, new: bool) -> None:
-        if new:
+        # A hidden name can simply be changed; a second one would take an inode's worth of room on tmpfs.
+        if new and (self._intent.if_absent or not self._temporary.named):
             try:
                 self._temporary.place(self._place.name)
             except FileExistsError:  # made by somebody else this instant
@@ -115,9 +119,9 @@ class NamedDraft:
 class CopiedDraft:
     """Content that is copied into an existing file once it is complete."""
 
-    def __init__(self, place: Place, intent: Intent, leftovers: Leftovers) -> None:
+    def __init__(self, place: Place, intent: Intent, make: Make) -> None:
         self._place, self._intent = place, intent
-        self._aside = _aside(place.directory, leftovers)
+        self._aside = _aside(place.directory, make)
         self.fd = self._aside.fd
 
     def commit(self) -> None:
@@ -207,9 +211,9 @@ class _Elsewhere:
         self._file.close()
 
 
-def _aside(directory: int, leftovers: Leftovers) -> Temporary | _Elsewhere:
+def _aside(directory: int, make: Make) -> Temporary | _Elsewhere:
     try:
-        return Temporary(directory, leftovers)
+        return make(directory)
     except OSError as exc:
         if exc.errno not in (errno.EROFS, errno.EACCES):
             raise

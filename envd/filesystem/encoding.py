@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from envd.rpc import varint
+from envd.varint import varint
 
 from .entries import Entry, Link, kind_of, name_of, permissions_of
 

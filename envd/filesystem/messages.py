@@ -161,7 +161,7 @@ class _Message:
         else:
             self._parts.write(rest)
         payload, kind, in_json = self._parts.getvalue(), self._kind, self._in_json
-        return EncodedMessage(payload, in_json=in_json, again=lambda: _converted(payload, kind, in_json=in_json))
+        return EncodedMessage(payload, in_json=in_json, again=lambda: converted(payload, kind, in_json=in_json))
 
     def _end_json(self, rest: bytes) -> None:
         parts = self._parts
@@ -185,8 +185,8 @@ def _other_fields(message: pb.ListEntriesResponse, *, in_json: bool) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
 
 
-def _converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
-    """Return a message in the other encoding."""
+def converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
+    """Return a message in the other encoding; `in_json` is the one it is in."""
     from google.protobuf import json_format  # noqa: PLC0415 - late: hardly ever needed
 
     if in_json:

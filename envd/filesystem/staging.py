@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from envd.errors import Code, EnvdError, from_os_error
 
 from .directories import make_parents, remove_directories
-from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, NamedDraft, WholeDraft
+from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, Make, NamedDraft, WholeDraft
 from .leftovers import Leftovers
 from .place import Intent, Place
+from .temporary import Temporary
 
 _RACES = 10
 
@@ -85,6 +87,29 @@ def stage(path: str, intent: Intent, leftovers: Leftovers) -> Staged:
         EnvdError: it cannot be written, with nothing changed: INVALID_ARGUMENT for a directory, fifo or socket, or if
             `atomic` is asked for and impossible; FAILED_PRECONDITION if if_match or if_absent does not hold.
     """
+    return _stage(path, intent, _Source(lambda directory: Temporary(directory, leftovers)))
+
+
+def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
+    """Begin to put content in place that is here already, in the file that `make` gives. Blocks.
+
+    It is never written to a device, and takes its place at once where nothing is.
+
+    Raises:
+        EnvdError: as `stage`; INVALID_ARGUMENT for a device, too.
+    """
+    return _stage(path, intent, _Source(make, filled=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What makes the file a content waits in, and whether it has the content already."""
+
+    make: Make
+    filled: bool = False
+
+
+def _stage(path: str, intent: Intent, source: _Source) -> Staged:
     if path.endswith("/") or os.path.basename(path) in (".", ".."):
         raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
     try:
@@ -92,14 +117,14 @@ def stage(path: str, intent: Intent, leftovers: Leftovers) -> Staged:
             made = make_parents(path, intent.owner) if intent.parents else ()
             undo.callback(remove_directories, made)
             real = os.path.realpath(path)
-            draft, created = _draft(path, real, intent, leftovers)
+            draft, created = _draft(path, real, intent, source)
             undo.pop_all()
             return Staged(draft, real, made, created=created)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-def _draft(path: str, real: str, intent: Intent, leftovers: Leftovers) -> tuple[Draft, bool]:
+def _draft(path: str, real: str, intent: Intent, source: _Source) -> tuple[Draft, bool]:
     for attempt in range(_RACES):
         with ExitStack() as undo:
             place = Place(path, real)
@@ -107,7 +132,7 @@ def _draft(path: str, real: str, intent: Intent, leftovers: Leftovers) -> tuple[
             st = place.stat()
             place.check(st, intent)
             try:
-                draft = _draft_at(place, st, intent, leftovers)
+                draft = _draft_at(place, st, intent, source)
             except (FileExistsError, FileNotFoundError):  # made or removed since we looked
                 if attempt == _RACES - 1:
                     raise
@@ -117,10 +142,12 @@ def _draft(path: str, real: str, intent: Intent, leftovers: Leftovers) -> tuple[
     raise AssertionError("unreachable")
 
 
-def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, leftovers: Leftovers) -> Draft:
+def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _Source) -> Draft:
     if st is None:
-        return _new(place, intent, leftovers)
+        return _new(place, intent, source)
     if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
+        if source.filled:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"{place.path} is a device, which takes bytes only as they come")
         _refuse_atomic(intent, f"{place.path} is a device")
         return DeviceDraft(place, intent)
     place.check_writable()
@@ -130,16 +157,16 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, leftovers
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
     if why or intent.atomic is False:
-        return CopiedDraft(place, intent, leftovers)
-    return WholeDraft(place, intent, leftovers)
+        return CopiedDraft(place, intent, source.make)
+    return WholeDraft(place, intent, source.make)
 
 
-def _new(place: Place, intent: Intent, leftovers: Leftovers) -> Draft:
+def _new(place: Place, intent: Intent, source: _Source) -> Draft:
     if intent.append:
         return AppendedDraft(place, intent)
-    if intent.atomic is False:
+    if intent.atomic is False and not source.filled:
         return NamedDraft(place, intent)
-    return WholeDraft(place, intent, leftovers)
+    return WholeDraft(place, intent, source.make)
 
 
 def _refuse_atomic(intent: Intent, why: str) -> None:

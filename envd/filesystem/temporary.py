@@ -47,12 +47,18 @@ class Temporary:
         directory: a descriptor; stays the caller's.
         leftovers: know of it while it has a hidden name.
 
+    Attributes:
+        mode: it should have if it becomes a new file; None: as it was made.
+
     Raises:
         OSError: it could not be made.
     """
 
+    mode: int | None = None
+
     def __init__(self, directory: int, leftovers: Leftovers, mode: int = 0o666) -> None:
         self._directory = directory
+        self._source = directory  # where the hidden name is
         self._leftovers = leftovers
         self._noted = contextlib.ExitStack()
         self._name: str | None = None
@@ -69,6 +75,11 @@ class Temporary:
                 self._noted.close()
                 raise
 
+    @property
+    def named(self) -> bool:
+        """True while it has a hidden name."""
+        return self._name is not None
+
     def place(self, name: str) -> None:
         """Give it a name that is free.
 
@@ -79,7 +90,7 @@ class Temporary:
             self._link(name)
             return
         try:
-            os.link(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            os.link(self._name, name, src_dir_fd=self._source, dst_dir_fd=self._directory)
         except PermissionError:  # a file system without hard links, as vfat
             self._rename_if_free(name)
         else:
@@ -91,7 +102,7 @@ class Temporary:
             hidden = self._note()
             self._link(hidden)
             self._name = hidden
-        os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.rename(self._name, name, src_dir_fd=self._source, dst_dir_fd=self._directory)
         self._name = None
         self._noted.close()
 
@@ -123,7 +134,7 @@ class Temporary:
     def _unlink(self) -> None:
         if self._name is not None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._directory)
+                os.unlink(self._name, dir_fd=self._source)
             self._name = None
 
 

@@ -63,10 +63,18 @@ class Unpacked:
             raise _refused(f"failed to create gzip reader: {exc}") from exc
         self._packed = self._unpacker.unused_data if self._unpacker.eof else self._unpacker.unconsumed_tail
         self._out_bytes += len(data)
-        allowed = min(max(_FREE_BYTES, self._in_bytes * _MOST_RATIO), _MOST_BYTES)
-        if self._out_bytes > allowed:
-            raise _refused(f"it unpacks to more than {_MOST_RATIO} times its size or 64 GiB: send it uncompressed")
+        check_ratio(self._in_bytes, self._out_bytes)
         return data
+
+
+def check_ratio(in_bytes: int, out_bytes: int) -> None:
+    """Check that what comes out of a compressed body is in proportion to what went in.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT.
+    """
+    if out_bytes > min(max(_FREE_BYTES, in_bytes * _MOST_RATIO), _MOST_BYTES):
+        raise _refused(f"it unpacks to more than {_MOST_RATIO} times its size or 64 GiB: send it uncompressed")
 
 
 def _refused(why: str) -> EnvdError:

@@ -22,6 +22,9 @@ EXEMPT = frozenset(
         ("GET", "/files"),
         ("HEAD", "/files"),
         ("POST", "/files"),
+        ("GET", "/files/archive"),
+        ("HEAD", "/files/archive"),
+        ("POST", "/files/extract"),
         ("POST", "/init"),
         ("POST", "/system.System/Init"),
     }

@@ -1,7 +1,9 @@
-"""One value in a file in memory that outlives this process."""
+"""Values in a file in memory that outlives this process."""
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import struct
 
@@ -10,7 +12,6 @@ from envd.errors import Code, EnvdError, from_os_error
 _PLACE = struct.Struct("<QQ")  # offset and length of the value
 _FIRST = 4096
 VALUE_BYTES = 16 * 1024 * 1024
-_SECOND = _FIRST + VALUE_BYTES  # what is not written to takes no memory
 
 
 class Record:
@@ -21,10 +22,20 @@ class Record:
 
     Args:
         fd: of a memfd, which stays the caller's. One process at a time writes.
+        begin: where in it, a multiple of 4096, as `value_bytes` is.
+        value_bytes: the largest value. What is not written to takes no memory.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, begin: int = 0, value_bytes: int = VALUE_BYTES) -> None:
         self._fd = fd
+        self._begin = begin
+        self._value_bytes = value_bytes
+        self._places = (begin + _FIRST, begin + _FIRST + value_bytes)
+
+    @staticmethod
+    def span(value_bytes: int) -> int:
+        """Return how many bytes of the file a record takes."""
+        return _FIRST + 2 * value_bytes
 
     def read(self) -> bytes:
         """Return the value; empty before the first write."""
@@ -35,23 +46,25 @@ class Record:
         """Replace the value and wipe the old one.
 
         Raises:
-            EnvdError: there is no memory for it, or it is larger than VALUE_BYTES; the value is the old one.
+            EnvdError: there is no memory for it, or it is larger than `value_bytes`; the value is the old one.
         """
-        if len(value) > VALUE_BYTES:
-            raise EnvdError(Code.RESOURCE_EXHAUSTED, f"what the sandbox is told is larger than {VALUE_BYTES} bytes")
+        if len(value) > self._value_bytes:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED, f"what the sandbox is told is larger than {self._value_bytes} bytes"
+            )
         old = self._place()
-        offset = _SECOND if old[0] == _FIRST else _FIRST
+        offset = self._places[old[0] == self._places[0]]
         try:
             _write(self._fd, value, offset)
-            _write(self._fd, _PLACE.pack(offset, len(value)), 0)
-            _write(self._fd, bytes(old[1]), old[0])
+            _write(self._fd, _PLACE.pack(offset, len(value)), self._begin)
+            _wipe(self._fd, *old)
         except OSError as exc:
             raise from_os_error(exc, doing="keep what the sandbox was told") from exc
 
     def _place(self) -> tuple[int, int]:
-        head = os.pread(self._fd, _PLACE.size, 0)
-        offset, length = _PLACE.unpack(head) if head else (_FIRST, 0)
-        return offset, length
+        head = os.pread(self._fd, _PLACE.size, self._begin)
+        offset, length = _PLACE.unpack(head) if len(head) == _PLACE.size else (0, 0)
+        return offset or self._places[0], length
 
 
 def _write(fd: int, data: bytes, offset: int) -> None:
@@ -59,6 +72,16 @@ def _write(fd: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(fd, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _wipe(fd: int, offset: int, length: int) -> None:
+    """Make zeros of it, and give its memory back; the offset is a multiple of 4096."""
+    if not length:
+        return
+    with contextlib.suppress(OSError), mmap.mmap(fd, length, offset=offset) as memory:
+        memory.madvise(mmap.MADV_REMOVE)
+        return
+    _write(fd, bytes(length), offset)
 
 
 def _read(fd: int, length: int, offset: int) -> bytes:

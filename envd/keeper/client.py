@@ -207,6 +207,18 @@ class KeeperClient:
             self.on_drain()
 
 
+def kept_file(name: str) -> int:
+    """Take over one of the keeper's files in memory, in which an earlier server may have left something.
+
+    Returns:
+        Its descriptor, the caller's, open for reading and writing.
+    """
+    fd = int(os.environ[f"ENVD_{name.upper()}_FD"])
+    os.set_inheritable(fd, False)
+    os.fchmod(fd, 0o600)
+    return fd
+
+
 def _inherited(fields: wire.Fields, fds: list[int]) -> Inherited:
     ident, pid, slots, spawned, exited = fields
     return Inherited(

@@ -25,15 +25,18 @@ class Rest:
     async def serve(self, exchange: Exchange) -> None:
         """Answer one request."""
         head = exchange.head
-        routes = self._routes.get(head.path)
-        if routes is None:
+        found = self._routes.find(head.path)
+        if found is None:
             exchange.respond(404, (_TEXT, _NOSNIFF), b"404 page not found\n")
             return
+        routes, parameters = found
         route = routes.get(head.method)
         if route is None:
             exchange.respond(405, (("Allow", ", ".join(routes)),))
             return
-        request = Request(head.method, head.path, head.query, head.headers, exchange.username, exchange.body)
+        request = Request(
+            head.method, head.path, head.query, head.headers, exchange.username, exchange.body, parameters
+        )
         try:
             response = await route.handle(request, _Reply(exchange))
         except EnvdError as exc:

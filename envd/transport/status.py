@@ -29,6 +29,7 @@ HTTP_STATUS = {
 REASONS = {
     100: "Continue",
     200: "OK",
+    201: "Created",
     204: "No Content",
     206: "Partial Content",
     304: "Not Modified",

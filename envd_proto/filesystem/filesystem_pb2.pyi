@@ -1,5 +1,8 @@
 import datetime
 
+from envd_proto.filesystem import archive_pb2 as _archive_pb2
+from envd_proto.filesystem import search_pb2 as _search_pb2
+from envd_proto.filesystem import uploads_pb2 as _uploads_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -427,3 +430,13 @@ class MakeSymlinkResponse(_message.Message):
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     entry: EntryInfo
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ...) -> None: ...
+
+class FindResponse(_message.Message):
+    __slots__ = ("entries", "skipped", "summary")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[EntryInfo]
+    skipped: _containers.RepeatedCompositeFieldContainer[_search_pb2.Skipped]
+    summary: _search_pb2.FindSummary
+    def __init__(self, entries: _Optional[_Iterable[_Union[EntryInfo, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[_search_pb2.Skipped, _Mapping]]] = ..., summary: _Optional[_Union[_search_pb2.FindSummary, _Mapping]] = ...) -> None: ...

@@ -3,7 +3,10 @@
 import grpc
 import warnings
 
+from envd_proto.filesystem import archive_pb2 as envd__proto_dot_filesystem_dot_archive__pb2
 from envd_proto.filesystem import filesystem_pb2 as envd__proto_dot_filesystem_dot_filesystem__pb2
+from envd_proto.filesystem import search_pb2 as envd__proto_dot_filesystem_dot_search__pb2
+from envd_proto.filesystem import uploads_pb2 as envd__proto_dot_filesystem_dot_uploads__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -109,6 +112,66 @@ class FilesystemStub:
                 '/filesystem.Filesystem/MakeSymlink',
                 request_serializer=envd__proto_dot_filesystem_dot_filesystem__pb2.MakeSymlinkRequest.SerializeToString,
                 response_deserializer=envd__proto_dot_filesystem_dot_filesystem__pb2.MakeSymlinkResponse.FromString,
+                _registered_method=True)
+        self.CreateUpload = channel.unary_unary(
+                '/filesystem.Filesystem/CreateUpload',
+                request_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.CreateUploadRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.CreateUploadResponse.FromString,
+                _registered_method=True)
+        self.WritePart = channel.stream_unary(
+                '/filesystem.Filesystem/WritePart',
+                request_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.WritePartRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.WritePartResponse.FromString,
+                _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/filesystem.Filesystem/GetUpload',
+                request_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
+        self.ListUploads = channel.unary_unary(
+                '/filesystem.Filesystem/ListUploads',
+                request_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.ListUploadsRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.ListUploadsResponse.FromString,
+                _registered_method=True)
+        self.CommitUpload = channel.unary_unary(
+                '/filesystem.Filesystem/CommitUpload',
+                request_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.CommitUploadRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.CommitUploadResponse.FromString,
+                _registered_method=True)
+        self.AbortUpload = channel.unary_unary(
+                '/filesystem.Filesystem/AbortUpload',
+                request_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadResponse.FromString,
+                _registered_method=True)
+        self.Find = channel.unary_stream(
+                '/filesystem.Filesystem/Find',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.FindRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_filesystem__pb2.FindResponse.FromString,
+                _registered_method=True)
+        self.Grep = channel.unary_stream(
+                '/filesystem.Filesystem/Grep',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.GrepRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_search__pb2.GrepResponse.FromString,
+                _registered_method=True)
+        self.Replace = channel.unary_unary(
+                '/filesystem.Filesystem/Replace',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceResponse.FromString,
+                _registered_method=True)
+        self.ReadLines = channel.unary_unary(
+                '/filesystem.Filesystem/ReadLines',
+                request_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.FromString,
+                _registered_method=True)
+        self.Archive = channel.unary_stream(
+                '/filesystem.Filesystem/Archive',
+                request_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.FromString,
+                _registered_method=True)
+        self.Extract = channel.stream_unary(
+                '/filesystem.Filesystem/Extract',
+                request_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.SerializeToString,
+                response_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.FromString,
                 _registered_method=True)
 
 
@@ -225,6 +288,94 @@ class FilesystemServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateUpload(self, request, context):
+        """Begin a file that arrives in parts, over as many connections as it takes. Its messages are in uploads.proto.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WritePart(self, request_iterator, context):
+        """Send a part of it, to any offset and beside other parts. A byte that was received never changes: a part that
+        repeats it is harmless, one that has another one there is refused with ALREADY_EXISTS. Of two parts that send the
+        same bytes at once the one begun later goes on, the other ends with ABORTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """What was received.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUploads(self, request, context):
+        """The uploads of the user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitUpload(self, request, context):
+        """Put the file in place, at once. FAILED_PRECONDITION if bytes are missing or a condition does not hold; the upload
+        stays open then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbortUpload(self, request, context):
+        """End an upload and remove what was received; the file is as it was. FAILED_PRECONDITION if it was committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Find(self, request, context):
+        """Find entries by name, type, size and time. Ends with a summary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Grep(self, request, context):
+        """Find text in files. Ends with a summary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Replace(self, request, context):
+        """Replace text in files, each file whole or not at all, and nothing anywhere unless the number of matches is as expected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadLines(self, request, context):
+        """Read some lines of a file, counted from its beginning or its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Archive(self, request, context):
+        """A directory with everything below it as a tar stream, made while it is sent: one start, chunks, one end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Extract(self, request_iterator, context):
+        """Take a tar stream apart into a directory. Answers when everything is in place; an archive that is refused or cut off
+        before that leaves nothing behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FilesystemServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -302,6 +453,66 @@ def add_FilesystemServicer_to_server(servicer, server):
                     servicer.MakeSymlink,
                     request_deserializer=envd__proto_dot_filesystem_dot_filesystem__pb2.MakeSymlinkRequest.FromString,
                     response_serializer=envd__proto_dot_filesystem_dot_filesystem__pb2.MakeSymlinkResponse.SerializeToString,
+            ),
+            'CreateUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUpload,
+                    request_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.CreateUploadRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.CreateUploadResponse.SerializeToString,
+            ),
+            'WritePart': grpc.stream_unary_rpc_method_handler(
+                    servicer.WritePart,
+                    request_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.WritePartRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.WritePartResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.GetUploadRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.GetUploadResponse.SerializeToString,
+            ),
+            'ListUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUploads,
+                    request_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.ListUploadsRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.ListUploadsResponse.SerializeToString,
+            ),
+            'CommitUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitUpload,
+                    request_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.CommitUploadRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.CommitUploadResponse.SerializeToString,
+            ),
+            'AbortUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbortUpload,
+                    request_deserializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadResponse.SerializeToString,
+            ),
+            'Find': grpc.unary_stream_rpc_method_handler(
+                    servicer.Find,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.FindRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_filesystem__pb2.FindResponse.SerializeToString,
+            ),
+            'Grep': grpc.unary_stream_rpc_method_handler(
+                    servicer.Grep,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.GrepRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_search__pb2.GrepResponse.SerializeToString,
+            ),
+            'Replace': grpc.unary_unary_rpc_method_handler(
+                    servicer.Replace,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReplaceResponse.SerializeToString,
+            ),
+            'ReadLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadLines,
+                    request_deserializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.SerializeToString,
+            ),
+            'Archive': grpc.unary_stream_rpc_method_handler(
+                    servicer.Archive,
+                    request_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.SerializeToString,
+            ),
+            'Extract': grpc.stream_unary_rpc_method_handler(
+                    servicer.Extract,
+                    request_deserializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.FromString,
+                    response_serializer=envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -710,6 +921,330 @@ class Filesystem:
             '/filesystem.Filesystem/MakeSymlink',
             envd__proto_dot_filesystem_dot_filesystem__pb2.MakeSymlinkRequest.SerializeToString,
             envd__proto_dot_filesystem_dot_filesystem__pb2.MakeSymlinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/CreateUpload',
+            envd__proto_dot_filesystem_dot_uploads__pb2.CreateUploadRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_uploads__pb2.CreateUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WritePart(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/filesystem.Filesystem/WritePart',
+            envd__proto_dot_filesystem_dot_uploads__pb2.WritePartRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_uploads__pb2.WritePartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/GetUpload',
+            envd__proto_dot_filesystem_dot_uploads__pb2.GetUploadRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_uploads__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/ListUploads',
+            envd__proto_dot_filesystem_dot_uploads__pb2.ListUploadsRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_uploads__pb2.ListUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/CommitUpload',
+            envd__proto_dot_filesystem_dot_uploads__pb2.CommitUploadRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_uploads__pb2.CommitUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbortUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/AbortUpload',
+            envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_uploads__pb2.AbortUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Find(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/filesystem.Filesystem/Find',
+            envd__proto_dot_filesystem_dot_search__pb2.FindRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_filesystem__pb2.FindResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Grep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/filesystem.Filesystem/Grep',
+            envd__proto_dot_filesystem_dot_search__pb2.GrepRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_search__pb2.GrepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Replace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/Replace',
+            envd__proto_dot_filesystem_dot_search__pb2.ReplaceRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_search__pb2.ReplaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/filesystem.Filesystem/ReadLines',
+            envd__proto_dot_filesystem_dot_search__pb2.ReadLinesRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_search__pb2.ReadLinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Archive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/filesystem.Filesystem/Archive',
+            envd__proto_dot_filesystem_dot_archive__pb2.ArchiveRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_archive__pb2.ArchiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extract(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/filesystem.Filesystem/Extract',
+            envd__proto_dot_filesystem_dot_archive__pb2.ExtractRequest.SerializeToString,
+            envd__proto_dot_filesystem_dot_archive__pb2.ExtractResponse.FromString,
             options,
             channel_credentials,
             insecure,

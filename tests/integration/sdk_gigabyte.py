@@ -54,3 +54,7 @@ async def asynchronous() -> tuple[hashlib._Hash, hashlib._Hash]:
 if __name__ == "__main__":
     both = sync() if sys.argv[1] == "sync" else asyncio.run(asynchronous())
     sys.stdout.write(json.dumps(dict(zip(("sent", "received"), (one.hexdigest() for one in both), strict=True))))
+    sys.stdout.flush()
+    # The package's compiled transport aborts about one interpreter in five that ends after so much traffic, when all is
+    # done and said: version 2.63, asynchronous. That is not what is tested here.
+    os._exit(0)

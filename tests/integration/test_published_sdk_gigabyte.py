@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.daemon import running_daemon
 from tests.support.faults import peak_bytes
-from tests.support.sdk import RUN_TIMEOUT_S, send_gigabyte
+from tests.support.sdk import GIGABYTE_TIMEOUT_S, send_gigabyte
 from tests.support.tools import INSTALL_TIMEOUT_S
 
-pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
+pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + GIGABYTE_TIMEOUT_S)
 
 GIB = 1024**3
 MIB = 1024**2

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.daemon import Daemon, running_daemon
 from tests.support.http1 import exchange
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("curl", "openssl", "sha256sum", "base64")
+NEEDED = ("curl", "openssl", "sha256sum", "base64", "tar")
 
 
 def lines(daemon: Daemon, directory: Path) -> str:
@@ -57,6 +58,10 @@ async def test_every_line_does_what_it_says(tmp_path: Path):
         for name in ("README.md", "LICENSE"):
             assert (tmp_path / "docs" / name).read_bytes() == (ROOT / name).read_bytes()
         assert (tmp_path / "docs" / "checked").read_bytes() == (ROOT / "README.md").read_bytes()
+        for name in ("contract.md", "decisions/0001-one-port.md"):
+            assert (tmp_path / "copy" / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
+        with tarfile.open(tmp_path / "docs.tar.gz") as archive:
+            assert sorted(archive.getnames()) == [".", "LICENSE", "README.md", "checked"]
         assert '"synced":true' in printed
         assert "hello there\nhello HTTP/1.1 200 OK" in printed
 

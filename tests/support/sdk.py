@@ -22,6 +22,7 @@ from tests.support.tools import CACHE, INSTALL_TIMEOUT_S, node, npm_packages, or
 SCRIPTS = Path(__file__).resolve().parents[1] / "integration"
 NPM = {"e2b": "2.51.0"}
 RUN_TIMEOUT_S = 100
+GIGABYTE_TIMEOUT_S = 400  # a client takes half a minute for it when nothing else runs
 
 
 def run_python(mode: str, directory: Path, daemon: Daemon) -> dict[str, Any]:
@@ -47,11 +48,13 @@ def send_gigabyte(kind: str, path: Path, daemon: Daemon) -> dict[str, Any]:
     """The SHA-256 of what a package sent to a path, and of what it got back from there; kind: sync, async, node."""
     if kind == "node":
         packages = or_skip(lambda: npm_packages(NPM))
-        return _run([node(), str(SCRIPTS / "node" / "gigabyte.mjs"), str(packages), str(path)], daemon)
-    return _run([_python(), str(SCRIPTS / "sdk_gigabyte.py"), kind, str(path)], daemon)
+        command = [node(), str(SCRIPTS / "node" / "gigabyte.mjs"), str(packages)]
+    else:
+        command = [_python(), str(SCRIPTS / "sdk_gigabyte.py"), kind]
+    return _run([*command, str(path)], daemon, GIGABYTE_TIMEOUT_S)
 
 
-def _run(command: list[str], daemon: Daemon) -> dict[str, Any]:
+def _run(command: list[str], daemon: Daemon, timeout_s: float = RUN_TIMEOUT_S) -> dict[str, Any]:
     done = subprocess.run(
         command,
         env={
@@ -62,10 +65,10 @@ def _run(command: list[str], daemon: Daemon) -> dict[str, Any]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=RUN_TIMEOUT_S,
+        timeout=timeout_s,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, (done.returncode, done.stderr)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FieldDescriptor as F
 
-from envd_proto.filesystem import filesystem_pb2
+from envd_proto.filesystem import archive_pb2, filesystem_pb2, search_pb2, uploads_pb2
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 from envd_proto.system import system_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [m.DESCRIPTOR for m in (filesystem_pb2, process_pb2, pty_pb2, system_pb2)]
+OURS = (archive_pb2, search_pb2, uploads_pb2)
+FILES = [m.DESCRIPTOR for m in (filesystem_pb2, process_pb2, pty_pb2, system_pb2, *OURS)]
 OURS_BEGIN = 1000
 
 # E2B's published contract: message -> "name=number type", where `?` means optional, `[]` repeated and `a|` a member of
@@ -234,7 +235,7 @@ def declared_count(file):
     )
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.package)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_everything_declared_is_preceded_by_a_comment(file):
     path = ROOT / file.name.replace("envd_proto/", "proto/", 1)
     found = list(declarations(path.read_text()))

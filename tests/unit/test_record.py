@@ -62,6 +62,20 @@ def test_what_was_replaced_is_gone(memory):
     assert b"first-secret" not in found
 
 
+def test_several_share_a_file_and_give_their_memory_back(memory):
+    size = 1 << 20
+    records = [Record(memory, number * Record.span(size), size) for number in range(3)]
+    for round_ in range(3):
+        for number, record in enumerate(records):
+            record.write(bytes([number + 1]) * (size - round_))
+    assert [record.read() for record in records] == [bytes([number + 1]) * (size - 2) for number in range(3)]
+    with pytest.raises(EnvdError):
+        records[0].write(bytes(size + 1))
+    records[0].write(b"")
+    assert [len(record.read()) for record in records] == [0, size - 2, size - 2]
+    assert os.fstat(memory).st_blocks * 512 < 2 * size + 5 * 4096
+
+
 def test_without_memory_the_old_value_stays():
     fd = os.memfd_create("record", os.MFD_ALLOW_SEALING)
     try:

@@ -1,0 +1,1 @@
+"""Whole directories as tar streams, out and in."""

@@ -1,0 +1,111 @@
+"""Conversions between the contract's messages, and parameters, about archives and the domain's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.encoding import text_of
+from envd.filesystem.views import View
+from envd_proto.filesystem import archive_pb2 as pb
+
+from .coding import Format
+from .extraction import Extracted, Order
+from .member import Member
+from .merging import Conflict
+from .owners import ByNames, by_numbers
+from .stream import ArchiveStream, Wish
+from .tree import MOST_ENTRIES
+
+
+def wish_from(request: pb.ArchiveRequest, view: View) -> Wish:
+    """Return what to archive.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it cannot be archived so.
+    """
+    form = _format_from(request.format) or Format.TAR
+    return Wish(view.resolve(request.path), tuple(request.members), tuple(request.exclude), form)
+
+
+def start_of(stream: ArchiveStream) -> pb.ArchiveResponse:
+    """Return the first message of an archive."""
+    start = pb.ArchiveResponse.StartEvent(path=text_of(stream.path), format=pb.ArchiveFormat.Name(stream.form.value))
+    return pb.ArchiveResponse(start=start)
+
+
+def end_of(stream: ArchiveStream) -> pb.ArchiveResponse:
+    """Return the last message of an archive."""
+    inventory = stream.inventory
+    end = pb.ArchiveResponse.EndEvent(
+        entries=inventory.entries,
+        content_bytes=inventory.content_bytes,
+        archive_bytes=stream.sent,
+        left_out_count=inventory.left_out_count,
+    )
+    for one in inventory.left_out:
+        reason = pb.ArchiveResponse.LeftOut.Reason.Name(one.reason.value)
+        end.left_out.add(name=text_of(one.name), reason=reason, errno=one.errno)
+    return pb.ArchiveResponse(end=end)
+
+
+def order_from(options: pb.ExtractRequest.Options, view: View) -> Order:
+    """Return how to extract.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it cannot be extracted so.
+    """
+    return Order(
+        view.resolve(options.path),
+        view.user,
+        owner_of(options.ownership),
+        _format_from(options.format),
+        options.set_id,
+        options.outside_links,
+        _conflict_from(options.conflict),
+        min(options.max_entries or MOST_ENTRIES, MOST_ENTRIES),
+        options.max_content_bytes or None,
+    )
+
+
+def owner_of(number: int) -> Callable[[Member], tuple[int, int]] | None:
+    """Return what says to whom entries belong; None: to the caller.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT for a number that means nothing.
+    """
+    if number == pb.ARCHIVE_OWNERSHIP_CALLER:
+        return None
+    if number == pb.ARCHIVE_OWNERSHIP_NAMES:
+        return ByNames()
+    if number == pb.ARCHIVE_OWNERSHIP_NUMBERS:
+        return by_numbers
+    raise EnvdError(Code.INVALID_ARGUMENT, f"ownership has no value {number}")
+
+
+def _format_from(number: int) -> Format | None:
+    if number == pb.ARCHIVE_FORMAT_UNSPECIFIED:
+        return None
+    try:
+        return Format(number)
+    except ValueError as exc:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"format has no value {number}") from exc
+
+
+def _conflict_from(number: int) -> Conflict:
+    try:
+        return Conflict(number)
+    except ValueError as exc:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"conflict has no value {number}") from exc
+
+
+def response_from(done: Extracted) -> pb.ExtractResponse:
+    """Return what was extracted as a message."""
+    return pb.ExtractResponse(
+        path=text_of(done.path),
+        created=done.created,
+        entries=done.entries,
+        content_bytes=done.content_bytes,
+        archive_bytes=done.archive_bytes,
+        skipped=done.skipped,
+    )

@@ -1,0 +1,289 @@
+"""Taking a tar stream apart as it arrives. Source: pax(1p); tar(5); GNU tar manual, "Basic Tar Format"."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Protocol
+
+from envd.errors import Code, EnvdError
+
+from . import pax, sparse
+from .fields import BLOCK, Header, number_of, parsed
+from .member import NO_ATTRIBUTES, Extent, Kind, Member
+
+_MOST_EXTENSION_BYTES = 1024 * 1024
+_MOST_NAME_BYTES = 64 * 1024
+_MOST_GLOBAL_BYTES = 64 * 1024
+_MOST_SIZE = (1 << 63) - 1
+_MOST_TIME_NS = (1 << 40) * 1_000_000_000  # the kernel cuts it down to what the file system can hold
+_PIECE_BYTES = 1024 * 1024
+_ZEROS = bytes(BLOCK)
+
+# Old letters for regular files, among them the contiguous ones of ustar.
+_FILES = (b"0", b"\0", b"7", b"S")
+_KINDS = {b"1": Kind.HARD_LINK, b"2": Kind.SYMLINK, b"5": Kind.DIRECTORY, b"D": Kind.DIRECTORY}
+_REFUSED = {b"3": "a device", b"4": "a device", b"6": "a fifo", b"M": "part of another volume"}
+_LABEL = b"V"
+
+_Steps = Generator[int, bytes | memoryview, None]
+_Bytes = Generator[int, bytes, bytes]
+
+
+class Sink(Protocol):
+    """Takes entries, one after the other."""
+
+    def begin(self, member: Member) -> None:
+        """Begin an entry."""
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Take content of a file: at this offset, in ascending order."""
+
+    def finish(self) -> None:
+        """End the entry."""
+
+
+class Reader:
+    """Reads an archive of any of the usual formats: v7, ustar, pax, and GNU's with long names and sparse files.
+
+    Holds an extended header, 1 MiB, at most; content goes through.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._held = bytearray()
+        self._complete = False
+        self._global: dict[bytes, bytes] = {}
+        self._steps = self._parse()
+        self._want = next(self._steps)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT if they are no archive, or are refused; whatever the sink raises.
+        """
+        at, size = 0, len(data)
+        view = memoryview(data)
+        while at < size:
+            want = self._want
+            if want < 0:  # any bytes, so many at most
+                end = min(at - want, size)
+                block: bytes | memoryview = view[at:end]
+            elif not self._held and at + want <= size:
+                end = at + want
+                block = data[at:end]
+            else:
+                end = min(at + want - len(self._held), size)
+                self._held += view[at:end]
+                if len(self._held) < want:
+                    return
+                block = bytes(self._held)
+                self._held.clear()
+            at = end
+            self._want = self._steps.send(block)
+
+    def end(self) -> None:
+        """Note that there are no more bytes.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT if the archive is not complete.
+        """
+        if not self._complete:
+            raise EnvdError(Code.INVALID_ARGUMENT, "the archive is cut short: it ends without its end mark")
+
+    def _parse(self) -> _Steps:
+        """Ask for bytes: a positive number for exactly so many, a negative one for what is there, up to so many."""
+        while True:
+            block = yield BLOCK
+            if block == _ZEROS:
+                break
+            yield from self._entry(parsed(bytes(block)))
+        self._complete = True
+        while True:
+            yield -_PIECE_BYTES  # what comes behind the end means nothing
+
+    def _entry(self, header: Header) -> _Steps:
+        """Read extended headers and the entry they belong to."""
+        found: dict[bytes, bytes] = {}
+        attributes: dict[str, bytes] = {}
+        numbers: list[int] = []
+        while header.kind in b"xXgLK":
+            data = yield from self._extension(header)
+            if header.kind in b"LK":
+                found[b"path" if header.kind == b"L" else b"linkpath"] = data.partition(b"\0")[0]
+            elif header.kind == b"g":
+                self._take_global(data)
+            else:
+                _take(data, found, attributes, numbers)
+            block = yield BLOCK
+            header = parsed(bytes(block))
+        found = {key: value for key, value in {**self._global, **found}.items() if value}
+        yield from self._content(_Extended(header, found, attributes, numbers))
+
+    def _extension(self, header: Header) -> _Bytes:
+        most = _MOST_NAME_BYTES if header.kind in b"LK" else _MOST_EXTENSION_BYTES
+        if header.size > most:
+            raise EnvdError(
+                Code.INVALID_ARGUMENT, f"an extended header of the archive has {header.size} bytes: at most {most}"
+            )
+        if not header.size:
+            return b""
+        data = yield header.size + -header.size % BLOCK
+        return bytes(data[: header.size])
+
+    def _take_global(self, data: bytes) -> None:
+        _take(data, self._global, {}, [])
+        if sum(len(key) + len(value) for key, value in self._global.items()) > _MOST_GLOBAL_BYTES:
+            raise EnvdError(Code.INVALID_ARGUMENT, "the global headers of the archive are larger than 64 KiB")
+
+    def _content(self, entry: _Extended) -> _Steps:
+        header = entry.header
+        if header.kind == _LABEL:
+            return
+        if header.kind not in _FILES or header.names_directory:
+            kind = Kind.DIRECTORY if header.names_directory else _KINDS.get(header.kind)
+            if kind is None:
+                what = _REFUSED.get(header.kind, f"of the unknown kind {header.kind.decode('latin-1')!r}")
+                raise EnvdError(Code.INVALID_ARGUMENT, f"{entry.name} in the archive is {what}: it is refused")
+            self._sink.begin(entry.member(kind))
+            self._sink.finish()
+            if header.kind == b"D":
+                yield from self._skip(entry.stored + -entry.stored % BLOCK)
+            return
+        taken, extents = yield from self._extents(entry)
+        stored = entry.stored - taken
+        self._sink.begin(entry.member(Kind.FILE, extents))
+        for extent in (Extent(0, stored),) if extents is None else extents:
+            yield from self._range(extent)
+        self._sink.finish()
+        yield from self._skip(-entry.stored % BLOCK)
+
+    def _extents(self, entry: _Extended) -> Generator[int, bytes, tuple[int, tuple[Extent, ...] | None]]:
+        """Return how many of the stored bytes are a map, and where the file has data; None: everywhere."""
+        taken, numbers = 0, entry.numbers
+        if entry.header.kind == b"S":
+            numbers = yield from _old_map(entry.header)
+        elif entry.has_map_in_content:
+            taken, numbers = yield from sparse.read_map()
+        elif not entry.is_sparse:
+            return 0, None
+        return taken, sparse.extents_from(numbers, entry.size, entry.stored - taken)
+
+    def _range(self, extent: Extent) -> _Steps:
+        offset, end = extent.offset, sum(extent)
+        while offset < end:
+            data = yield -min(end - offset, _PIECE_BYTES)
+            self._sink.write(data, offset)
+            offset += len(data)
+
+    def _skip(self, size: int) -> _Steps:
+        while size:
+            size -= len((yield -min(size, _PIECE_BYTES)))
+
+
+def _old_map(header: Header) -> Generator[int, bytes, list[int]]:
+    """Read the map of GNU's old sparse files, which goes on in further blocks."""
+    fields, more = list(header.sparse_fields), header.sparse_more
+    while more:
+        block = yield BLOCK
+        fields += [block[at : at + 12] for at in range(0, 21 * 24, 12)]
+        more = block[504:505] not in (b"\0", b"")
+        if len(fields) > 2 * sparse.MOST_EXTENTS + 2 * 21:
+            raise sparse.malformed()
+    numbers = []
+    for at in range(0, len(fields), 2):
+        if not fields[at].strip(b"\0 ") and not fields[at + 1].strip(b"\0 "):
+            break
+        numbers += [number_of(fields[at]), number_of(fields[at + 1])]
+    return numbers
+
+
+def _take(data: bytes, found: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]) -> None:
+    """Sort the records of an extended header: repeated ones and attributes apart, the last of the others counts."""
+    for keyword, value in pax.records(data):
+        if keyword in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
+            numbers.append(sparse.number(value))
+        elif keyword == b"GNU.sparse.map":
+            numbers[:] = [sparse.number(text) for text in value.split(b",")]
+        elif keyword.startswith(pax.XATTR):
+            name = pax.unquoted(keyword.removeprefix(pax.XATTR))
+            if name.startswith("user.") and "\0" not in name:
+                attributes[name] = value
+        else:
+            found[keyword] = value  # an empty one takes back what was said before
+
+
+class _Extended:
+    """A header with what extended ones say instead."""
+
+    def __init__(
+        self, header: Header, found: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]
+    ) -> None:
+        self.header = header
+        self.numbers = numbers
+        self._found = found
+        self._attributes = attributes
+
+    @property
+    def name(self) -> str:
+        """Return the name, as it stands there."""
+        found = self._found
+        raw = found.get(b"GNU.sparse.name") or found.get(b"path") or self.header.name
+        return raw.decode(errors="surrogateescape")
+
+    @property
+    def stored(self) -> int:
+        """Bytes of content in the archive."""
+        return self._number(b"size", self.header.size)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, holes included."""
+        if self.header.kind == b"S":
+            return self.header.real_size
+        key = b"GNU.sparse.realsize" if b"GNU.sparse.realsize" in self._found else b"GNU.sparse.size"
+        return self._number(key, self.stored)
+
+    @property
+    def has_map_in_content(self) -> bool:
+        """True for format 1.0."""
+        return self._found.get(b"GNU.sparse.major") == b"1"
+
+    @property
+    def is_sparse(self) -> bool:
+        """True for formats 0.0 and 0.1."""
+        return bool(self.numbers) or b"GNU.sparse.size" in self._found
+
+    def _number(self, keyword: bytes, otherwise: int) -> int:
+        value = self._found.get(keyword)
+        if value is None:
+            return otherwise
+        if not value.isdigit() or len(value) > 20 or int(value) > _MOST_SIZE:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"the archive is damaged: {keyword.decode()} of {self.name}")
+        return int(value)
+
+    def member(self, kind: Kind, extents: tuple[Extent, ...] | None = None) -> Member:
+        """Return the entry."""
+        header, found = self.header, self._found
+        modified_ns = header.modified_s * 1_000_000_000
+        if b"mtime" in found:
+            try:
+                modified_ns = pax.time_from(found[b"mtime"])
+            except ValueError as exc:
+                raise EnvdError(Code.INVALID_ARGUMENT, f"the archive is damaged: mtime of {self.name}: {exc}") from exc
+        is_file = kind is Kind.FILE
+        linked = kind in (Kind.HARD_LINK, Kind.SYMLINK)
+        return Member(
+            self.name,
+            kind,
+            header.mode & 0o7777,
+            self._number(b"uid", header.uid),
+            self._number(b"gid", header.gid),
+            found.get(b"uname", header.owner).decode(errors="surrogateescape"),
+            found.get(b"gname", header.group).decode(errors="surrogateescape"),
+            min(max(modified_ns, -_MOST_TIME_NS), _MOST_TIME_NS),
+            self.size if is_file else 0,
+            found.get(b"linkpath", header.link).decode(errors="surrogateescape") if linked else "",
+            self._attributes or NO_ATTRIBUTES,
+            extents,
+        )

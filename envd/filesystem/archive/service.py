@@ -1,0 +1,73 @@
+"""The part of the Filesystem service that moves whole directories."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import partial
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.encoding import EncodedContent
+from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.threads import Threads
+from envd.filesystem.views import Views
+from envd.rpc import Call, Reply
+from envd_proto.filesystem import archive_pb2 as pb
+
+from . import messages
+from .extraction import Extraction
+from .flow import Intake, runs
+from .stream import ArchiveStream, open_stream
+from .turns import Turns
+
+_CHUNK_BYTES = 256 * 1024
+_LARGEST_CHUNK_BYTES = 1024 * 1024
+_CHUNKS_AT_ONCE = 64
+
+
+class ArchiveService:
+    """Serves Archive and Extract of filesystem.Filesystem."""
+
+    def __init__(self, views: Views, threads: Threads, leftovers: Leftovers) -> None:
+        self._views = views
+        self._threads = threads
+        self._leftovers = leftovers
+        self._turns = Turns()
+
+    async def archive(self, request: pb.ArchiveRequest, call: Call) -> AsyncIterator[Reply]:
+        """Send a directory."""
+        view = self._views.of(call.username)
+        opening = partial(open_stream, messages.wish_from(request, view), view.names)
+        chunk = min(request.chunk_size or _CHUNK_BYTES, _LARGEST_CHUNK_BYTES)
+        with self._turns.one():
+            async with self._threads.holding(opening, ArchiveStream.close) as held:
+                yield messages.start_of(held.it)
+                offset = 0
+                async with aclosing(runs(held)) as content:
+                    async for run in content:
+                        for at in range(0, len(run), chunk * _CHUNKS_AT_ONCE):
+                            part = run[at : at + chunk * _CHUNKS_AT_ONCE]
+                            yield EncodedContent(offset, part, chunk)
+                            offset += len(part)
+                yield messages.end_of(held.it)
+
+    async def extract(self, requests: AsyncIterator[pb.ExtractRequest], call: Call) -> pb.ExtractResponse:
+        """Take a directory."""
+        view = self._views.of(call.username)
+        order = messages.order_from(await _options(requests), view)
+        with self._turns.one():
+            async with self._threads.holding(partial(Extraction, order, self._leftovers), Extraction.close) as held:
+                intake = Intake(held)
+                async for request in requests:
+                    if request.WhichOneof("message") != "chunk":
+                        raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
+                    await intake.put(request.chunk)
+                return messages.response_from(await intake.finish())
+
+
+async def _options(requests: AsyncIterator[pb.ExtractRequest]) -> pb.ExtractRequest.Options:
+    async for request in requests:
+        if request.WhichOneof("message") == "options":
+            return request.options
+        break
+    raise EnvdError(Code.INVALID_ARGUMENT, "the first message of the stream must be 'options'")

@@ -1,0 +1,157 @@
+"""An archive as it is sent: found, opened, made and wrapped in runs of bytes. Everything here blocks: for threads."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError, from_os_error
+from envd.host.names import Names
+
+from . import coding
+from .coding import Format
+from .inventory import Inventory
+from .packing import Packing
+from .patterns import Excluded
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RUN_BYTES = 512 * 1024
+_MOST_MEMBERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to archive.
+
+    Attributes:
+        path: absolute; links are followed.
+        members: relative paths within it; empty for all of it.
+        exclude: patterns of what is left out.
+    """
+
+    path: str
+    members: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    form: Format = Format.TAR
+
+
+class ArchiveStream:
+    """Runs of one archive, in order.
+
+    Args:
+        path: with all links resolved.
+
+    Attributes:
+        sent: bytes of archive so far.
+    """
+
+    def __init__(self, path: str, form: Format, packing: Packing) -> None:
+        self.path = path
+        self.form = form
+        self.sent = 0
+        self._packing = packing
+        self._packer = coding.packer(form)
+        self._pieces: Generator[bytes, None, None] = packing.pieces()
+        self._ended = False
+
+    @property
+    def inventory(self) -> Inventory:
+        """What is in it so far."""
+        return self._packing.inventory
+
+    def next_run(self) -> bytes:
+        """Return the next run, of at most about 1.5 MiB; empty at the end.
+
+        Raises:
+            EnvdError: what was asked for cannot be read; ABORTED if a file became shorter.
+        """
+        run = b""
+        while not run and not self._ended:
+            run = self._packed(self._collected())
+        self.sent += len(run)
+        return run
+
+    def _collected(self) -> bytes:
+        pieces, size = [], 0
+        try:
+            for piece in self._pieces:
+                pieces.append(piece)
+                size += len(piece)
+                if size >= _RUN_BYTES:
+                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"archive {self.path}") from exc
+        self._ended = True
+        return b"".join(pieces)
+
+    def _packed(self, data: bytes) -> bytes:
+        packed = self._packer.pack(data)
+        return packed + self._packer.end() if self._ended else packed
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with closing(self._pieces):
+            pass
+        self._packing.close()
+
+
+def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
+    """Begin to archive; `names` of users and groups that are known already save looking them up.
+
+    Raises:
+        EnvdError: NOT_FOUND if nothing is there; INVALID_ARGUMENT if it is neither a directory nor a regular file, or a
+            member or pattern is malformed; UNIMPLEMENTED for a format there is not.
+    """
+    coding.check(wish.form)
+    excluded = Excluded(wish.exclude)
+    members = _members(wish.members)
+    names = names or Names()
+    names.refresh()
+    try:
+        real = os.path.realpath(wish.path, strict=True)
+        mode = os.stat(real).st_mode
+        if stat.S_ISDIR(mode):
+            packing = Packing(os.open(real, _DIRECTORY), "", members, excluded, names)
+        else:
+            _check_file(wish, mode)
+            parent, base = os.path.split(real)
+            packing = Packing(os.open(parent, _DIRECTORY), base, (), excluded, names)
+    except NotADirectoryError as exc:
+        raise EnvdError(Code.NOT_FOUND, f"archive {wish.path}: no such file or directory") from exc
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"archive {wish.path}") from exc
+    try:
+        packing.check_members()
+        return ArchiveStream(real, wish.form, packing)
+    except EnvdError:
+        packing.close()
+        raise
+
+
+def _check_file(wish: Wish, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{wish.path} is a fifo, socket or device, which is not archived")
+    if wish.members:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{wish.path} is a file, and has no members")
+
+
+def _members(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return members in their plain form, none within another."""
+    if len(given) > _MOST_MEMBERS:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{len(given)} members: at most {_MOST_MEMBERS}")
+    plain = []
+    for text in given:
+        parts = [part for part in text.split("/") if part not in ("", ".")]
+        if text.startswith("/") or ".." in parts or "\0" in text:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"a member is a relative path without '..', not '{text[:200]}'")
+        if not parts:
+            return ()
+        plain.append(tuple(parts))
+    found: list[tuple[str, ...]] = []
+    for parts_of in sorted(set(plain)):
+        if not found or parts_of[: len(found[-1])] != found[-1]:
+            found.append(parts_of)
+    return tuple("/".join(one) for one in found)

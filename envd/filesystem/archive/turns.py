@@ -1,0 +1,34 @@
+"""How many archives are made and taken apart at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from envd.errors import Code, EnvdError
+
+_AT_ONCE = 64
+
+
+class Turns:
+    """Lets 64 in at once, for each holds descriptors and some megabytes; who comes on top is refused."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Take a turn for the length of a block.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED.
+        """
+        if self._taken >= _AT_ONCE:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED, f"{_AT_ONCE} archives are being sent or extracted: try again when one is done"
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1

@@ -1,0 +1,1 @@
+"""Finding files, finding and replacing text in them, and reading lines."""

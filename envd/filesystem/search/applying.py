@@ -1,0 +1,130 @@
+"""Making the changes of a Replace. Everything here blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.content import write_all
+from envd.filesystem.entries import check_match, etag_of
+from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.place import Intent
+from envd.filesystem.staging import stage
+from envd.host.users import User
+
+from .orders import ReplaceOrder
+from .plans import Edit, Plan, Plans
+from .reports import Reason
+from .text import open_file
+
+_PIECE_BYTES = 1024 * 1024
+
+_WHY_NOT = {
+    Reason.UNREADABLE: (Code.PERMISSION_DENIED, "it cannot be read"),
+    Reason.BINARY: (Code.FAILED_PRECONDITION, "it is binary"),
+    Reason.TOO_LARGE: (Code.FAILED_PRECONDITION, "it is larger than 64 MiB"),
+    Reason.TOO_SLOW: (Code.RESOURCE_EXHAUSTED, "the expression takes too long on it; make it simpler"),
+    Reason.CHANGED: (Code.ABORTED, "it changed while it was read; try again"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file.
+
+    Attributes:
+        etag: after the change, or of the content that was looked at if there was none.
+        error: why there was none; empty if it was not needed or wanted.
+    """
+
+    plan: Plan
+    etag: str
+    changed: bool = False
+    error: str = ""
+
+
+def check_condition(path: str, if_match: str) -> None:
+    """Check that a file is the one a client knows.
+
+    Raises:
+        EnvdError: FAILED_PRECONDITION if it is not, INVALID_ARGUMENT if it is no file.
+    """
+    try:
+        st = os.stat(path)
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"replace in {path}") from exc
+    if not etag_of(st):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"if_match needs a path that is a file: {path}")
+    check_match(path, st, if_match)
+
+
+def check_plans(plans: Plans, order: ReplaceOrder, expected: int | None, if_match: str | None) -> None:
+    """Check that what was found may be changed.
+
+    Raises:
+        EnvdError: FAILED_PRECONDITION if there is not what was expected. For one file that cannot be changed: why.
+    """
+    path = order.selection.path
+    for skip in plans.skips:
+        if skip.path == path:
+            code, why = _WHY_NOT[skip.reason]
+            raise EnvdError(code, f"replace in {path}: {why}")
+    if expected is not None and plans.matches != expected:
+        raise EnvdError(
+            Code.FAILED_PRECONDITION,
+            f"replace: {expected} matches expected, {plans.matches} found in {len(plans.files)} files: "
+            "nothing was changed",
+        )
+    for plan in plans.files:
+        if if_match not in (None, "*", plan.etag):
+            raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {path} has another etag by now: {plan.etag}")
+
+
+def apply(plan: Plan, user: User, leftovers: Leftovers, *, sync: bool) -> Outcome:
+    """Change a file, at once or not at all. It keeps owner, mode and attributes.
+
+    Raises:
+        EnvdError: it was not changed; FAILED_PRECONDITION if somebody else has changed it meanwhile.
+    """
+    if not plan.edits:
+        return Outcome(plan, plan.etag)
+    try:
+        opened = open_file(plan.path, follow=True)
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
+    if opened is None:
+        raise EnvdError(Code.FAILED_PRECONDITION, f"replace in {plan.path}: it is no file any more")
+    source, st = opened
+    try:
+        check_match(plan.path, st, plan.etag)
+        owner = dataclasses.replace(user, uid=st.st_uid, gid=st.st_gid)
+        intent = Intent(owner, parents=False, if_match=plan.etag, sync=sync)
+        with stage(plan.path, intent, leftovers) as staged:
+            _splice(source, staged.fd, plan.edits)
+            staged.commit()
+        return Outcome(plan, etag_of(os.stat(plan.path)), changed=True)
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
+    finally:
+        os.close(source)
+
+
+def _splice(source: int, target: int, edits: Sequence[Edit]) -> None:
+    at = 0
+    for offset, size, new in edits:
+        _copy(source, target, at, offset)
+        write_all(target, new)
+        at = offset + size
+    _copy(source, target, at, os.fstat(source).st_size)
+
+
+def _copy(source: int, target: int, begin: int, end: int) -> None:
+    while begin < end:
+        piece = os.pread(source, min(end - begin, _PIECE_BYTES), begin)
+        if not piece:
+            return  # it became shorter; the condition at the end notices
+        write_all(target, piece)
+        begin += len(piece)

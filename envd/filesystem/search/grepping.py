@@ -1,0 +1,304 @@
+"""Finding text in files. Everything here blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .expression import Expression, Span, line_around
+from .orders import GrepOrder, Output
+from .patience import Patience, TooSlowError
+from .reports import Reason
+from .text import BinaryError, Encoding, TooLargeError, Window, open_file, whole, windows
+from .walking import Found
+
+_PART_LINES = 256
+_PART_BYTES = 64 * 1024
+
+
+class Line(NamedTuple):
+    """A line, or lines that one match touches.
+
+    Attributes:
+        number: from 1.
+        offset: in the file, in bytes.
+        text: in UTF-8 as far as it is text.
+        spans: where it matches, in bytes of the whole line; none: a line of context.
+        clipped_before, clipped_after: bytes of the line that were left out.
+    """
+
+    number: int
+    offset: int
+    text: bytes
+    spans: tuple[Span, ...]
+    clipped_before: int
+    clipped_after: int
+
+
+class Part(NamedTuple):
+    """What was found in a file, or a part of it.
+
+    Attributes:
+        matches: lines that match.
+    """
+
+    path: str
+    lines: list[Line]
+    matches: int
+
+
+class Full(Exception):  # noqa: N818 - no error: the answer has all it may have
+    """The answer may not become larger."""
+
+
+class Grep:
+    """One Grep's way through files.
+
+    Attributes:
+        searched, files_matched: files so far.
+        matches: lines that matched so far.
+        truncated: a bound was reached.
+
+    Args:
+        put: takes what was found; may be called where a step is given up, so it must not block.
+    """
+
+    def __init__(
+        self, order: GrepOrder, expression: Expression, patience: Patience, put: Callable[[Part], None]
+    ) -> None:
+        self.searched = self.files_matched = self.matches = self.bytes_searched = 0
+        self.truncated = False
+        self._order = order
+        self._expression = expression
+        self._patience = patience
+        self._put = put
+        self._bytes_left = order.max_bytes
+
+    def search(self, found: Found, breathe: Callable[[], None]) -> Reason | OSError | None:
+        """Search a file; return why it was not.
+
+        Between steps `breathe` is called; it may block.
+
+        Raises:
+            Full: the answer has all it may have.
+        """
+        try:
+            opened = open_file(found.real, follow=found.follow)
+            if opened is None:
+                return None
+            fd, st = opened
+            try:
+                self._search(found.path, self._windows(fd, st), breathe)
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            return exc
+        except BinaryError:
+            return Reason.BINARY
+        except TooLargeError:
+            return Reason.TOO_LARGE
+        except TooSlowError:
+            return Reason.TOO_SLOW
+        return None
+
+    def _windows(self, fd: int, st: os.stat_result) -> Iterator[Window]:
+        binary = self._order.binary
+        if self._expression.multiline:
+            return iter((whole(fd, st, binary=binary, crlf=not self._expression.names_return),))
+        return windows(fd, st, context=self._order.before, binary=binary, needle=self._expression.needle)
+
+    def _search(self, path: str, windows: Iterator[Window], breathe: Callable[[], None]) -> None:
+        file = _File(path, self._order, self._put, self._bytes_left, self._order.max_matches - self.matches)
+        try:
+            for window in windows:
+                self.bytes_searched += window.size
+                if window.text:
+                    with self._patience.step(window.size):
+                        self._search_window(file, window)
+                    breathe()
+                if file.done:
+                    break
+            self.searched += 1
+        except Full:
+            self.searched += 1
+            self.truncated = True
+            raise
+        finally:
+            self._count(file)
+        count = self.matches if self._order.output is Output.LINES else self.files_matched
+        if count >= self._order.max_matches:
+            self.truncated = True
+            raise Full
+
+    def _count(self, file: _File) -> None:
+        self._bytes_left = file.bytes_left
+        self.matches += file.matches
+        self.files_matched += file.matches > 0
+        file.flush(last=True)
+
+    def _search_window(self, file: _File, window: Window) -> None:
+        matches = self._expression.lines(window.text, window.begin)
+        if self._order.output is Output.LINES:
+            file.add(window, matches)
+            return
+        bound = 1 if self._order.output is Output.FILES else self._order.max_per_file
+        for _ in matches:
+            file.matches += 1
+            if file.matches == bound:
+                file.done = True
+                break
+
+
+class _File:
+    """What was found in one file so far.
+
+    Attributes:
+        matches: lines that match.
+        done: the rest of the file does not matter.
+        bytes_left: until the answer is full.
+    """
+
+    def __init__(
+        self, path: str, order: GrepOrder, put: Callable[[Part], None], bytes_left: int, matches_left: int
+    ) -> None:
+        self.matches = 0
+        self.done = False
+        self.bytes_left = bytes_left
+        self._path = path
+        self._order = order
+        self._put = put
+        self._lines: list[Line] = []
+        self._size = 0
+        self._matches_left = min(matches_left, order.max_per_file or matches_left)
+        self._after_left = 0
+        self._next_number = 1  # of the first line that was not sent
+
+    def add(self, window: Window, matches: Iterator[tuple[int, int, list[Span]]]) -> None:
+        """Take the lines of a window that match, and their context.
+
+        Raises:
+            Full: the answer has all it may have.
+        """
+        text, place = window.text, _Place(window)
+        lower = _line_start(text, self._next_number - window.number)
+        for first, last, spans in matches if self.matches < self._matches_left else ():
+            lower = self._context_after(place, lower, first)
+            for begin in _lines_before(text, first, lower, self._order.before):
+                self._take(place, begin, line_around(text, begin)[1], ())
+            self._take(place, first, last, spans)
+            self.matches += 1
+            lower = text.find("\n", last) + 1 or len(text)
+            self._after_left = self._order.after
+            if self.matches == self._matches_left:
+                break
+        # Behind the last line there may be, what matches too is context.
+        lower = self._context_after(place, lower, len(text))
+        place.move(lower)
+        self._next_number = place.number
+        self.done = self.matches == self._matches_left and not self._after_left
+
+    def _context_after(self, place: _Place, at: int, until: int) -> int:
+        """Take lines behind a match, up to another one; return where the first line begins that was not taken."""
+        while self._after_left and at < until:
+            first, last, behind = line_around(place.text, at)
+            self._take(place, first, last, ())
+            self._after_left -= 1
+            at = min(behind, len(place.text))
+        return at
+
+    def _take(self, place: _Place, begin: int, end: int, spans: list[Span] | tuple[()]) -> None:
+        place.move(begin)
+        line = _line(place, end, spans, self._order.max_line_bytes)
+        if len(line.text) > self.bytes_left:
+            raise Full
+        self.bytes_left -= len(line.text)
+        self._lines.append(line)
+        self._size += len(line.text)
+        if len(self._lines) >= _PART_LINES or self._size >= _PART_BYTES:
+            self.flush()
+
+    def flush(self, *, last: bool = False) -> None:
+        """Send what there is."""
+        lines, self._lines, self._size = self._lines, [], 0
+        matches = sum(1 for line in lines if line.spans) if self._order.output is Output.LINES else self.matches
+        if lines or (last and matches):
+            self._put(Part(self._path, lines, matches))
+
+
+class _Place:
+    """A place in a window, at the beginning of a line, that moves on."""
+
+    def __init__(self, window: Window) -> None:
+        self.text = window.text
+        self.encoding: Encoding = window.encoding
+        self.number = window.number
+        self.offset = window.offset
+        self.at = 0
+
+    def move(self, at: int) -> None:
+        """Move on to a later line."""
+        if at > self.at:
+            self.number += self.text.count("\n", self.at, at)
+            self.offset += self.encoding.size(self.text[self.at : at])
+            self.at = at
+
+
+def _line_start(text: str, number: int) -> int:
+    """Return where a line begins, counted from 0; at most the end."""
+    at = 0
+    for _ in range(number):
+        at = text.find("\n", at) + 1
+        if not at:
+            return len(text)
+    return at
+
+
+def _lines_before(text: str, first: int, lower: int, count: int) -> list[int]:
+    """Return where the lines before one begin, at most so many and none before `lower`."""
+    found: list[int] = []
+    while first > lower and len(found) < count:
+        first = text.rfind("\n", 0, first - 1) + 1
+        found.append(first)
+    return found[::-1]
+
+
+def _line(place: _Place, end: int, spans: list[Span] | tuple[()], limit: int) -> Line:
+    shown = place.text[place.at : end]
+    text = _utf8(shown)
+    if len(text) != len(shown):
+        spans = _in_bytes(shown, spans)
+    before, size = 0, len(text)
+    if size > limit:
+        before, behind = _clipped(text, spans[0][0] if spans else 0, limit)
+        text = text[before:behind]
+    return Line(place.number, place.offset, text, tuple(spans), before, size - before - len(text))
+
+
+def _in_bytes(shown: str, spans: list[Span] | tuple[()]) -> list[Span]:
+    found: list[Span] = []
+    at = column = 0
+    for first, last in spans:
+        begin = column + len(_utf8(shown[at:first]))
+        at, column = last, begin + len(_utf8(shown[first:last]))
+        found.append((begin, column))
+    return found
+
+
+def _clipped(text: bytes, match: int, limit: int) -> tuple[int, int]:
+    """Return the ends of a piece around a match that splits no character."""
+    begin = max(min(match - limit // 4, len(text) - limit), 0)
+    end = begin + limit
+    for _ in range(3):
+        if begin and text[begin] & 0xC0 == 0x80:
+            begin += 1
+        if end < len(text) and text[end] & 0xC0 == 0x80:
+            end -= 1
+    return begin, max(begin, end)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")  # halves of characters in UTF-16

@@ -1,0 +1,169 @@
+"""What a Replace would change, file by file. Everything here blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.entries import etag_of
+
+from .diffs import Change, unified
+from .expression import Expression, compile_pattern
+from .orders import ReplaceOrder, Type
+from .patience import Patience, TooSlowError
+from .plans import EDITS, FILE, SKIP, TOTALS, Edit, Value
+from .reports import REPORTED, Reason
+from .template import Replaced, compile_template
+from .text import BinaryError, TooLargeError, Window, open_file, whole
+from .walking import Found, Walk
+
+_FILES = 10_000
+_MATCHES = 100_000
+_BYTES = 64 * 1024 * 1024
+_COMPILE_BYTES = 1024 * 1024
+_EDITS_AT_ONCE = 500  # the server unpacks them on its loop
+
+_GONE = (FileNotFoundError, NotADirectoryError)
+
+
+def plans(order: ReplaceOrder, patience: Patience) -> Iterator[Value]:
+    """Yield what Plans.add takes.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if pattern or replacement is none, RESOURCE_EXHAUSTED if it is too much.
+    """
+    with patience.step(_COMPILE_BYTES):
+        expression = compile_pattern(order.pattern)
+        fixed = order.replacement
+        replaced = (lambda _: fixed) if order.pattern.fixed else compile_template(fixed, expression.line)
+    planner = _Planner(order, expression, replaced, patience)
+    yield from planner.run()
+
+
+class _Planner:
+    def __init__(
+        self,
+        order: ReplaceOrder,
+        expression: Expression,
+        replaced: Replaced,
+        patience: Patience,
+    ) -> None:
+        self._order = order
+        self._expression = expression
+        self._replaced = replaced
+        self._patience = patience
+        self._skips: list[Value] = []
+        self._searched = self._skipped = self._files = self._matches = self._bytes = 0
+        self._diff_left = order.diff_bytes
+        self._seen: set[tuple[int, int]] = set()
+
+    def run(self) -> Iterator[Value]:
+        """Go through all files."""
+        for found in Walk(self._order.selection, self._unreadable).found():
+            if found.type is Type.FILE:
+                yield from self._plan(found)
+            yield from self._take_skips()
+        yield from self._take_skips()
+        yield (TOTALS, self._searched, self._skipped)
+
+    def _unreadable(self, path: str, errno: int) -> None:
+        self._skip(path, Reason.UNREADABLE, errno)
+
+    def _skip(self, path: str, reason: Reason, errno: int = 0) -> None:
+        if self._skipped < REPORTED:
+            self._skips.append((SKIP, path, int(reason), errno))
+        self._skipped += 1
+
+    def _take_skips(self) -> list[Value]:
+        taken, self._skips = self._skips, []
+        return taken
+
+    def _plan(self, found: Found) -> list[Value]:
+        try:
+            return self._plan_of(found)
+        except _GONE:
+            pass
+        except OSError as exc:
+            self._skip(found.path, Reason.UNREADABLE, exc.errno or 0)
+        except BinaryError:
+            self._skip(found.path, Reason.BINARY)
+        except TooLargeError:
+            self._skip(found.path, Reason.TOO_LARGE)
+        except TooSlowError:
+            self._skip(found.path, Reason.TOO_SLOW)
+        return []
+
+    def _plan_of(self, found: Found) -> list[Value]:
+        opened = open_file(found.real, follow=found.follow)
+        if opened is None:
+            return []
+        fd, st = opened
+        try:
+            if self._is_known(st):
+                return []
+            window = whole(fd, st, binary=False, crlf=not self._expression.names_return)
+            etag = etag_of(os.fstat(fd))
+        finally:
+            os.close(fd)
+        self._searched += 1
+        if etag != etag_of(st):
+            self._skip(found.path, Reason.CHANGED)
+            return []
+        with self._patience.step(window.size):
+            changes, count = self._changes(window)
+        return self._planned(found.path, etag, window, changes, count) if count else []
+
+    def _is_known(self, st: os.stat_result) -> bool:
+        """Tell whether the file was looked into under another of its names."""
+        if st.st_nlink == 1 and not self._order.selection.follow_links:
+            return False
+        identity = (st.st_dev, st.st_ino)
+        known = identity in self._seen
+        self._seen.add(identity)
+        return known
+
+    def _changes(self, window: Window) -> tuple[list[Change], int]:
+        text, crlf = window.text, window.encoding.crlf
+        found: list[Change] = []
+        count = size = 0
+        for base, match in self._expression.matches(text):
+            new = self._replaced(match)
+            if crlf:
+                new = new.replace("\r\n", "\n")
+            begin, end = match.span()
+            count += 1
+            if new != match[0]:
+                found.append((base + begin, base + end, new))
+                size += len(new)
+            if self._matches + count > _MATCHES or self._bytes + size > _BYTES:
+                raise _too_much(f"more than {_MATCHES} matches or {_BYTES >> 20} MiB of new text")
+        self._matches += count
+        self._bytes += size
+        return found, count
+
+    def _planned(self, path: str, etag: str, window: Window, changes: list[Change], count: int) -> list[Value]:
+        self._files += 1
+        if self._files > _FILES:
+            raise _too_much(f"more than {_FILES} files with a match")
+        diff, truncated = b"", False
+        if self._order.diff_bytes and changes:
+            diff, truncated = unified(path, window.text, changes, window.encoding, self._diff_left)
+            self._diff_left -= len(diff)
+        edits = list(_edits(window, changes))
+        runs: list[Value] = [(EDITS, edits[at : at + _EDITS_AT_ONCE]) for at in range(0, len(edits), _EDITS_AT_ONCE)]
+        return [*runs, (FILE, path, etag, count, diff, truncated)]
+
+
+def _too_much(what: str) -> EnvdError:
+    return EnvdError(Code.RESOURCE_EXHAUSTED, f"replace: {what}: nothing was changed; choose fewer files")
+
+
+def _edits(window: Window, changes: list[Change]) -> Iterator[Edit]:
+    text, encoding = window.text, window.encoding
+    at, offset = 0, window.offset
+    for begin, end, new in changes:
+        offset += encoding.size(text[at:begin])
+        size = encoding.size(text[begin:end])
+        yield offset, size, encoding.stored(new)
+        at, offset = end, offset + size

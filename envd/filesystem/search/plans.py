@@ -1,0 +1,72 @@
+"""What a Replace is going to do to files, as a worker tells it piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .reports import Reason, Skip
+
+EDITS, FILE, SKIP, TOTALS = "edits", "file", "skip", "totals"
+
+Value = tuple[Any, ...]
+"""EDITS with a list of them, for the FILE that follows; FILE with the other fields of a Plan; SKIP with those of a
+Skip; TOTALS with files searched and skipped."""
+
+Edit = tuple[int, int, bytes]
+"""Where in the file bytes are to be replaced, how many, and by which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done to a file.
+
+    Attributes:
+        etag: of the content this is about.
+        edits: in ascending order, apart from each other; without those that change nothing.
+        diff: empty if none was asked for, or there is no room for it.
+        diff_truncated: it ends early.
+    """
+
+    path: str
+    etag: str
+    matches: int
+    diff: bytes
+    diff_truncated: bool
+    edits: Sequence[Edit] = ()
+
+
+@dataclass(slots=True)
+class Plans:
+    """All of it.
+
+    Attributes:
+        searched, skipped: how many; of what was skipped only the first are in `skips`.
+    """
+
+    files: list[Plan] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    searched: int = 0
+    skipped: int = 0
+    _edits: list[Edit] = field(default_factory=list)
+
+    def add(self, value: Value) -> None:
+        """Take the next piece."""
+        kind, rest = value[0], value[1:]
+        if kind == EDITS:
+            self._edits += rest[0]
+        elif kind == FILE:
+            edits, self._edits = self._edits, []
+            path, etag, matches, diff, truncated = rest
+            self.files.append(Plan(path, etag, matches, diff, truncated, edits))
+        elif kind == SKIP:
+            path, reason, errno = rest
+            self.skips.append(Skip(path, Reason(reason), errno))
+        else:
+            self.searched, self.skipped = rest
+
+    @property
+    def matches(self) -> int:
+        """How many there are in all files."""
+        return sum(plan.matches for plan in self.files)

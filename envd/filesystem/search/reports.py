@@ -1,0 +1,47 @@
+"""What a search has to say beside what it found."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+REPORTED = 1000
+"""Of what was not searched, so many are named in one call."""
+
+
+class Reason(enum.IntEnum):
+    """Why something was not searched; numbers as in the contract."""
+
+    UNREADABLE = 1
+    BINARY = 2
+    TOO_LARGE = 3
+    TOO_SLOW = 4
+    CHANGED = 5
+
+
+class Skip(NamedTuple):
+    """Something that was not searched; `errno` only with UNREADABLE."""
+
+    path: str
+    reason: Reason
+    errno: int = 0
+
+
+class FindSummary(NamedTuple):
+    """How a Find came out; fields in the order of the contract's message."""
+
+    entries: int
+    examined: int
+    skipped: int
+    truncated: bool
+
+
+class GrepSummary(NamedTuple):
+    """How a Grep came out; fields in the order of the contract's message."""
+
+    files_searched: int
+    files_matched: int
+    files_skipped: int
+    matches: int
+    bytes_searched: int
+    truncated: bool

@@ -1,0 +1,108 @@
+"""The part of the Filesystem service that searches."""
+
+from __future__ import annotations
+
+import threading
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from functools import partial
+
+from google.protobuf.message import Message
+
+from envd.errors import EnvdError
+from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.messages import Caller, caller_from
+from envd.filesystem.threads import Threads
+from envd.filesystem.views import Views
+from envd.rpc import Call, Reply
+from envd_proto.filesystem import filesystem_pb2 as pb
+from envd_proto.filesystem import search_pb2 as search
+
+from . import frames, messages
+from .applying import Outcome, apply, check_condition, check_plans
+from .lines import read_lines
+from .orders import AnyOrder, ReplaceOrder
+from .plans import Plan, Plans
+from .pool import Workers
+
+
+class SearchService:
+    """Serves Find, Grep, Replace and ReadLines of filesystem.Filesystem.
+
+    Args:
+        views: say how each caller sees paths.
+    """
+
+    def __init__(self, views: Views, threads: Threads, leftovers: Leftovers, workers: Workers) -> None:
+        self._views = views
+        self._threads = threads
+        self._leftovers = leftovers
+        self._workers = workers
+
+    async def find(self, request: search.FindRequest, call: Call) -> AsyncIterator[Reply]:
+        """Find entries."""
+        order = messages.find_order(request, caller_from(call, self._views))
+        async with aclosing(self._replies(order, pb.FindResponse, in_json=order.in_json)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def grep(self, request: search.GrepRequest, call: Call) -> AsyncIterator[Reply]:
+        """Find text."""
+        order = messages.grep_order(request, caller_from(call, self._views))
+        async with aclosing(self._replies(order, search.GrepResponse, in_json=order.in_json)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def _replies(self, order: AnyOrder, kind: type[Message], *, in_json: bool) -> AsyncGenerator[Reply, None]:
+        async with self._workers.answering(order) as answer:
+            while (frame := await answer.next()) is not None:
+                yield messages.encoded(frame[1], kind, in_json=in_json)
+
+    async def replace(self, request: search.ReplaceRequest, call: Call) -> search.ReplaceResponse:
+        """Replace text."""
+        caller = caller_from(call, self._views)
+        order = messages.replace_order(request, caller)
+        expected = request.expected_matches if request.HasField("expected_matches") else None
+        if_match = request.if_match if request.HasField("if_match") else None
+        if if_match is not None:
+            await self._threads.run(check_condition, order.selection.path, if_match)
+        plans = await self._plans(order)
+        check_plans(plans, order, expected, if_match)
+        if request.dry_run:
+            outcomes = [Outcome(plan, plan.etag) for plan in plans.files]
+        else:
+            outcomes = [await self._applied(plan, caller, order, sync=request.sync) for plan in plans.files]
+        return await self._threads.run(messages.replace_response, plans, outcomes, dry_run=request.dry_run)
+
+    async def _plans(self, order: ReplaceOrder) -> Plans:
+        plans = Plans()
+        async with self._workers.answering(order) as answer:
+            while (frame := await answer.next()) is not None:
+                plans.add(frames.unpacked(frame[1]))
+        return plans
+
+    async def _applied(self, plan: Plan, caller: Caller, order: ReplaceOrder, *, sync: bool) -> Outcome:
+        """Change a file; one that is not what the call was about may fail without ending it."""
+        try:
+            return await self._threads.settle(partial(apply, plan, caller.view.user, self._leftovers, sync=sync))
+        except EnvdError as exc:
+            if plan.path == order.selection.path:
+                raise
+            return Outcome(plan, plan.etag, error=exc.message)
+
+    async def read_lines(self, request: search.ReadLinesRequest, call: Call) -> search.ReadLinesResponse:
+        """Read lines of a file."""
+        path = caller_from(call, self._views).view.resolve(request.path)
+        wanted = messages.range_from(request)
+        if_match = request.if_match if request.HasField("if_match") else None
+        gone = threading.Event()
+
+        def work() -> search.ReadLinesResponse:
+            return messages.lines_response(read_lines(path, wanted, if_match, gone.is_set))
+
+        try:
+            return await self._threads.run(work)
+        except CancelledError:
+            gone.set()
+            raise

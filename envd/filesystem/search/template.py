@@ -1,0 +1,54 @@
+"""What comes in the place of a match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from envd.errors import Code, EnvdError
+
+Replaced = Callable[[re.Match[str]], str]
+
+_REFERENCE = re.compile(r"\\(?:(?P<number>[1-9][0-9]?)|g<(?P<name>[^>]*)>|(?P<letter>.?))", re.DOTALL)
+_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+
+
+def compile_template(text: str, pattern: re.Pattern[str]) -> Replaced:
+    r"""Return what makes the replacement of a match.
+
+    `\1`, `\g<name>` and `\g<0>` are groups, empty if they had no part in the match; `\n`, `\t`, `\r` and `\\` are
+    characters. `re.Match.expand` parses its template for every match.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if there is something else behind a backslash, or no such group.
+    """
+    parts: list[str | int] = []
+    at = 0
+    for found in _REFERENCE.finditer(text):
+        parts += (text[at : found.start()], _part(found, pattern))
+        at = found.end()
+    parts.append(text[at:])
+    if not any(isinstance(part, int) for part in parts):
+        whole = "".join(map(str, parts))
+        return lambda _: whole
+
+    def replaced(match: re.Match[str]) -> str:
+        return "".join([part if isinstance(part, str) else match[part] or "" for part in parts])
+
+    return replaced
+
+
+def _part(found: re.Match[str], pattern: re.Pattern[str]) -> str | int:
+    name, letter = found["number"] or found["name"], found["letter"]
+    if letter is not None:
+        if letter not in _LETTERS:
+            raise _invalid(found, f"{found[0]} is no character and no group")
+        return _LETTERS[letter]
+    number = int(name) if name.isascii() and name.isdigit() else pattern.groupindex.get(name)
+    if number is None or number > pattern.groups:
+        raise _invalid(found, f"the pattern has no group {name}")
+    return number
+
+
+def _invalid(found: re.Match[str], why: str) -> EnvdError:
+    return EnvdError(Code.INVALID_ARGUMENT, f"replacement: {why}, at position {found.start()}")

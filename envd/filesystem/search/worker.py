@@ -1,0 +1,231 @@
+"""The process that searches. It takes one order after the other, and ends when its server does.
+
+What is searched, and for what, comes from others: an expression can take forever, or all memory there is. Here it keeps
+nobody waiting and can be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.encoding import EntryEncoder
+from envd.filesystem.entries import describe
+from envd.host.names import Names
+
+from . import frames
+from .encoding import find_response, grep_response
+from .expression import compile_pattern
+from .grepping import Full, Grep, Part
+from .orders import AnyOrder, FindOrder, GrepOrder, Type
+from .patience import Patience, TooSlowError
+from .planning import plans
+from .reports import REPORTED, FindSummary, GrepSummary, Reason, Skip
+from .walking import Walk
+
+_NICE = 5
+_OOM_SCORE = "500"  # rather than the server
+_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+_WORN_KIB = 192 * 1024  # a worker that needed more once is not used again
+_BATCH_ENTRIES = 1000
+_BATCH_BYTES = 64 * 1024
+_BATCH_S = 0.05
+_ENTRY_BYTES = 300
+_COMPILE_BYTES = 1024 * 1024
+
+_GONE = (FileNotFoundError, NotADirectoryError)
+
+
+def main() -> None:
+    """Do what is ordered on standard input, until that ends."""
+    os.nice(_NICE)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write(_OOM_SCORE)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    patience = Patience(os.getppid())
+    sys.excepthook = _report
+    patience.watch()
+    while (head := _read(frames.LENGTH.size)) is not None:
+        order = _read(frames.LENGTH.unpack(head)[0])
+        if order is None:
+            break
+        with patience.work():
+            _answer(pickle.loads(order), patience)
+        worn = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _WORN_KIB
+        _write(frames.frame(frames.DONE, frames.packed(not worn)))
+
+
+def _report(_: type[BaseException], failure: BaseException, __: TracebackType | None) -> None:
+    """Tell the server of a fault of ours."""
+    _write(frames.frame(frames.BROKEN, "".join(traceback.format_exception(failure)).encode(errors="replace")))
+
+
+def _answer(order: AnyOrder, patience: Patience) -> None:
+    try:
+        if isinstance(order, FindOrder):
+            _find(order)
+        elif isinstance(order, GrepOrder):
+            _grep(order, patience)
+        else:
+            for value in plans(order, patience):
+                _write(frames.frame(frames.VALUE, frames.packed(value)))
+    except EnvdError as exc:
+        _fail(exc.code, exc.message)
+    except MemoryError:
+        _fail(Code.RESOURCE_EXHAUSTED, f"search: more than {_MEMORY_BYTES >> 20} MiB of memory would be needed")
+    except TooSlowError:
+        _fail(Code.INVALID_ARGUMENT, "pattern: takes too long to compile; make it simpler")
+
+
+def _fail(code: Code, message: str) -> None:
+    _write(frames.frame(frames.FAILED, frames.packed((code.value, message))))
+
+
+class _Skips:
+    """What was not searched; the first thousand are named."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiting: list[Skip] = []
+
+    def add(self, path: str, reason: Reason, errno: int = 0) -> None:
+        """Take note of one."""
+        if self.count < REPORTED:
+            self._waiting.append(Skip(path, reason, errno))
+        self.count += 1
+
+    def unreadable(self, path: str, errno: int) -> None:
+        """Take note of a directory."""
+        self.add(path, Reason.UNREADABLE, errno)
+
+    def take(self) -> list[Skip]:
+        """Return those that were not sent yet."""
+        taken, self._waiting = self._waiting, []
+        return taken
+
+
+def _find(order: FindOrder) -> None:
+    skips = _Skips()
+    walk = Walk(order.selection, skips.unreadable)
+    encoder = EntryEncoder(Names(), brief=order.brief)
+    entries: list[bytes] = []
+    size, count, truncated = 0, 0, False
+    due = time.monotonic() + _BATCH_S
+    for found in walk.found():
+        if order.limit and count == order.limit:
+            truncated = True
+            break
+        try:
+            entry = describe(found.path, found.lstat(), with_metadata=order.with_metadata)
+        except OSError:
+            continue  # gone meanwhile
+        data = encoder.json(entry).encode() if order.in_json else encoder.proto(entry)
+        entries.append(data)
+        count += 1
+        size += len(data)
+        if len(entries) >= _BATCH_ENTRIES or size >= _BATCH_BYTES or time.monotonic() > due:
+            _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), None, in_json=order.in_json)))
+            entries, size, due = [], 0, time.monotonic() + _BATCH_S
+    summary = FindSummary(count, walk.examined, skips.count, truncated or walk.truncated)
+    _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), summary, in_json=order.in_json)))
+
+
+class _Answer:
+    """A Grep's answer on its way."""
+
+    def __init__(self, *, in_json: bool) -> None:
+        self.skips = _Skips()
+        self._in_json = in_json
+        self._parts: list[Part] = []
+        self._size = 0
+        self._due = 0.0  # what is found first is sent at once
+
+    def put(self, part: Part) -> None:
+        """Take what was found."""
+        self._parts.append(part)
+        self._size += len(part.path) + sum(len(line.text) + _ENTRY_BYTES for line in part.lines)
+
+    def breathe(self) -> None:
+        """Send what has waited long enough, or is enough."""
+        if self._size >= _BATCH_BYTES or (self._parts and time.monotonic() > self._due):
+            self._send(None)
+
+    def end(self, summary: GrepSummary) -> None:
+        """Send what is left."""
+        self._send(summary)
+
+    def _send(self, summary: GrepSummary | None) -> None:
+        *most, last = _portions(self._parts)
+        for portion in most:
+            _write(frames.frame(frames.MESSAGE, grep_response(portion, [], None, in_json=self._in_json)))
+        message = grep_response(last, self.skips.take(), summary, in_json=self._in_json)
+        _write(frames.frame(frames.MESSAGE, message))
+        self._parts, self._size, self._due = [], 0, time.monotonic() + _BATCH_S
+
+
+def _portions(parts: list[Part]) -> Iterator[list[Part]]:
+    """Cut what was found into messages of reasonable size; the last one may be empty."""
+    portion: list[Part] = []
+    size = 0
+    for part in parts:
+        if size >= _BATCH_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(part)
+        size += len(part.path) + sum(len(line.text) for line in part.lines)
+    yield portion
+
+
+def _grep(order: GrepOrder, patience: Patience) -> None:
+    with patience.step(_COMPILE_BYTES):
+        expression = compile_pattern(order.pattern)
+    answer = _Answer(in_json=order.in_json)
+    grep = Grep(order, expression, patience, answer.put)
+    try:
+        for found in Walk(order.selection, answer.skips.unreadable).found():
+            if found.type is Type.FILE:
+                _note(found.path, grep.search(found, answer.breathe), answer.skips)
+                answer.breathe()
+    except Full:
+        pass
+    answer.end(
+        GrepSummary(
+            grep.searched, grep.files_matched, answer.skips.count, grep.matches, grep.bytes_searched, grep.truncated
+        )
+    )
+
+
+def _note(path: str, failure: Reason | OSError | None, skips: _Skips) -> None:
+    if isinstance(failure, Reason):
+        skips.add(path, failure)
+    elif isinstance(failure, OSError) and not isinstance(failure, _GONE):
+        skips.add(path, Reason.UNREADABLE, failure.errno or 0)
+
+
+def _read(size: int) -> bytes | None:
+    """Return so many bytes of standard input; None at its end."""
+    data = b""
+    while len(data) < size:
+        piece = os.read(0, size - len(data))
+        if not piece:
+            return None
+        data += piece
+    return data
+
+
+def _write(data: Any) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        os._exit(0)  # nobody waits for it any more

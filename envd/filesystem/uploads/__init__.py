@@ -1,0 +1,1 @@
+"""Files that arrive in parts, over many connections and more than one server process."""

@@ -1,0 +1,178 @@
+"""The hidden file in which parts are gathered, from its beginning to its place. Everything here blocks: for threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from contextlib import ExitStack, closing
+
+from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.place import Intent, Place
+from envd.filesystem.temporary import Temporary, temporary_name
+
+from .state import Kept
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Beginning:
+    """A new file that has no name yet. Closing it removes it unless it was named.
+
+    Attributes:
+        kept: the file, as it is known from now on.
+    """
+
+    def __init__(self, directory: str, leftovers: Leftovers) -> None:
+        with ExitStack() as undo:
+            self._directory = os.open(directory, _DIRECTORY)
+            undo.callback(os.close, self._directory)
+            self._file = Temporary(self._directory, leftovers)
+            undo.callback(self._file.close)
+            st = os.fstat(self._file.fd)
+            os.fchmod(self._file.fd, 0o600)  # until it is whole it is nobody's to read
+            self._undo = undo.pop_all()
+        self.kept = Kept(directory, temporary_name(), st.st_dev, st.st_ino, stat.S_IMODE(st.st_mode))
+
+    def name(self) -> None:
+        """Give it its hidden name.
+
+        Raises:
+            EnvdError: that could not be done.
+        """
+        try:
+            self._file.place(self.kept.name)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"make a temporary file in {self.kept.directory}") from exc
+
+    def close(self) -> None:
+        self._undo.close()
+
+
+def begin(path: str, intent: Intent, leftovers: Leftovers) -> Beginning:
+    """Make the file for parts of another one, in the lowest directory above that there is.
+
+    The conditions of the write are checked. Nothing is made that anybody sees before it is named.
+
+    Raises:
+        EnvdError: as stage(); INVALID_ARGUMENT for a device, too.
+    """
+    if path.endswith("/") or os.path.basename(path) in (".", ".."):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
+    try:
+        parent = os.path.dirname(path)
+        above = _existing(parent) if intent.parents else parent
+        if above != parent:
+            if intent.if_match is not None:
+                raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: there is nothing at {path}")
+            return Beginning(os.path.realpath(above), leftovers)
+        real = os.path.realpath(path)
+        _check(path, real, intent)
+        return Beginning(os.path.dirname(real), leftovers)
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"write {path}") from exc
+
+
+def _existing(directory: str) -> str:
+    while True:
+        try:
+            st = os.stat(directory)
+        except FileNotFoundError:
+            if os.path.islink(directory):
+                raise EnvdError(
+                    Code.FAILED_PRECONDITION,
+                    f"failed to create directory: {directory} is a symbolic link that leads nowhere",
+                ) from None
+            directory = os.path.dirname(directory)
+            continue
+        if not stat.S_ISDIR(st.st_mode):
+            raise EnvdError(Code.INVALID_ARGUMENT, f"path is a file: {directory}")
+        return directory
+
+
+def _check(path: str, real: str, intent: Intent) -> None:
+    place = Place(path, real)
+    try:
+        st = place.stat()
+        place.check(st, intent)
+        if st is None:
+            return
+        if not stat.S_ISREG(st.st_mode):
+            raise EnvdError(Code.INVALID_ARGUMENT, f"{path} is a device, which takes bytes only as they come")
+        place.check_writable()
+        if intent.atomic and (why := place.why_in_place(st)):
+            raise EnvdError(Code.INVALID_ARGUMENT, f"cannot be written at once: {path} {why}; leave atomic out")
+    finally:
+        place.close()
+
+
+class Gathered:
+    """The file, open for reading and writing; a context manager that closes it.
+
+    Raises:
+        EnvdError: NOT_FOUND if it is not there any more.
+    """
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        with ExitStack() as undo:
+            try:
+                self._directory = os.open(kept.directory, _DIRECTORY)
+                undo.callback(os.close, self._directory)
+                flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                self.fd = os.open(kept.name, flags, dir_fd=self._directory)
+                undo.callback(os.close, self.fd)
+                st = os.fstat(self.fd)
+            except (FileNotFoundError, NotADirectoryError) as exc:
+                raise _lost(kept) from exc
+            except OSError as exc:
+                raise from_os_error(exc, doing=f"open {kept.path}") from exc
+            if (st.st_dev, st.st_ino) != (kept.device, kept.inode):
+                raise _lost(kept)
+            self._undo = undo.pop_all()
+
+    def close(self) -> None:
+        self._undo.close()
+
+    def waiting(self, directory: int) -> Waiting:
+        """Return it as content that waits to take a place in a directory."""
+        return Waiting(self.fd, self._kept, self._directory, directory)
+
+
+class Waiting(Temporary):
+    """Content that is here already. Closing leaves it as it is: who gathered it removes it."""
+
+    def __init__(self, fd: int, kept: Kept, source: int, directory: int) -> None:
+        self.fd = fd
+        self.mode = kept.mode
+        self._source = source
+        self._directory = directory
+        self._name = kept.name
+        self._noted = ExitStack()  # it is written down elsewhere
+
+    def close(self) -> None:
+        """Leave it."""
+
+
+def remove(kept: Kept) -> None:
+    """Remove the file, if it is there and no other one.
+
+    Raises:
+        EnvdError: it cannot be removed.
+    """
+    try:
+        with closing(Gathered(kept)), contextlib.suppress(FileNotFoundError):
+            os.unlink(kept.path)
+    except EnvdError as exc:
+        if exc.code is not Code.NOT_FOUND:
+            raise
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"remove {kept.path}") from exc
+
+
+def _lost(kept: Kept) -> EnvdError:
+    return EnvdError(
+        Code.NOT_FOUND,
+        f"what was received is gone: {kept.path} was removed or moved; abort and begin again",
+    )

@@ -1,0 +1,137 @@
+"""Putting a gathered file in its place. Everything here blocks: for threads."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import closing
+
+from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.entries import etag_of
+from envd.filesystem.place import Intent, Place
+from envd.filesystem.staging import stage_gathered
+
+from .gathering import Gathered, Waiting, remove
+from .state import Committed, Kept, State
+
+_SLICE_BYTES = 64 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
+
+Note = Callable[[bool], None]
+
+
+class Digest:
+    """The SHA-256 of a gathered file, reckoned slice by slice: a caller that goes away keeps no thread for long.
+
+    Args:
+        size: of the content, which is there.
+    """
+
+    def __init__(self, kept: Kept, size: int) -> None:
+        self._kept = kept
+        self.size = size
+        self._digest = hashlib.sha256()
+        self._at = 0
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is left to read."""
+        return self._at == self.size
+
+    def hexdigest(self) -> str:
+        """Return it."""
+        return self._digest.hexdigest()
+
+    def step(self) -> None:
+        """Read the next 64 MiB.
+
+        Raises:
+            EnvdError: NOT_FOUND if the file is gone, DATA_LOSS if it is shorter than it was.
+        """
+        end = min(self._at + _SLICE_BYTES, self.size)
+        with closing(Gathered(self._kept)) as gathered:
+            while self._at < end:
+                try:
+                    piece = os.pread(gathered.fd, min(_PIECE_BYTES, end - self._at), self._at)
+                except OSError as exc:
+                    raise from_os_error(exc, doing=f"read {self._kept.path}") from exc
+                if not piece:
+                    raise _cut_short(self._kept)
+                self._digest.update(piece)
+                self._at += len(piece)
+
+
+def put_in_place(state: State, intent: Intent, size: int, note: Note) -> Committed:
+    """Make a gathered file the content of its target; `note` is told just before whether nothing is there.
+
+    A hidden name that is not used up stays: to be removed when the outcome is written down.
+
+    Raises:
+        EnvdError: as stage() and Staged.commit(); NOT_FOUND if the gathered file is gone.
+    """
+    with closing(Gathered(state.kept)) as gathered:
+        _cut_to(size, gathered.fd, state.kept)
+        try:
+            return _put(gathered, state.terms.path, intent, note)
+        except EnvdError as exc:
+            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EXDEV:
+                raise EnvdError(
+                    Code.FAILED_PRECONDITION,
+                    f"{state.terms.path} is on another file system than when the upload began; abort and begin again",
+                ) from exc
+            raise
+
+
+def placed_before(state: State) -> Committed | None:
+    """Return what a process did that died before it could write that down; None if it did not come so far."""
+    if state.placing is None:
+        return None
+    try:
+        real = os.path.realpath(state.terms.path)
+        st = os.stat(real, follow_symlinks=False)
+        if (st.st_dev, st.st_ino) != (state.kept.device, state.kept.inode):
+            return None
+        remove(state.kept)  # before its times are looked at: it may be a second name of the same file
+        if state.terms.sync:
+            _sync_directory(real)
+        st = os.stat(real, follow_symlinks=False)
+    except OSError:
+        return None
+    return Committed(real, st.st_size, etag_of(st), state.placing)
+
+
+def _sync_directory(real: str) -> None:
+    place = Place(real, real)
+    try:
+        place.sync()
+    finally:
+        place.close()
+
+
+def _cut_to(size: int, fd: int, kept: Kept) -> None:
+    """Cut off what a part that was refused left behind the end."""
+    there = os.fstat(fd).st_size
+    if there < size:
+        raise _cut_short(kept)
+    if there > size:
+        os.ftruncate(fd, size)
+
+
+def _put(gathered: Gathered, path: str, intent: Intent, note: Note) -> Committed:
+    waiting: list[Waiting] = []
+
+    def make(directory: int) -> Waiting:
+        waiting.append(gathered.waiting(directory))
+        return waiting[-1]
+
+    with stage_gathered(path, intent, make) as staged:
+        note(staged.created)
+        staged.commit()
+    st = os.fstat(gathered.fd) if not waiting[-1].named else os.stat(staged.path)
+    return Committed(staged.path, st.st_size, etag_of(st), staged.created)
+
+
+def _cut_short(kept: Kept) -> EnvdError:
+    return EnvdError(Code.DATA_LOSS, f"{kept.path} became shorter than what was received; abort and begin again")

@@ -1,0 +1,168 @@
+"""The REST half of uploads, under /files/uploads."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import formatdate
+from urllib.parse import parse_qsl
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.addresses import Addresses, Caller, address_from_query
+from envd.filesystem.answers import done, refused, to_json
+from envd.filesystem.encoding import text_of
+from envd.filesystem.entries import name_of
+from envd.web import Headers, Reply, Request, Response, Route
+
+from . import wishes
+from .table import Uploads
+from .upload import Upload
+
+_PIECE_BYTES = 1024 * 1024
+_RANGES_AT_ONCE = 500
+_PAGE_UPLOADS = 100
+_BODY_BYTES = 64 * 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_STORE = ("Cache-Control", "no-store")
+_JSON = ("Content-Type", "application/json; charset=utf-8")
+
+Handle = Callable[[Request, Caller], Awaitable[Response]]
+
+
+def routes(uploads: Uploads, addresses: Addresses) -> list[Route]:
+    """Return the routes."""
+    rest = _Rest(uploads)
+    one = "/files/uploads/{id}"
+
+    def route(method: str, path: str, handle: Handle) -> Route:
+        async def answer(request: Request, _: Reply) -> Response:
+            name = address_from_query(request.query).username
+            try:
+                return await handle(request, addresses.caller(request.username if name is None else name))
+            except EnvdError as exc:
+                return _refusal(exc)
+
+        return Route(method, path, answer)
+
+    return [
+        route("POST", "/files/uploads", rest.create),
+        route("GET", "/files/uploads", rest.list),
+        route("PUT", one, rest.put),
+        route("GET", one, rest.get),
+        route("HEAD", one, rest.head),
+        route("DELETE", one, rest.delete),
+        route("POST", f"{one}/commit", rest.commit),
+    ]
+
+
+def _refusal(exc: EnvdError) -> Response:
+    """Return an error as REST has it, where it differs from the general table; raise it where it does not."""
+    cause = exc.__cause__
+    if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+        return refused(507, exc.message)
+    if exc.code is Code.DATA_LOSS:
+        return refused(400, exc.message)  # what the client sent is not what it announced
+    raise exc
+
+
+class _Rest:
+    """Serves them."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+
+    async def create(self, request: Request, caller: Caller) -> Response:
+        """POST /files/uploads: begin one."""
+        terms = wishes.terms_from(await _body(request), caller)
+        upload, existing = await self._uploads.create(terms, caller.user)
+        headers = (_JSON, _NO_STORE, ("Location", f"/files/uploads/{upload.ident}"))
+        return Response(200 if existing else 201, headers, to_json(self._fields(upload)))
+
+    async def list(self, request: Request, caller: Caller) -> Response:
+        """GET /files/uploads: the user's, a page of them."""
+        after = dict(parse_qsl(request.query)).get("page_token", "")
+        found = self._uploads.of(caller.user.name, after, _PAGE_UPLOADS + 1)
+        fields: dict[str, object] = {"uploads": [self._fields(upload) for upload in found[:_PAGE_UPLOADS]]}
+        if len(found) > _PAGE_UPLOADS:
+            fields["next_page_token"] = found[_PAGE_UPLOADS - 1].ident
+        return done(fields)
+
+    async def put(self, request: Request, caller: Caller) -> Response:
+        """PUT: a part."""
+        upload = self._find(request, caller)
+        start = wishes.start_from(request)
+        async with self._uploads.part(upload, start) as part:
+            while data := await request.body.read(_PIECE_BYTES):
+                await part.put(data)
+            length = await part.finish(self._uploads.bounds.ranges)
+        received = {"received_bytes": upload.extents.total, "contiguous_bytes": upload.extents.contiguous}
+        headers = (_JSON, _NO_STORE, *_progress(upload))
+        return Response(200, headers, to_json({"offset": start.offset, "length": length, **received}))
+
+    async def get(self, request: Request, caller: Caller) -> Response:
+        """GET: what was received."""
+        upload = self._find(request, caller)
+        offset = wishes.number_in(dict(parse_qsl(request.query)), "offset", 0)
+        runs = upload.extents.behind(offset, _RANGES_AT_ONCE + 1)
+        fields = self._fields(upload)
+        fields["received"] = [{"offset": begin, "length": end - begin} for begin, end in runs[:_RANGES_AT_ONCE]]
+        if len(runs) > _RANGES_AT_ONCE:
+            fields["next_offset"] = runs[_RANGES_AT_ONCE - 1][1]
+        return Response(200, (_JSON, _NO_STORE, *_progress(upload)), to_json(fields))
+
+    async def head(self, request: Request, caller: Caller) -> Response:
+        """HEAD: how far it is, in the names of the IETF's draft of resumable uploads."""
+        upload = self._find(request, caller)
+        expires = formatdate(time.time() + self._uploads.expires_in(upload), usegmt=True)
+        return Response(200, (_NO_STORE, *_progress(upload), ("Upload-Expires", expires)))
+
+    async def commit(self, request: Request, caller: Caller) -> Response:
+        """POST /commit: put it in place."""
+        upload = self._find(request, caller)
+        size, sha256 = wishes.commit_from(await _body(request))
+        placed = await self._uploads.commit(upload, caller.user, size, sha256)
+        path = text_of(placed.path)
+        fields = {"name": name_of(path), "path": path, "type": "file"}
+        return done({**fields, "size": placed.size, "etag": placed.etag, "created": placed.created})
+
+    async def delete(self, request: Request, caller: Caller) -> Response:
+        """DELETE: end it."""
+        await self._uploads.abort(self._find(request, caller))
+        return Response(204)
+
+    def _find(self, request: Request, caller: Caller) -> Upload:
+        return self._uploads.find(request.parameters["id"], caller.user.name)
+
+    def _fields(self, upload: Upload) -> dict[str, object]:
+        state, extents = upload.state, upload.extents
+        expires = datetime.fromtimestamp(time.time() + self._uploads.expires_in(upload), UTC)
+        size = {} if state.terms.size is None else {"size": state.terms.size}
+        return {
+            "id": upload.ident,
+            "state": "open" if state.committed is None else "committed",
+            "path": text_of(state.terms.path),
+            **size,
+            "received_bytes": extents.total,
+            "contiguous_bytes": extents.contiguous,
+            "parts_under_way": len(upload.parts),
+            "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+
+
+def _progress(upload: Upload) -> Headers:
+    size = upload.state.terms.size
+    length = () if size is None else (("Upload-Length", str(size)),)
+    complete = "?1" if upload.state.committed is not None else "?0"
+    return (("Upload-Offset", str(upload.extents.contiguous)), *length, ("Upload-Complete", complete))
+
+
+async def _body(request: Request) -> bytes:
+    pieces, left = [], _BODY_BYTES
+    while piece := await request.body.read(left + 1):
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"invalid request body: it is larger than {_BODY_BYTES} bytes")
+    return b"".join(pieces)

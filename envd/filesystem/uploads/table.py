@@ -1,0 +1,330 @@
+"""All uploads: begun, found again, committed, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.threads import Threads
+from envd.host.users import User
+
+from . import gathering
+from .gathering import Beginning, Gathered
+from .part import Part, Start
+from .placing import Digest, placed_before, put_in_place
+from .slots import Slot, Slots
+from .state import Committed, State, Terms, from_bytes
+from .upload import Upload
+
+log = logging.getLogger("envd.filesystem")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of everything there may be. Times in seconds.
+
+    Attributes:
+        at_once: uploads; of committed ones the oldest are forgotten first, then RESOURCE_EXHAUSTED.
+        expiry_s: after the last part, an upload is removed.
+        committed_s: a commit is remembered.
+        ranges: of one upload that do not touch each other.
+        parts: of one upload under way; RESOURCE_EXHAUSTED beyond.
+        parts_of_all: of all uploads; the same.
+        idle_s: without a byte, a part ends.
+    """
+
+    at_once: int
+    expiry_s: float
+    committed_s: float
+    ranges: int
+    parts: int
+    parts_of_all: int
+    idle_s: float
+
+
+class Uploads:
+    """The uploads of all users, also those that an earlier server process has left.
+
+    Args:
+        slots: where they are written down; empty, or as that process left them.
+        leftovers: know of a file that has a hidden name before it is written down.
+    """
+
+    def __init__(self, slots: Slots, threads: Threads, leftovers: Leftovers, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._slots = slots
+        self._leftovers = leftovers
+        self._threads = threads
+        self._numbers = 0
+        self._creating: dict[tuple[str, str], asyncio.Event] = {}
+        self._all: dict[str, Upload] = {}
+        for slot, value in slots.load():
+            ident, state, extents = from_bytes(value)
+            self._all[ident] = Upload(ident, slot, state, extents)
+
+    def find(self, ident: str, user: str) -> Upload:
+        """Return a user's upload.
+
+        Raises:
+            EnvdError: NOT_FOUND if there is none by that name, or it is another user's.
+        """
+        upload = self._all.get(ident)
+        if upload is None or upload.state.terms.user != user:
+            raise EnvdError(
+                Code.NOT_FOUND, f"there is no upload '{ident[:80]}': it may have expired, been aborted, or never been"
+            )
+        return upload
+
+    def of(self, user: str, after: str, limit: int) -> list[Upload]:
+        """Return a user's uploads in the order of their names, at most `limit` of those behind a name."""
+        names = sorted(name for name, one in self._all.items() if name > after and one.state.terms.user == user)
+        return [self._all[name] for name in names[:limit]]
+
+    def expires_in(self, upload: Upload) -> float:
+        """Return after how many seconds an upload is removed, or a committed one forgotten."""
+        bounds, state = self.bounds, upload.state
+        lifetime = bounds.expiry_s if state.committed is None else bounds.committed_s
+        return state.touched + lifetime - time.monotonic()
+
+    async def create(self, terms: Terms, owner: User) -> tuple[Upload, bool]:
+        """Begin an upload, or find the one with the same key; then the second value is True.
+
+        Raises:
+            EnvdError: as gathering.begin; ALREADY_EXISTS if that one has other terms.
+        """
+        if not terms.key:
+            return await self._create(terms, owner), False
+        name = (terms.user, terms.key)
+        while (other := self._creating.get(name)) is not None:
+            await other.wait()
+        if (known := self._known(terms)) is not None:
+            return known, True
+        self._creating[name] = created = asyncio.Event()
+        try:
+            return await self._create(terms, owner), False
+        finally:
+            del self._creating[name]
+            created.set()
+
+    def _known(self, terms: Terms) -> Upload | None:
+        for upload in self._all.values():
+            known = upload.state.terms
+            if (known.user, known.key) == (terms.user, terms.key):
+                if known != terms:
+                    raise EnvdError(
+                        Code.ALREADY_EXISTS,
+                        f"this idempotency key is that of upload {upload.ident}, which has another path or options",
+                    )
+                return upload
+        return None
+
+    async def _create(self, terms: Terms, owner: User) -> Upload:
+        begin = partial(gathering.begin, terms.path, terms.intent(owner), self._leftovers)
+        async with self._threads.holding(begin, Beginning.close) as held:
+            upload = Upload(secrets.token_hex(16), self._slot(), State(terms, held.it.kept, time.monotonic()))
+            self._all[upload.ident] = upload
+            try:
+                # Written down first: so a server that is killed now leaves no file that nobody knows of.
+                upload.write_down(upload.state)
+                await self._threads.settle(held.it.name)
+            except BaseException:
+                await self._remove(upload)
+                raise
+        log.info("upload begun", extra={"upload": upload.ident})
+        return upload
+
+    def _slot(self) -> Slot:
+        committed = [one for one in self._all.values() if one.state.committed is not None and not one.turn.locked()]
+        if len(self._all) >= self.bounds.at_once and committed:
+            self._forget(min(committed, key=lambda one: one.state.touched))
+        return self._slots.take()
+
+    @asynccontextmanager
+    async def part(self, upload: Upload, start: Start) -> AsyncIterator[Part]:
+        """Take a part: put what arrives, then finish. Leaving the block without that leaves it not received.
+
+        Raises:
+            EnvdError: the upload does not take it; or, out of the block, what stopped it.
+        """
+        part = self._admit(upload, start)
+        try:
+            async with self._threads.holding(partial(Gathered, upload.state.kept), Gathered.close) as held:
+                async with asyncio.timeout(None) as patience:
+                    with part.attending(held, patience, self.bounds.idle_s):
+                        yield part
+        except TimeoutError as exc:
+            raise part.leave() or _silent(self.bounds.idle_s) from exc
+        except EnvdError as exc:
+            if (failure := part.leave()) is not None and failure is not exc:
+                raise failure from exc
+            raise
+        finally:
+            part.leave()
+
+    def _admit(self, upload: Upload, start: Start) -> Part:
+        upload.check_open()
+        upload.check_end(start.offset + (start.length or 0))
+        if len(upload.parts) >= self.bounds.parts:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED, f"{self.bounds.parts} parts of this upload are under way already: wait for one"
+            )
+        if sum(len(one.parts) for one in self._all.values()) >= self.bounds.parts_of_all:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED, f"{self.bounds.parts_of_all} parts are under way already: wait for one"
+            )
+        self._numbers += 1
+        part = Part(upload, self._numbers, start)
+        upload.parts.add(part)
+        return part
+
+    async def commit(self, upload: Upload, owner: User, size: int | None, sha256: str | None) -> Committed:
+        """Put an upload in place; once it is there, only say so again.
+
+        Parts under way are ended: all they could bring is there. If anything fails the upload stays as it is, and takes
+        parts again.
+
+        Args:
+            upload: which.
+            owner: to whom the file belongs then.
+            size: None: as announced, or as far as it reaches.
+            sha256: in hexadecimal; None if it is not to be compared.
+
+        Raises:
+            EnvdError: FAILED_PRECONDITION if bytes are missing or a condition does not hold, DATA_LOSS if the content
+                is another one; as put_in_place.
+        """
+        async with upload.turn:
+            self.find(upload.ident, upload.state.terms.user)  # aborted while we waited?
+            if upload.state.committed is not None:
+                return upload.state.committed
+            if (found := await self._found(upload)) is not None:
+                return found
+            whole = upload.whole(size)
+            try:
+                await upload.close(lambda: _ended("is being committed"))
+                for announced in {sha256, upload.state.terms.sha256} - {None}:
+                    await self._verify(upload, whole, announced)
+                return await self._threads.settle(self._place, upload, owner, whole)
+            finally:
+                upload.reopen()
+
+    async def _verify(self, upload: Upload, size: int, sha256: str | None) -> None:
+        if upload.digest is None or upload.digest.size != size:
+            upload.digest = Digest(upload.state.kept, size)
+        while not upload.digest.complete:
+            await self._threads.settle(upload.digest.step)
+        found = upload.digest.hexdigest()
+        if found != sha256:
+            raise EnvdError(
+                Code.DATA_LOSS,
+                f"sha256 of the {size} bytes received is {found}, not as announced; abort and begin again",
+            )
+
+    def _place(self, upload: Upload, owner: User, size: int) -> Committed:
+        """Put it in place and write that down; in a thread, so that nobody who is cancelled comes between the two."""
+
+        def note(created: bool) -> None:  # noqa: FBT001 - what it is told
+            upload.write_down(dataclasses.replace(upload.state, placing=created))
+
+        return self._settle(upload, put_in_place(upload.state, upload.state.terms.intent(owner), size, note))
+
+    async def _found(self, upload: Upload) -> Committed | None:
+        """Return what an earlier process put in place, and could not write down."""
+
+        def work() -> Committed | None:
+            done = placed_before(upload.state)
+            return None if done is None else self._settle(upload, done)
+
+        return None if upload.state.placing is None else await self._threads.settle(work)
+
+    def _settle(self, upload: Upload, committed: Committed) -> Committed:
+        """Write down that it is in place; in a thread."""
+        upload.committed(committed)
+        log.info("upload committed", extra={"upload": upload.ident})
+        self._tidy(upload)
+        return committed
+
+    def _tidy(self, upload: Upload) -> None:
+        """Remove the hidden file of what was written in place; in a thread."""
+        try:
+            gathering.remove(upload.state.kept)
+        except EnvdError as exc:
+            log.warning("temporary file left behind", extra={"upload": upload.ident, "reason": exc.message})
+
+    async def abort(self, upload: Upload) -> None:
+        """End an upload, and remove what was received.
+
+        Raises:
+            EnvdError: FAILED_PRECONDITION if it was committed, NOT_FOUND if it was aborted meanwhile.
+        """
+        async with upload.turn:
+            self.find(upload.ident, upload.state.terms.user)
+            if upload.state.committed is not None or await self._found(upload) is not None:
+                raise EnvdError(Code.FAILED_PRECONDITION, f"upload {upload.ident} was committed: the file is in place")
+            await self._remove(upload)
+
+    async def _remove(self, upload: Upload) -> None:
+        await upload.close(lambda: _ended("was aborted or has expired"))
+        await self._threads.run(gathering.remove, upload.state.kept)
+        self._forget(upload)
+
+    def _forget(self, upload: Upload) -> None:
+        if self._all.pop(upload.ident, None) is not None:
+            self._slots.give_back(upload.slot)
+
+    async def sweep(self) -> None:
+        """Remove what has expired, from time to time, for ever; at first what an earlier process did not come to."""
+        for upload in list(self._all.values()):
+            if upload.state.committed is not None:
+                await self._threads.run(self._tidy, upload)
+        while True:
+            await asyncio.sleep(min(max(min(self.bounds.expiry_s, self.bounds.committed_s) / 4, 0.05), 60.0))
+            for upload in list(self._all.values()):
+                if self.expires_in(upload) <= 0 and not upload.parts and not upload.turn.locked():
+                    await self._expire(upload)
+
+    async def _expire(self, upload: Upload) -> None:
+        async with upload.turn:
+            if upload.state.committed is not None:
+                self._forget(upload)
+                return
+            try:
+                await self._remove(upload)
+            except EnvdError as exc:
+                log.warning("expired upload stays for now", extra={"upload": upload.ident, "reason": exc.message})
+            else:
+                log.info("upload expired", extra={"upload": upload.ident})
+
+    async def close(self, grace_s: float) -> None:
+        """Remove what was not committed, for nobody will know of it any more; what takes longer stays."""
+        try:
+            async with asyncio.timeout(grace_s), asyncio.TaskGroup() as removals:
+                for upload in list(self._all.values()):
+                    removals.create_task(self._remove_in_the_end(upload))
+        except TimeoutError:
+            log.warning("uploads left behind: their file systems do not answer")
+
+    async def _remove_in_the_end(self, upload: Upload) -> None:
+        try:
+            async with upload.turn:
+                if upload.state.committed is None:
+                    await self._remove(upload)
+        except EnvdError as exc:
+            log.warning("upload left behind", extra={"upload": upload.ident, "reason": exc.message})
+
+
+def _ended(how: str) -> EnvdError:
+    return EnvdError(Code.ABORTED, f"the part was not received: its upload {how}")
+
+
+def _silent(idle_s: float) -> EnvdError:
+    return EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the part for {idle_s:g} s")
