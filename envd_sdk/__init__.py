@@ -57,6 +57,8 @@ from envd_sdk.results import (
     Username,
 )
 from envd_sdk.sandbox_info import SandboxInfo, SandboxMetrics, SandboxQuery, SandboxState
+from envd_sdk.searches import GrepFile, GrepLine, GrepResult, Lines, ReplacedFile, ReplaceResult, Skipped
+from envd_sdk.trees import TreeInfo
 from envd_sdk.uploads import WriteOptions
 
 __all__ = [
@@ -88,7 +90,11 @@ __all__ = [
     "Filesystem",
     "FilesystemEvent",
     "FilesystemEventType",
+    "GrepFile",
+    "GrepLine",
+    "GrepResult",
     "InvalidArgumentException",
+    "Lines",
     "NotEnoughSpaceException",
     "NotFoundException",
     "OutputGap",
@@ -98,6 +104,8 @@ __all__ = [
     "PtyOutput",
     "PtySize",
     "RateLimitException",
+    "ReplaceResult",
+    "ReplacedFile",
     "Sandbox",
     "SandboxException",
     "SandboxInfo",
@@ -108,11 +116,13 @@ __all__ = [
     "SandboxQuery",
     "SandboxState",
     "SandboxUnreachableException",
+    "Skipped",
     "Stderr",
     "Stdout",
     "TemplateException",
     "TerminalInfo",
     "TimeoutException",
+    "TreeInfo",
     "Username",
     "WatchHandle",
     "WatchStream",

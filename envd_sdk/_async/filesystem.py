@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_sdk._async.searching import AsyncSearches
 from envd_sdk._async.transfers import AsyncTransfers
+from envd_sdk._async.trees import AsyncTrees
 from envd_sdk._async.watching import AsyncCalledBack, AsyncCollected, AsyncWatchHandle, AsyncWatchStream
 from envd_sdk._colour.callbacks import AsyncHandler
 from envd_sdk._wire.aio import clock, sleep
@@ -18,7 +20,7 @@ from envd_sdk.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Deadline
 from envd_sdk.watches import Watch
 
 
-class AsyncFilesystem(AsyncTransfers):
+class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
     """Files of a sandbox.
 
     Paths are absolute, `~`, `~/x`, or relative to the user's home. `user` is whose home that is and to whom what is

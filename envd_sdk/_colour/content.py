@@ -42,6 +42,16 @@ def pieces(content: Source) -> Iterator[str | bytes | memoryview]:
         yield from content
 
 
+async def each_async(source: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """What an iterator that may take its time yields, taken in a thread."""
+    while (piece := await asyncio.to_thread(next, source, None)) is not None:
+        yield piece
+
+
+def each(source: Iterator[bytes]) -> Iterator[bytes]:
+    return source
+
+
 def place_of(content: object) -> int | None:
     """Where an open file stands, if it can be brought back there; None for anything else."""
     seekable = getattr(content, "seekable", None)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_sdk._sync.searching import Searches
 from envd_sdk._sync.transfers import Transfers
+from envd_sdk._sync.trees import Trees
 from envd_sdk._sync.watching import CalledBack, Collected, WatchHandle, WatchStream
 from envd_sdk._colour.callbacks import Handler
 from envd_sdk._wire.blocking import clock, sleep
@@ -19,7 +21,7 @@ from envd_sdk.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Deadline
 from envd_sdk.watches import Watch
 
 
-class Filesystem(Transfers):
+class Filesystem(Transfers, Trees, Searches):
     """Files of a sandbox.
 
     Paths are absolute, `~`, `~/x`, or relative to the user's home. `user` is whose home that is and to whom what is

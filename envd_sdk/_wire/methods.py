@@ -8,7 +8,9 @@ from typing import Generic, TypeVar
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
+from envd_proto.filesystem import archive_pb2 as archive
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_proto.filesystem import search_pb2 as search
 from envd_proto.process import process_pb2 as process
 from envd_proto.pty import pty_pb2 as pty
 
@@ -52,6 +54,12 @@ REMOVE = _files("Remove", fs.RemoveRequest, fs.RemoveResponse)
 READ = _files("Read", fs.ReadRequest, fs.ReadResponse)
 WRITE = _files("Write", fs.WriteRequest, fs.WriteResponse)
 COPY = _files("Copy", fs.CopyRequest, fs.CopyResponse)
+FIND = _files("Find", search.FindRequest, fs.FindResponse)
+GREP = _files("Grep", search.GrepRequest, search.GrepResponse)
+REPLACE = _files("Replace", search.ReplaceRequest, search.ReplaceResponse)
+READ_LINES = _files("ReadLines", search.ReadLinesRequest, search.ReadLinesResponse)
+ARCHIVE = _files("Archive", archive.ArchiveRequest, archive.ArchiveResponse)
+EXTRACT = _files("Extract", archive.ExtractRequest, archive.ExtractResponse)
 CREATE_WATCHER = _files("CreateWatcher", fs.CreateWatcherRequest, fs.CreateWatcherResponse)
 GET_WATCHER_EVENTS = _files("GetWatcherEvents", fs.GetWatcherEventsRequest, fs.GetWatcherEventsResponse)
 REMOVE_WATCHER = _files("RemoveWatcher", fs.RemoveWatcherRequest, fs.RemoveWatcherResponse)
