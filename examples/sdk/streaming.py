@@ -31,7 +31,7 @@ async def main() -> None:
 
         # A time that is up keeps what was printed until then.
         try:
-            await sandbox.commands.run("echo half; sleep 60", timeout=0.5)
+            await sandbox.commands.run("echo half; sleep 60", timeout=2)
         except CommandTimeoutException as error:
             print("until the time was up:", error.stdout.strip())
 
