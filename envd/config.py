@@ -57,6 +57,16 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True)
+class Watching:
+    """What is kept for those who watch directories. Times in seconds."""
+
+    kept_watches: int = 256
+    kept_s: float = 3600.0
+    events: int = 16_384
+    entries: int = 262_144
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The daemon's configuration as the command line gives it."""
 
@@ -67,6 +77,7 @@ class Config:
     limits: Limits = Limits()
     output: Output = Output()
     uploads: Uploads = Uploads()
+    watching: Watching = Watching()
 
     def to_json(self) -> str:
         """Serialise for the server's command line."""
@@ -80,4 +91,5 @@ class Config:
         fields["limits"] = Limits(**fields.get("limits", {}))
         fields["output"] = Output(**fields.get("output", {}))
         fields["uploads"] = Uploads(**fields.get("uploads", {}))
+        fields["watching"] = Watching(**fields.get("watching", {}))
         return cls(**fields)

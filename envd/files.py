@@ -16,19 +16,28 @@ from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.service import SearchService
 from envd.filesystem.service import FilesystemService
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.uploads import routes as upload_routes
 from envd.filesystem.uploads.service import UploadsService
 from envd.filesystem.uploads.slots import Slots as UploadSlots
 from envd.filesystem.uploads.table import Bounds, Uploads
 from envd.filesystem.views import Views
+from envd.filesystem.watching.account import Room
+from envd.filesystem.watching.hub import Hub
+from envd.filesystem.watching.placements import Placements
+from envd.filesystem.watching.reach import Means
 from envd.filesystem.watching.service import WatchingService
+from envd.filesystem.watching.slots import Slots as WatchSlots
+from envd.filesystem.watching.watches import Sizes, Watches
 from envd.host.access import Access
 from envd.host.session import Session
 from envd.keeper.client import kept_file
 from envd.supervise import Supervisor
 from envd.web import Route
 from envd_proto.filesystem import filesystem_pb2
+
+_WATCHING_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +52,18 @@ class Files:
     methods: rpc.MethodTable
     routes: list[Route]
     leftovers: Leftovers
+    watches: Watches
     uploads: Uploads
     searches: Workers
+
+    async def restore(self) -> None:
+        """Take over what an earlier server has left."""
+        await self.watches.restore()
 
     def start(self, jobs: Supervisor) -> None:
         """Begin what goes on by itself."""
         jobs.spawn(asyncio.to_thread(self.leftovers.remove), name="leftovers")
+        jobs.spawn(self.watches.expire(), name="watches")
         jobs.spawn(self.uploads.sweep(), name="uploads")
 
     async def stop(self, grace_s: float) -> None:
@@ -57,28 +72,37 @@ class Files:
         await self.uploads.close(grace_s)
 
 
-def build(config: Config, session: Session, access: Access) -> Files:
+def build(config: Config, session: Session, access: Access, jobs: Supervisor) -> Files:
     """Build it; nothing runs yet."""
     limits = config.limits
-    threads, leftovers = Threads(), Leftovers(kept_file("leftovers"))
+    threads, leftovers, watches = Threads(), Leftovers(kept_file("leftovers")), _watches(config, jobs)
+    temporaries = Temporaries(leftovers, watches.placements)
     views, addresses = Views(session), Addresses(session, access)
-    uploads, searches = _uploads(config, threads, leftovers), Workers(threads, at_once=_searches())
+    uploads, searches = _uploads(config, threads, temporaries), Workers(threads, at_once=_searches())
     methods = rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
-        FilesystemService(views, threads, leftovers),
-        WatchingService(),
+        FilesystemService(views, threads, temporaries),
+        WatchingService(views, watches, threads),
         UploadsService(uploads, views),
-        SearchService(views, threads, leftovers, searches),
-        ArchiveService(views, threads, leftovers),
+        SearchService(views, threads, temporaries, searches),
+        ArchiveService(views, threads, temporaries),
         message_bytes=limits.message_bytes,
         larger={"Write": limits.input_bytes, "WritePart": limits.input_bytes, "Extract": limits.input_bytes},
     )
     routes = [
-        *transfers.routes(addresses, threads, leftovers, idle_s=limits.body_idle_s),
+        *transfers.routes(addresses, threads, temporaries, idle_s=limits.body_idle_s),
         *upload_routes.routes(uploads, addresses),
-        *archive_routes.routes(addresses, threads, leftovers, idle_s=limits.body_idle_s),
+        *archive_routes.routes(addresses, threads, temporaries, idle_s=limits.body_idle_s),
     ]
-    return Files(methods, routes, leftovers, uploads, searches)
+    return Files(methods, routes, leftovers, watches, uploads, searches)
+
+
+def _watches(config: Config, jobs: Supervisor) -> Watches:
+    watching = config.watching
+    # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
+    means = Means(Hub(Placements()), Threads(_WATCHING_THREADS), jobs, Room(watching.entries))
+    slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
+    return Watches(means, slots, Sizes(watching.kept_watches, watching.kept_s, watching.events))
 
 
 def _searches() -> int:
@@ -86,7 +110,7 @@ def _searches() -> int:
     return min(max(2 * len(os.sched_getaffinity(0)), 4), 16)
 
 
-def _uploads(config: Config, threads: Threads, leftovers: Leftovers) -> Uploads:
+def _uploads(config: Config, threads: Threads, temporaries: Temporaries) -> Uploads:
     told = config.uploads
     bounds = Bounds(
         told.at_once,
@@ -98,4 +122,4 @@ def _uploads(config: Config, threads: Threads, leftovers: Leftovers) -> Uploads:
         config.limits.body_idle_s,
     )
     slots = UploadSlots(kept_file("uploads"), told.at_once, told.ranges)
-    return Uploads(slots, threads, leftovers, bounds)
+    return Uploads(slots, threads, temporaries, bounds)

@@ -74,6 +74,18 @@ class Encoded(Protocol):
 
 Reply = Message | Encoded
 
+_KEEPALIVE_S = 90.0
+_KEEPALIVE_HEADER = "keepalive-ping-interval"
+_KEEPALIVE_DIGITS = 9
+
+
+def keepalive_from(headers: Mapping[str, str]) -> float:
+    """Return the seconds between keep-alive messages; 90 where the client gives no positive whole number."""
+    text = headers.get(_KEEPALIVE_HEADER, "").strip()
+    if text.isascii() and text.isdigit() and len(text) <= _KEEPALIVE_DIGITS and int(text) > 0:
+        return float(int(text))
+    return _KEEPALIVE_S
+
 
 @dataclass(frozen=True, slots=True)
 class Method:

@@ -83,7 +83,7 @@ async def _serve(config: Config) -> None:
         access = Access()
         session = Session(Users(), access, Record(kept_file("session")), in_sandbox=config.in_sandbox)
         table = _table(config, keeper, session, jobs)
-        filesystem = files.build(config, session, access)
+        filesystem = files.build(config, session, access, jobs)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
@@ -102,6 +102,7 @@ async def _serve(config: Config) -> None:
         jobs.spawn(table.retain(), name="retention")
         jobs.spawn(listener.watch(), name="connections")
         jobs.spawn(meter.watch(), name="metrics")
+        await filesystem.restore()
         filesystem.start(jobs)
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]

@@ -48,7 +48,11 @@ KEEPER_STDLIB = {
 }
 # What single modules of a domain may import.
 ZSTD = ("backports", "compression")  # from Python 3.14 on it is in the standard library
-THIRD_PARTY = {"envd.filesystem.search.ignores": ("pathspec",), "envd.filesystem.archive.coding": ZSTD}
+THIRD_PARTY = {
+    "envd.filesystem.archive.coding": ZSTD,
+    "envd.filesystem.search.ignores": ("pathspec",),
+    "envd.filesystem.watching.polling": ("watchdog",),
+}
 # Imports inside functions: too large to load before they are needed.
 LATE = (
     "google.protobuf.json_format",
@@ -435,6 +439,7 @@ FORBIDDEN = [
     ("envd.process.table", "from .service import ProcessService"),
     ("envd.process.table", "from envd.keeper import wire"),
     ("envd.process.table", "import psutil"),
+    ("envd.filesystem.watching.hub", "def late():\n    import watchdog.events"),
     ("envd.process.table", "from envd.config import Output"),
     ("envd.process.table", "def late():\n    import json"),
     ("envd.process.service", "from envd.keeper.client import KeeperClient"),
@@ -481,6 +486,7 @@ ALLOWED = [
     ("envd.host.users", "import psutil"),
     ("envd.host.routes", "from . import users"),
     ("envd.process.table", "from envd.supervise import Supervisor"),
+    ("envd.filesystem.watching.polling", "def late():\n    import watchdog.events"),
     ("envd.process.table", "from ..host import tree"),
     ("envd.process.service", "from .table import Table"),
     ("envd.pty.terminal", "from envd.process.running import Running"),

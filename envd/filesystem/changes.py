@@ -11,9 +11,8 @@ from envd.host.users import User
 
 from .copying import copy_whole
 from .directories import make_directories, make_parents, remove_directories
-from .leftovers import Leftovers
 from .removal import remove_tree
-from .temporary import hidden_beside
+from .temporary import Temporaries, hidden_beside
 
 
 def make_directory(path: str, owner: User) -> None:
@@ -36,7 +35,7 @@ def make_directory(path: str, owner: User) -> None:
     raise EnvdError(Code.INVALID_ARGUMENT, f"path already exists but it is not a directory: {path}")
 
 
-def move(source: str, destination: str, owner: User, leftovers: Leftovers) -> None:
+def move(source: str, destination: str, owner: User, temporaries: Temporaries) -> None:
     """Give an entry another path, making the directories above it; also from one file system to another. Blocks.
 
     Between file systems the copy is complete before it takes its place, and only then is the source removed.
@@ -56,7 +55,7 @@ def move(source: str, destination: str, owner: User, leftovers: Leftovers) -> No
         except OSError as exc:
             if exc.errno != errno.EXDEV:
                 raise
-            _move_across(source, destination, leftovers)
+            _move_across(source, destination, temporaries)
     except FileNotFoundError as exc:
         remove_directories(made)
         raise EnvdError(Code.NOT_FOUND, f"source file not found: {attempt}: no such file or directory") from exc
@@ -80,15 +79,15 @@ def _refuse_directory(destination: str, moved: os.stat_result, attempt: str) -> 
         raise EnvdError(Code.INVALID_ARGUMENT, f"error renaming: {attempt}: not a directory")
 
 
-def _move_across(source: str, destination: str, leftovers: Leftovers) -> None:
-    copy_whole(source, destination, leftovers)
+def _move_across(source: str, destination: str, temporaries: Temporaries) -> None:
+    copy_whole(source, destination, temporaries)
     try:
         remove_tree(source)
     except OSError as exc:
         raise from_os_error(exc, doing=f"{destination} is complete, but removing {source} from where it was") from exc
 
 
-def make_symlink(path: str, target: str, owner: User, leftovers: Leftovers, *, overwrite: bool) -> None:
+def make_symlink(path: str, target: str, owner: User, temporaries: Temporaries, *, overwrite: bool) -> None:
     """Make a symbolic link, and the missing directories above it. Blocks.
 
     Raises:
@@ -104,7 +103,7 @@ def make_symlink(path: str, target: str, owner: User, leftovers: Leftovers, *, o
             there = os.stat(path, follow_symlinks=False)
             if not overwrite or stat.S_ISDIR(there.st_mode):
                 raise
-            _replace_by_link(target, path, owner, leftovers)
+            _replace_by_link(target, path, owner, temporaries)
     except OSError as exc:
         remove_directories(made)
         raise from_os_error(exc, doing=f"make symbolic link {path}") from exc
@@ -115,7 +114,7 @@ def _link(target: str, path: str, owner: User) -> None:
     os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
 
 
-def _replace_by_link(target: str, path: str, owner: User, leftovers: Leftovers) -> None:
-    with hidden_beside(path, leftovers) as hidden:
+def _replace_by_link(target: str, path: str, owner: User, temporaries: Temporaries) -> None:
+    with hidden_beside(path, temporaries) as hidden:
         _link(target, hidden, owner)
         os.rename(hidden, path)

@@ -13,9 +13,9 @@ from envd.errors import Code, EnvdError, from_os_error
 
 from .content import write_all
 from .incoming import NoRoomError
-from .leftovers import Leftovers
 from .place import Intent
 from .staging import stage
+from .temporary import Temporaries
 
 log = logging.getLogger("envd.filesystem")
 
@@ -34,7 +34,9 @@ class Remaining:
     why: str
 
 
-def compose(sources: Sequence[str], destination: str, intent: Intent, leftovers: Leftovers) -> tuple[Remaining, ...]:
+def compose(
+    sources: Sequence[str], destination: str, intent: Intent, temporaries: Temporaries
+) -> tuple[Remaining, ...]:
     """Put the sources' contents, in order, in the place of the destination; then remove them.
 
     Returns:
@@ -47,7 +49,7 @@ def compose(sources: Sequence[str], destination: str, intent: Intent, leftovers:
     for source in sources:
         _check(source, destination)
     try:
-        with stage(destination, intent, leftovers) as staged:
+        with stage(destination, intent, temporaries) as staged:
             for source in sources:
                 _append(source, staged.fd)
             staged.commit()

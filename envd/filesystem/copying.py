@@ -13,8 +13,7 @@ from envd.host.users import User
 
 from . import attributes, content
 from .directories import make_parents, remove_directories
-from .leftovers import Leftovers
-from .temporary import TEMPORARY, Temporary, hidden_beside
+from .temporary import TEMPORARY, Temporaries, Temporary, hidden_beside
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -52,7 +51,7 @@ class Copied:
     size: int = 0
 
 
-def copy(source: str, destination: str, owner: User, order: Order, leftovers: Leftovers) -> Copied:
+def copy(source: str, destination: str, owner: User, order: Order, temporaries: Temporaries) -> Copied:
     """Copy an entry to a path, making the directories above it. Blocks.
 
     A directory that was not there appears complete, or not at all. One that was there gets each file whole or not at
@@ -74,9 +73,9 @@ def copy(source: str, destination: str, owner: User, order: Order, leftovers: Le
             raise FileExistsError(17, os.strerror(17), destination)
         made = make_parents(destination, owner)
         if stat.S_ISDIR(st.st_mode) and there is None:
-            _copy_aside(source, destination, _Copier(order, copied, leftovers))
+            _copy_aside(source, destination, _Copier(order, copied, temporaries))
         else:
-            _Copier(order, copied, leftovers).copy(source, destination)
+            _Copier(order, copied, temporaries).copy(source, destination)
     except OSError as exc:
         remove_directories(made)
         raise from_os_error(exc, doing=attempt) from exc
@@ -86,18 +85,18 @@ def copy(source: str, destination: str, owner: User, order: Order, leftovers: Le
     return copied
 
 
-def copy_whole(source: str, destination: str, leftovers: Leftovers) -> None:
+def copy_whole(source: str, destination: str, temporaries: Temporaries) -> None:
     """Copy an entry with all there is about it; the copy appears complete, or not at all. Blocks.
 
     Raises:
         OSError: it could not be copied.
     """
     order = Order(None, times=True, recursive=True, special=True)
-    _copy_aside(source, destination, _Copier(order, Copied(), leftovers))
+    _copy_aside(source, destination, _Copier(order, Copied(), temporaries))
 
 
 def _copy_aside(source: str, destination: str, copier: _Copier) -> None:
-    with hidden_beside(destination, copier.leftovers) as hidden:
+    with hidden_beside(destination, copier.temporaries) as hidden:
         copier.copy(source, hidden)
         os.rename(hidden, destination)
 
@@ -150,7 +149,7 @@ def _check_apart(source: str, destination: str, st: os.stat_result, there: os.st
 class _Copier:
     order: Order
     copied: Copied
-    leftovers: Leftovers
+    temporaries: Temporaries
     links: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def copy(self, source: str, destination: str) -> None:
@@ -216,7 +215,7 @@ class _Copier:
             _check_kind(source, st.st_mode)
             directory = os.open(parent, _PARENT)
             fds.callback(os.close, directory)
-            temporary = Temporary(directory, self.leftovers, 0o600)
+            temporary = Temporary(directory, self.temporaries, 0o600)
             fds.callback(temporary.close)
             self.copied.size += content.copy(original, temporary.fd)
             attributes.copy_extended(original, temporary.fd)
@@ -236,7 +235,7 @@ class _Copier:
         """Make a link, or a special file, in the place of what may be there."""
         if _look(destination) is not None:
             self._check_replaceable(destination)
-        with hidden_beside(destination, self.leftovers) as hidden:
+        with hidden_beside(destination, self.temporaries) as hidden:
             if link_text is not None:
                 os.symlink(link_text, hidden)
             else:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError, from_os_error
 
 from .content import write_all
-from .leftovers import Leftovers
 from .place import Intent
 from .staging import Staged, stage
+from .temporary import Temporaries
 
 Buffer = bytes | memoryview
 
@@ -49,9 +49,9 @@ class Incoming:
         sha256: of the content, once it is complete, if it was wanted.
     """
 
-    def __init__(self, path: str, wanted: Wanted, leftovers: Leftovers) -> None:
+    def __init__(self, path: str, wanted: Wanted, temporaries: Temporaries) -> None:
         self.path = path
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self.sha256: str | None = None
         self._wanted = wanted
         self._digest = hashlib.sha256() if wanted.hashed else None
@@ -77,7 +77,7 @@ class Incoming:
     def open(self, first: Buffer) -> None:
         """Begin, with the first bytes."""
         try:
-            self._staged = stage(self.path, self._wanted.intent, self._leftovers)
+            self._staged = stage(self.path, self._wanted.intent, self._temporaries)
         except EnvdError as exc:
             if _no_room(exc):
                 raise NoRoomError(f"not enough inodes available: {exc.message}") from exc

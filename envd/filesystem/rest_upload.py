@@ -15,9 +15,9 @@ from .addresses import Address, Addresses, Caller, address_from_query
 from .answers import done, refused
 from .entries import ConditionError, name_of
 from .incoming import Incoming, NoRoomError, Wanted
-from .leftovers import Leftovers
 from .multipart import Multipart, Source, boundary_from
 from .place import Intent
+from .temporary import Temporaries
 from .threads import Threads
 from .unpacking import Unpacked
 
@@ -36,10 +36,10 @@ _SAME_PATH = (
 class Upload:
     """Serves POST."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, leftovers: Leftovers) -> None:
+    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries) -> None:
         self._addresses = addresses
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
 
     async def handle(self, request: Request, _: Reply) -> Response:
         """Answer one request."""
@@ -63,7 +63,7 @@ class Upload:
             return [await self._store_raw(source, address, caller, wanted)]
         if kind.startswith("multipart/"):
             form = Multipart(source, boundary_from(content_type))
-            async with _Batch(wanted, self._threads, self._leftovers) as batch:
+            async with _Batch(wanted, self._threads, self._temporaries) as batch:
                 return await self._store_parts(form, batch, address, caller)
         raise EnvdError(
             Code.INVALID_ARGUMENT,
@@ -84,7 +84,7 @@ class Upload:
     async def _store_raw(self, source: Source, address: Address, caller: Caller, wanted: Wanted) -> dict[str, object]:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required for raw body upload")
-        incoming = Incoming(caller.path(address.path, doing="error resolving path"), wanted, self._leftovers)
+        incoming = Incoming(caller.path(address.path, doing="error resolving path"), wanted, self._temporaries)
         data = await source.read(_PIECE_BYTES)
         try:
             if len(data) == wanted.length and not isinstance(source, Unpacked):
@@ -124,9 +124,9 @@ class _Batch:
     waiting one holds descriptors; a failure then says how many were.
     """
 
-    def __init__(self, wanted: Wanted, threads: Threads, leftovers: Leftovers) -> None:
+    def __init__(self, wanted: Wanted, threads: Threads, temporaries: Temporaries) -> None:
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self.written: list[dict[str, object]] = []
         self._wanted = wanted
         self._waiting: list[Incoming] = []
@@ -157,7 +157,7 @@ class _Batch:
         if self._paths and self._wanted.intent.if_match is not None:
             raise EnvdError(Code.INVALID_ARGUMENT, "If-Match names one content, and there are several files")
         self._paths[same] = path
-        incoming = Incoming(path, self._wanted, self._leftovers)
+        incoming = Incoming(path, self._wanted, self._temporaries)
         self._waiting.append(incoming)
         await self._take(incoming, form)
         if len(self._waiting) >= _TOGETHER:

@@ -12,33 +12,33 @@ from .answers import done, refused
 from .compose import compose
 from .entries import name_of
 from .incoming import NoRoomError
-from .leftovers import Leftovers
 from .place import Intent
 from .rest_download import Download
 from .rest_upload import Upload
+from .temporary import Temporaries
 from .threads import Threads
 
 _COMPOSE_BYTES = 4 * 1024 * 1024
 
 
-def routes(addresses: Addresses, threads: Threads, leftovers: Leftovers, *, idle_s: float) -> list[Route]:
+def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
     """Return the routes; a download ends if its client takes nothing for `idle_s`."""
-    download, upload = Download(addresses, threads, idle_s), Upload(addresses, threads, leftovers)
+    download, upload = Download(addresses, threads, idle_s), Upload(addresses, threads, temporaries)
     return [
         Route("GET", "/files", download.handle),
         Route("HEAD", "/files", download.handle),
         Route("POST", "/files", upload.handle),
-        Route("POST", "/files/compose", _Compose(addresses, threads, leftovers).handle),
+        Route("POST", "/files/compose", _Compose(addresses, threads, temporaries).handle),
     ]
 
 
 class _Compose:
     """Serves POST /files/compose."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, leftovers: Leftovers) -> None:
+    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries) -> None:
         self._addresses = addresses
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
 
     async def handle(self, request: Request, _: Reply) -> Response:
         body = await _whole(request)
@@ -47,7 +47,7 @@ class _Compose:
         target = caller.path(destination, doing="error resolving destination path")
         paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
         try:
-            left = await self._threads.settle(compose, paths, target, Intent(caller.user), self._leftovers)
+            left = await self._threads.settle(compose, paths, target, Intent(caller.user), self._temporaries)
         except NoRoomError as exc:
             return refused(507, exc.message)
         fields: dict[str, object] = {"name": name_of(target)}

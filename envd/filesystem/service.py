@@ -14,9 +14,9 @@ from . import changes, copying, listing, messages, reading, removal, settings
 from .batches import batches
 from .encoding import EncodedContent
 from .entries import entry_of
-from .leftovers import Leftovers
 from .messages import Caller, caller_from
 from .staging import Staged, stage
+from .temporary import Temporaries
 from .threads import Held, Threads
 from .upload import Upload
 from .views import Views
@@ -31,13 +31,13 @@ class FilesystemService:
 
     Args:
         views: say how each caller sees paths.
-        leftovers: know of what has a hidden name while it is made.
+        temporaries: know of what has a hidden name while it is made.
     """
 
-    def __init__(self, views: Views, threads: Threads, leftovers: Leftovers) -> None:
+    def __init__(self, views: Views, threads: Threads, temporaries: Temporaries) -> None:
         self._views = views
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
 
     async def stat(self, request: pb.StatRequest, call: Call) -> pb.StatResponse:
         """Describe an entry."""
@@ -58,7 +58,7 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         view = caller.view
         destination = view.resolve(request.destination)
-        work = partial(changes.move, view.resolve(request.source), destination, view.user, self._leftovers)
+        work = partial(changes.move, view.resolve(request.source), destination, view.user, self._temporaries)
         return pb.MoveResponse(entry=await self._entry(caller, destination, work))
 
     async def list_dir(self, request: pb.ListDirRequest, call: Call) -> Encoded:
@@ -107,7 +107,7 @@ class FilesystemService:
         intent = messages.intent_from(options, view)
         path = view.resolve(options.path)
         expected = options.sha256 if options.HasField("sha256") else None
-        async with self._threads.holding(partial(stage, path, intent, self._leftovers), Staged.abandon) as staged:
+        async with self._threads.holding(partial(stage, path, intent, self._temporaries), Staged.abandon) as staged:
             upload = Upload(staged, digested=options.return_sha256 or expected is not None)
             async for request in requests:
                 if request.WhichOneof("message") != "chunk":
@@ -145,7 +145,7 @@ class FilesystemService:
         order = messages.order_from(request, view)
         destination = view.resolve(request.destination)
         source = view.resolve(request.source)
-        copied = await self._threads.run(copying.copy, source, destination, view.user, order, self._leftovers)
+        copied = await self._threads.run(copying.copy, source, destination, view.user, order, self._temporaries)
         entry = await self._entry(caller, destination)
         return pb.CopyResponse(entry=entry, entries=copied.entries, bytes=copied.size)
 
@@ -162,7 +162,7 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         view = caller.view
         path = view.resolve(request.path)
-        link = partial(changes.make_symlink, path, request.target, view.user, self._leftovers)
+        link = partial(changes.make_symlink, path, request.target, view.user, self._temporaries)
         work = partial(link, overwrite=request.overwrite)
         return pb.MakeSymlinkResponse(entry=await self._entry(caller, path, work))
 

@@ -13,9 +13,8 @@ from envd.errors import Code, EnvdError, from_os_error
 
 from .directories import make_parents, remove_directories
 from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, Make, NamedDraft, WholeDraft
-from .leftovers import Leftovers
 from .place import Intent, Place
-from .temporary import Temporary
+from .temporary import Temporaries, Temporary
 
 _RACES = 10
 
@@ -80,14 +79,14 @@ class Staged:
         self.abandon()
 
 
-def stage(path: str, intent: Intent, leftovers: Leftovers) -> Staged:
+def stage(path: str, intent: Intent, temporaries: Temporaries) -> Staged:
     """Begin to write a file; links are followed, one that leads nowhere makes what it names. Blocks.
 
     Raises:
         EnvdError: it cannot be written, with nothing changed: INVALID_ARGUMENT for a directory, fifo or socket, or if
             `atomic` is asked for and impossible; FAILED_PRECONDITION if if_match or if_absent does not hold.
     """
-    return _stage(path, intent, _Source(lambda directory: Temporary(directory, leftovers)))
+    return _stage(path, intent, _Source(lambda directory: Temporary(directory, temporaries)))
 
 
 def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:

@@ -8,12 +8,14 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .removal import remove_tree
 
 if TYPE_CHECKING:
     from .leftovers import Leftovers
+    from .watching.placements import Placements
 
 TEMPORARY = re.compile(r"\.envd-[0-9a-f]{16}\.tmp")
 """The names temporaries have, for the moment before they take their place, or where no file can be without a name."""
@@ -28,11 +30,24 @@ def temporary_name() -> str:
     return f".envd-{secrets.token_hex(8)}.tmp"
 
 
+@dataclass(frozen=True, slots=True)
+class Temporaries:
+    """Who is told of temporaries.
+
+    Attributes:
+        leftovers: know of those that have a hidden name, should this process die.
+        placements: know where they take their place, so that who watches hears of a file that was made and written.
+    """
+
+    leftovers: Leftovers
+    placements: Placements
+
+
 @contextlib.contextmanager
-def hidden_beside(path: str, leftovers: Leftovers) -> Iterator[str]:
+def hidden_beside(path: str, temporaries: Temporaries) -> Iterator[str]:
     """Yield a free path in the same directory; what is left there in the end is removed, with all below it. Blocks."""
     hidden = os.path.join(os.path.dirname(path.rstrip("/")), temporary_name())
-    with leftovers.noted(hidden):
+    with temporaries.leftovers.noted(hidden):
         try:
             yield hidden
         finally:
@@ -45,7 +60,7 @@ class Temporary:
 
     Args:
         directory: a descriptor; stays the caller's.
-        leftovers: know of it while it has a hidden name.
+        temporaries: are told of it.
 
     Attributes:
         mode: it should have if it becomes a new file; None: as it was made.
@@ -56,10 +71,10 @@ class Temporary:
 
     mode: int | None = None
 
-    def __init__(self, directory: int, leftovers: Leftovers, mode: int = 0o666) -> None:
+    def __init__(self, directory: int, temporaries: Temporaries, mode: int = 0o666) -> None:
         self._directory = directory
         self._source = directory  # where the hidden name is
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self._noted = contextlib.ExitStack()
         self._name: str | None = None
         try:
@@ -86,6 +101,10 @@ class Temporary:
         Raises:
             FileExistsError: it is not.
         """
+        with self._announced(name):
+            self._place(name)
+
+    def _place(self, name: str) -> None:
         if self._name is None:
             self._link(name)
             return
@@ -112,11 +131,23 @@ class Temporary:
         self._noted.close()
         os.close(self.fd)
 
+    @contextlib.contextmanager
+    def _announced(self, name: str) -> Iterator[None]:
+        placements = self._temporaries.placements
+        found = os.fstat(self._directory)
+        key = found.st_dev, found.st_ino
+        placements.announce(key, name, filled=os.fstat(self.fd).st_size > 0)
+        try:
+            yield
+        except BaseException:
+            placements.retract(key, name)
+            raise
+
     def _note(self) -> str:
         name = temporary_name()
         with contextlib.suppress(OSError):  # without /proc nothing says where the directory is
             directory = os.readlink(f"{_PROC_FDS}/{self._directory}")
-            self._noted.enter_context(self._leftovers.noted(f"{directory}/{name}"))
+            self._noted.enter_context(self._temporaries.leftovers.noted(f"{directory}/{name}"))
         return name
 
     def _link(self, name: str) -> None:

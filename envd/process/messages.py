@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -19,9 +18,6 @@ from .running import Running
 from .tty import Size
 
 _STRINGS = 100_000  # more would hold the loop, and pass what the kernel allows a program anyway; execve(2)
-_KEEPALIVE_S = 90.0
-_KEEPALIVE_HEADER = "keepalive-ping-interval"
-_KEEPALIVE_DIGITS = 9
 
 _COLS, _ROWS = 80, 24
 
@@ -134,14 +130,6 @@ def input_from(message: pb.ProcessInput, *, terminal: bool) -> bytes:
             "error writing to tty: tty not assigned to process — input should be written to the stdin, not the tty",
         )
     return message.pty if terminal else message.stdin
-
-
-def keepalive_from(headers: Mapping[str, str]) -> float:
-    """Return the seconds between keep-alive messages; 90 where the client gives no positive whole number."""
-    text = headers.get(_KEEPALIVE_HEADER, "").strip()
-    if text.isascii() and text.isdigit() and len(text) <= _KEEPALIVE_DIGITS and int(text) > 0:
-        return float(int(text))
-    return _KEEPALIVE_S
 
 
 def reply_from(event: Event, kind: type[pb.StartResponse | pb.ConnectResponse]) -> Reply:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from envd.errors import Code, EnvdError
-from envd.rpc import Call, Reply
+from envd.rpc import Call, Reply, keepalive_from
 from envd_proto.process import process_pb2 as pb
 
 from . import messages, signals
@@ -137,7 +137,7 @@ async def _follow(
     events: AsyncGenerator[Event, None] = running.follow(
         follower,
         existing=existing,
-        keepalive_s=messages.keepalive_from(call.headers),
+        keepalive_s=keepalive_from(call.headers),
         aside=nothing_aside,
     )
     async with aclosing(events):

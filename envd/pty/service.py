@@ -10,11 +10,11 @@ from typing import Any, Protocol, TypeVar
 from envd.errors import Code, EnvdError
 from envd.process import signals
 from envd.process.events import BEGINNING, PTY, Position
-from envd.process.messages import keepalive_from, size_from
+from envd.process.messages import size_from
 from envd.process.running import Running
 from envd.process.service import select
 from envd.process.table import Jobs, Table
-from envd.rpc import Call, Reply
+from envd.rpc import Call, Reply, keepalive_from
 from envd_proto.pty import pty_pb2 as pb
 
 from . import messages

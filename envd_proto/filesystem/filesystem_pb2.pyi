@@ -147,16 +147,18 @@ class RemoveResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class FilesystemEvent(_message.Message):
-    __slots__ = ("name", "type", "entry", "cursor")
+    __slots__ = ("name", "type", "entry", "cursor", "raw_name")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    RAW_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: EventType
     entry: EntryInfo
     cursor: str
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[EventType, str]] = ..., entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., cursor: _Optional[str] = ...) -> None: ...
+    raw_name: bytes
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[EventType, str]] = ..., entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., cursor: _Optional[str] = ..., raw_name: _Optional[bytes] = ...) -> None: ...
 
 class WatchDirRequest(_message.Message):
     __slots__ = ("path", "recursive", "include_entry", "allow_network_mounts", "cursor")
@@ -183,8 +185,12 @@ class WatchDirResponse(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
     class OverflowEvent(_message.Message):
-        __slots__ = ()
-        def __init__(self) -> None: ...
+        __slots__ = ("reset", "cursor")
+        RESET_FIELD_NUMBER: _ClassVar[int]
+        CURSOR_FIELD_NUMBER: _ClassVar[int]
+        reset: bool
+        cursor: str
+        def __init__(self, reset: _Optional[bool] = ..., cursor: _Optional[str] = ...) -> None: ...
     START_FIELD_NUMBER: _ClassVar[int]
     FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     KEEPALIVE_FIELD_NUMBER: _ClassVar[int]
@@ -222,12 +228,14 @@ class GetWatcherEventsRequest(_message.Message):
     def __init__(self, watcher_id: _Optional[str] = ..., cursor: _Optional[str] = ...) -> None: ...
 
 class GetWatcherEventsResponse(_message.Message):
-    __slots__ = ("events", "overflowed")
+    __slots__ = ("events", "overflowed", "reset")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     OVERFLOWED_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[FilesystemEvent]
     overflowed: bool
-    def __init__(self, events: _Optional[_Iterable[_Union[FilesystemEvent, _Mapping]]] = ..., overflowed: _Optional[bool] = ...) -> None: ...
+    reset: bool
+    def __init__(self, events: _Optional[_Iterable[_Union[FilesystemEvent, _Mapping]]] = ..., overflowed: _Optional[bool] = ..., reset: _Optional[bool] = ...) -> None: ...
 
 class RemoveWatcherRequest(_message.Message):
     __slots__ = ("watcher_id",)

@@ -8,7 +8,7 @@ from pathlib import Path
 TRANSPORT = set(range(1, 43))
 ACCESS = set(range(43, 73)) - {59, 60}
 SANDBOX = set(range(132, 141))
-FILES = {*range(73, 112), 131, *range(142, 167)}
+FILES = {*range(73, 132), *range(142, 167)}
 PROCESSES = set(range(171, 207))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from e2b import AsyncSandbox, CommandExitException, CommandResult, Sandbox
 from sdk_files import AsyncFiles, SyncFiles
 from sdk_terminals import AsyncTerminals, SyncTerminals
+from sdk_watching import AsyncWatching, SyncWatching
 
 DIRECTORY = Path(sys.argv[2])
 
@@ -314,7 +315,7 @@ def scenarios(of: type) -> list[str]:
     return [name for name in vars(of) if not name.startswith("_") and callable(getattr(of, name))]
 
 
-def run_sync(kind: type[Sync | SyncFiles | SyncTerminals]) -> dict[str, Any]:
+def run_sync(kind: type[Sync | SyncFiles | SyncTerminals | SyncWatching]) -> dict[str, Any]:
     driver = kind()
     seen = {}
     for name in scenarios(kind):
@@ -326,7 +327,7 @@ def run_sync(kind: type[Sync | SyncFiles | SyncTerminals]) -> dict[str, Any]:
     return seen
 
 
-async def run_async(kind: type[Async | AsyncFiles | AsyncTerminals]) -> dict[str, Any]:
+async def run_async(kind: type[Async | AsyncFiles | AsyncTerminals | AsyncWatching]) -> dict[str, Any]:
     driver = kind()
     driver.sandbox = await AsyncSandbox.create()
     seen = {}
@@ -346,6 +347,8 @@ MODES: dict[str, Callable[[], dict[str, Any]]] = {
     "async-files": lambda: asyncio.run(run_async(AsyncFiles)),
     "sync-terminals": lambda: run_sync(SyncTerminals),
     "async-terminals": lambda: asyncio.run(run_async(AsyncTerminals)),
+    "sync-watching": lambda: run_sync(SyncWatching),
+    "async-watching": lambda: asyncio.run(run_async(AsyncWatching)),
 }
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from envd.errors import EnvdError
 from envd.filesystem.archive.extraction import Extraction, Order
 from envd.filesystem.archive.merging import Conflict
 from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.temporary import Temporaries
+from envd.filesystem.watching.placements import Placements
 from envd.host.users import own_user
 from tests.support.archives import entry, picture, tar
 from tests.support.disks import small_disk
@@ -23,9 +25,9 @@ KINDS = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.SYMTYPE, tar
 
 
 @pytest.fixture
-def leftovers() -> Iterator[Leftovers]:
+def temporaries() -> Iterator[Temporaries]:
     fd = os.memfd_create("leftovers")
-    yield Leftovers(fd)
+    yield Temporaries(Leftovers(fd), Placements())
     os.close(fd)
 
 
@@ -51,8 +53,8 @@ def random_archive(chance: random.Random) -> bytes:
     return tar(*entries)
 
 
-def extract(target: Path, data: bytes, leftovers: Leftovers, **options: object) -> bool:
-    extraction = Extraction(Order(str(target), own_user(), **options), leftovers)  # type: ignore[arg-type]
+def extract(target: Path, data: bytes, temporaries: Temporaries, **options: object) -> bool:
+    extraction = Extraction(Order(str(target), own_user(), **options), temporaries)  # type: ignore[arg-type]
     try:
         extraction.feed(data)
         extraction.commit()
@@ -75,7 +77,7 @@ def leads_outside(target: Path) -> list[Path]:
     return found
 
 
-def test_random_archives_stay_within_their_target(disk: Path, leftovers: Leftovers):
+def test_random_archives_stay_within_their_target(disk: Path, temporaries: Temporaries):
     chance = random.Random(11)
     (disk / "out").mkdir()
     (disk / "out/file").write_bytes(b"as it was")
@@ -84,7 +86,7 @@ def test_random_archives_stay_within_their_target(disk: Path, leftovers: Leftove
     succeeded = 0
     for number in range(1000):
         target = disk / "target"
-        done = extract(target, random_archive(chance), leftovers)
+        done = extract(target, random_archive(chance), temporaries)
         succeeded += done
         if done:
             assert leads_outside(target) == [], number
@@ -95,7 +97,7 @@ def test_random_archives_stay_within_their_target(disk: Path, leftovers: Leftove
     assert 100 < succeeded < 900
 
 
-def test_random_archives_one_after_the_other_stay_within_their_target(disk: Path, leftovers: Leftovers):
+def test_random_archives_one_after_the_other_stay_within_their_target(disk: Path, temporaries: Temporaries):
     chance = random.Random(12)
     (disk / "out").mkdir()
     (disk / "out/file").write_bytes(b"as it was")
@@ -106,7 +108,7 @@ def test_random_archives_one_after_the_other_stay_within_their_target(disk: Path
         if number % 20 == 0 and target.exists():
             remove(target)
         before = picture(target, times=False) if target.exists() else None
-        done = extract(target, random_archive(chance), leftovers, conflict=chance.choice(list(Conflict)))
+        done = extract(target, random_archive(chance), temporaries, conflict=chance.choice(list(Conflict)))
         succeeded += done
         if not done:
             assert (picture(target, times=False) if target.exists() else None) == before

@@ -218,13 +218,15 @@ from envd.filesystem.place import Intent
 from envd.filesystem.staging import stage
 from envd.host.users import own_user
 from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.temporary import Temporaries
+from envd.filesystem.watching.placements import Placements
 from envd.filesystem.temporary import TEMPORARY
-leftovers = Leftovers(os.memfd_create("leftovers"))
+temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
 os.chdir(sys.argv[1])
 assert not os.path.exists("/proc/self")
 for name in ("old", "new"):
     for commit in (False, True):
-        with stage(os.path.join(sys.argv[1], name), Intent(own_user()), leftovers) as staged:
+        with stage(os.path.join(sys.argv[1], name), Intent(own_user()), temporaries) as staged:
             os.write(staged.fd, b"content")
             hidden = [found for found in os.listdir(".") if TEMPORARY.fullmatch(found)]
             assert len(hidden) == 1, os.listdir(".")

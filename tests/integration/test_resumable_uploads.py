@@ -217,25 +217,27 @@ def test_it_works_where_no_file_can_be_without_a_name(tmp_path: Path):
 import os, sys
 from contextlib import closing
 from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.temporary import Temporaries
+from envd.filesystem.watching.placements import Placements
 from envd.filesystem.uploads import gathering, placing
 from envd.filesystem.uploads.state import State, Terms
 from envd.host.users import own_user
 assert not os.path.exists("/proc/self")
 directory, owner = sys.argv[1], own_user()
 (old,) = os.listdir(directory)
-leftovers = Leftovers(os.memfd_create("leftovers"))
+temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
 for name, absent in (("old", False), ("new", False), ("newer", True)):
     terms = Terms("x", os.path.join(directory, name), if_absent=absent)
-    with closing(gathering.begin(terms.path, terms.intent(owner), leftovers)):
+    with closing(gathering.begin(terms.path, terms.intent(owner), temporaries)):
         assert len(os.listdir(directory)) > 1
     left = os.listdir(directory)
-    with closing(gathering.begin(terms.path, terms.intent(owner), leftovers)) as beginning:
+    with closing(gathering.begin(terms.path, terms.intent(owner), temporaries)) as beginning:
         beginning.name()
     assert set(os.listdir(directory)) == {*left, beginning.kept.name}, os.listdir(directory)
     state = State(terms, beginning.kept, 0.0)
     with closing(gathering.Gathered(state.kept)) as gathered:
         os.write(gathered.fd, b"content and more")
-    done = placing.put_in_place(state, terms.intent(owner), 7, lambda created: None)
+    done = placing.put_in_place(state, terms.intent(owner), 7, lambda created: None, temporaries)
     gathering.remove(state.kept)
     assert done.created == (name != "old")
 """

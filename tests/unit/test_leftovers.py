@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import hidden_beside, temporary_name
+from envd.filesystem.temporary import Temporaries, hidden_beside, temporary_name
+from envd.filesystem.watching.placements import Placements
 from tests.support.daemon import ROOT
 
 
@@ -69,8 +70,7 @@ def test_only_what_has_a_temporary_s_name_is_removed(memory: int, tmp_path: Path
 
 
 def test_what_came_to_its_end_is_not_noted_any_more(memory: int, tmp_path: Path) -> None:
-    leftovers = Leftovers(memory)
-    with hidden_beside(str(tmp_path / "file"), leftovers) as hidden:
+    with hidden_beside(str(tmp_path / "file"), Temporaries(Leftovers(memory), Placements())) as hidden:
         Path(hidden).write_bytes(b"x")
     assert os.listdir(tmp_path) == []
     Path(hidden).write_bytes(b"somebody else's, later")

@@ -25,6 +25,8 @@ from envd.filesystem.search.orders import Case, Pattern, Selection, Type
 from envd.filesystem.search.plans import Plan
 from envd.filesystem.search.reports import FindSummary, GrepSummary, Reason, Skip
 from envd.filesystem.search.walking import Walk
+from envd.filesystem.temporary import Temporaries
+from envd.filesystem.watching.placements import Placements
 from envd.host.users import own_user
 from envd_proto.filesystem.filesystem_pb2 import EntryInfo, FindResponse
 from envd_proto.filesystem.search_pb2 import GrepResponse
@@ -271,24 +273,24 @@ def test_both_encodings_of_a_find_are_the_same_message() -> None:
 
 
 @pytest.fixture
-def leftovers() -> Iterator[Leftovers]:
+def temporaries() -> Iterator[Temporaries]:
     fd = os.memfd_create("leftovers")
-    yield Leftovers(fd)
+    yield Temporaries(Leftovers(fd), Placements())
     os.close(fd)
 
 
-def test_a_file_that_somebody_else_has_changed_is_left_alone(tmp_path: Path, leftovers: Leftovers) -> None:
+def test_a_file_that_somebody_else_has_changed_is_left_alone(tmp_path: Path, temporaries: Temporaries) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old text")
     plan = Plan(str(path), etag_of(path.stat()), 1, b"", diff_truncated=False, edits=[(0, 3, b"new")])
     path.write_bytes(b"something else")
     with pytest.raises(EnvdError) as error:
-        apply(plan, own_user(), leftovers, sync=False)
+        apply(plan, own_user(), temporaries, sync=False)
     assert error.value.code is Code.FAILED_PRECONDITION
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"something else", ["f"])
 
 
-def test_a_file_that_is_something_else_by_now_is_left_alone(tmp_path: Path, leftovers: Leftovers) -> None:
+def test_a_file_that_is_something_else_by_now_is_left_alone(tmp_path: Path, temporaries: Temporaries) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old text")
     plan = Plan(str(path), etag_of(path.stat()), 1, b"", diff_truncated=False, edits=[(0, 3, b"new")])
@@ -296,9 +298,9 @@ def test_a_file_that_is_something_else_by_now_is_left_alone(tmp_path: Path, left
     for make, code in ((path.mkdir, Code.FAILED_PRECONDITION), (lambda: os.mkfifo(path), Code.FAILED_PRECONDITION)):
         make()
         with pytest.raises(EnvdError) as error:
-            apply(plan, own_user(), leftovers, sync=False)
+            apply(plan, own_user(), temporaries, sync=False)
         assert error.value.code is code
         path.rmdir() if path.is_dir() else path.unlink()
     with pytest.raises(EnvdError) as error:
-        apply(plan, own_user(), leftovers, sync=False)
+        apply(plan, own_user(), temporaries, sync=False)
     assert error.value.code is Code.NOT_FOUND

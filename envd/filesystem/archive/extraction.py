@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.directories import make_parents, remove_directories
-from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import hidden_beside
+from envd.filesystem.temporary import Temporaries, hidden_beside
 from envd.host.users import User
 
 from . import coding
@@ -83,9 +82,9 @@ class Extraction:
         EnvdError: it cannot be extracted there. INVALID_ARGUMENT if the target is no directory.
     """
 
-    def __init__(self, order: Order, leftovers: Leftovers) -> None:
+    def __init__(self, order: Order, temporaries: Temporaries) -> None:
         self._order = order
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self._received = 0
         self._unpacker = coding.unpacker(order.form)
         with ExitStack() as undo:
@@ -104,7 +103,7 @@ class Extraction:
         above, self._name = os.path.split(self._target)
         working = self._target if self._there else above
         self._working = _opened(working, undo)
-        hidden = undo.enter_context(hidden_beside(os.path.join(working, "entries"), self._leftovers))
+        hidden = undo.enter_context(hidden_beside(os.path.join(working, "entries"), self._temporaries))
         self._hidden = os.path.basename(hidden)
         os.mkdir(self._hidden, 0o700, dir_fd=self._working)
         self._top = _opened(self._hidden, undo, self._working)
@@ -144,7 +143,7 @@ class Extraction:
         self._unpacker.end()
         self._reader.end()
         self._tree.complete()
-        merge = Merge(self._order.conflict, self._leftovers)
+        merge = Merge(self._order.conflict, self._temporaries)
         try:
             created = not self._there and self._rename()
             place = self._top if created else self._old()

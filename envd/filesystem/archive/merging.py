@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.copying import copy_whole
-from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.temporary import Temporaries
 
 from .tree import Sealed
 
@@ -66,7 +66,7 @@ class Merge:
     """
 
     conflict: Conflict
-    leftovers: Leftovers
+    temporaries: Temporaries
     placed: int = 0
     skipped: int = 0
     _replaced: int = 0
@@ -152,7 +152,7 @@ class Merge:
             if exc.errno != errno.EXDEV:
                 raise from_os_error(exc, doing=f"put {pair.path_of(name)} in place") from exc
             # Another file system is mounted at the directory.
-            copy_whole(f"{_path_of(pair.new)}/{name}", f"{_path_of(pair.old)}/{name}", self.leftovers)
+            copy_whole(f"{_path_of(pair.new)}/{name}", f"{_path_of(pair.old)}/{name}", self.temporaries)
         self.placed += 1
 
 

@@ -13,8 +13,8 @@ from envd.errors import Code, EnvdError
 from envd.filesystem.addresses import Address, Addresses, address_from_query, values_from_query
 from envd.filesystem.answers import done, refused
 from envd.filesystem.disposition import attachment
-from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.multipart import Multipart, Source, boundary_from
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.unpacking import Unpacked
 from envd.web import Reply, Request, Response, Route
@@ -44,10 +44,10 @@ _PIECE_BYTES = 256 * 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
-def routes(addresses: Addresses, threads: Threads, leftovers: Leftovers, *, idle_s: float) -> list[Route]:
+def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
     """Return the routes; an archive ends if its client takes nothing for `idle_s`."""
     turns = Turns()
-    download, upload = _Archive(addresses, threads, turns, idle_s), _Extract(addresses, threads, leftovers, turns)
+    download, upload = _Archive(addresses, threads, turns, idle_s), _Extract(addresses, threads, temporaries, turns)
     return [
         Route("GET", "/files/archive", download.handle),
         Route("HEAD", "/files/archive", download.handle),
@@ -97,10 +97,10 @@ class _Archive:
 class _Extract:
     """Serves POST /files/extract."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, leftovers: Leftovers, turns: Turns) -> None:
+    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries, turns: Turns) -> None:
         self._addresses = addresses
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self._turns = turns
 
     async def handle(self, request: Request, _: Reply) -> Response:
@@ -119,7 +119,7 @@ class _Extract:
         order = self._order(address, request, signed=address.signature is not None and not token)
         body = await self._body(request)
         with self._turns.one():
-            async with self._threads.holding(partial(Extraction, order, self._leftovers), Extraction.close) as held:
+            async with self._threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
                 intake = Intake(held)
                 while data := await body.read(_PIECE_BYTES):
                     await intake.put(data)

@@ -8,7 +8,7 @@ from functools import partial
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EncodedContent
-from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
 from envd.rpc import Call, Reply
@@ -28,10 +28,10 @@ _CHUNKS_AT_ONCE = 64
 class ArchiveService:
     """Serves Archive and Extract of filesystem.Filesystem."""
 
-    def __init__(self, views: Views, threads: Threads, leftovers: Leftovers) -> None:
+    def __init__(self, views: Views, threads: Threads, temporaries: Temporaries) -> None:
         self._views = views
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self._turns = Turns()
 
     async def archive(self, request: pb.ArchiveRequest, call: Call) -> AsyncIterator[Reply]:
@@ -56,7 +56,7 @@ class ArchiveService:
         view = self._views.of(call.username)
         order = messages.order_from(await _options(requests), view)
         with self._turns.one():
-            async with self._threads.holding(partial(Extraction, order, self._leftovers), Extraction.close) as held:
+            async with self._threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
                 intake = Intake(held)
                 async for request in requests:
                     if request.WhichOneof("message") != "chunk":

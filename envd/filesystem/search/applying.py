@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.content import write_all
 from envd.filesystem.entries import check_match, etag_of
-from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.place import Intent
 from envd.filesystem.staging import stage
+from envd.filesystem.temporary import Temporaries
 from envd.host.users import User
 
 from .orders import ReplaceOrder
@@ -83,7 +83,7 @@ def check_plans(plans: Plans, order: ReplaceOrder, expected: int | None, if_matc
             raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {path} has another etag by now: {plan.etag}")
 
 
-def apply(plan: Plan, user: User, leftovers: Leftovers, *, sync: bool) -> Outcome:
+def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Outcome:
     """Change a file, at once or not at all. It keeps owner, mode and attributes.
 
     Raises:
@@ -102,7 +102,7 @@ def apply(plan: Plan, user: User, leftovers: Leftovers, *, sync: bool) -> Outcom
         check_match(plan.path, st, plan.etag)
         owner = dataclasses.replace(user, uid=st.st_uid, gid=st.st_gid)
         intent = Intent(owner, parents=False, if_match=plan.etag, sync=sync)
-        with stage(plan.path, intent, leftovers) as staged:
+        with stage(plan.path, intent, temporaries) as staged:
             _splice(source, staged.fd, plan.edits)
             staged.commit()
         return Outcome(plan, etag_of(os.stat(plan.path)), changed=True)

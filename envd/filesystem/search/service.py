@@ -11,8 +11,8 @@ from functools import partial
 from google.protobuf.message import Message
 
 from envd.errors import EnvdError
-from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.messages import Caller, caller_from
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
 from envd.rpc import Call, Reply
@@ -34,10 +34,10 @@ class SearchService:
         views: say how each caller sees paths.
     """
 
-    def __init__(self, views: Views, threads: Threads, leftovers: Leftovers, workers: Workers) -> None:
+    def __init__(self, views: Views, threads: Threads, temporaries: Temporaries, workers: Workers) -> None:
         self._views = views
         self._threads = threads
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self._workers = workers
 
     async def find(self, request: search.FindRequest, call: Call) -> AsyncIterator[Reply]:
@@ -85,7 +85,7 @@ class SearchService:
     async def _applied(self, plan: Plan, caller: Caller, order: ReplaceOrder, *, sync: bool) -> Outcome:
         """Change a file; one that is not what the call was about may fail without ending it."""
         try:
-            return await self._threads.settle(partial(apply, plan, caller.view.user, self._leftovers, sync=sync))
+            return await self._threads.settle(partial(apply, plan, caller.view.user, self._temporaries, sync=sync))
         except EnvdError as exc:
             if plan.path == order.selection.path:
                 raise

@@ -8,9 +8,8 @@ import stat
 from contextlib import ExitStack, closing
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.place import Intent, Place
-from envd.filesystem.temporary import Temporary, temporary_name
+from envd.filesystem.temporary import Temporaries, Temporary, temporary_name
 
 from .state import Kept
 
@@ -24,11 +23,11 @@ class Beginning:
         kept: the file, as it is known from now on.
     """
 
-    def __init__(self, directory: str, leftovers: Leftovers) -> None:
+    def __init__(self, directory: str, temporaries: Temporaries) -> None:
         with ExitStack() as undo:
             self._directory = os.open(directory, _DIRECTORY)
             undo.callback(os.close, self._directory)
-            self._file = Temporary(self._directory, leftovers)
+            self._file = Temporary(self._directory, temporaries)
             undo.callback(self._file.close)
             st = os.fstat(self._file.fd)
             os.fchmod(self._file.fd, 0o600)  # until it is whole it is nobody's to read
@@ -50,7 +49,7 @@ class Beginning:
         self._undo.close()
 
 
-def begin(path: str, intent: Intent, leftovers: Leftovers) -> Beginning:
+def begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
     """Make the file for parts of another one, in the lowest directory above that there is.
 
     The conditions of the write are checked. Nothing is made that anybody sees before it is named.
@@ -66,10 +65,10 @@ def begin(path: str, intent: Intent, leftovers: Leftovers) -> Beginning:
         if above != parent:
             if intent.if_match is not None:
                 raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: there is nothing at {path}")
-            return Beginning(os.path.realpath(above), leftovers)
+            return Beginning(os.path.realpath(above), temporaries)
         real = os.path.realpath(path)
         _check(path, real, intent)
-        return Beginning(os.path.dirname(real), leftovers)
+        return Beginning(os.path.dirname(real), temporaries)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
@@ -135,15 +134,16 @@ class Gathered:
     def close(self) -> None:
         self._undo.close()
 
-    def waiting(self, directory: int) -> Waiting:
+    def waiting(self, directory: int, temporaries: Temporaries) -> Waiting:
         """Return it as content that waits to take a place in a directory."""
-        return Waiting(self.fd, self._kept, self._directory, directory)
+        return Waiting(self.fd, self._kept, self._directory, directory, temporaries)
 
 
 class Waiting(Temporary):
     """Content that is here already. Closing leaves it as it is: who gathered it removes it."""
 
-    def __init__(self, fd: int, kept: Kept, source: int, directory: int) -> None:
+    def __init__(self, fd: int, kept: Kept, source: int, directory: int, temporaries: Temporaries) -> None:
+        self._temporaries = temporaries
         self.fd = fd
         self.mode = kept.mode
         self._source = source

@@ -12,6 +12,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.entries import etag_of
 from envd.filesystem.place import Intent, Place
 from envd.filesystem.staging import stage_gathered
+from envd.filesystem.temporary import Temporaries
 
 from .gathering import Gathered, Waiting, remove
 from .state import Committed, Kept, State
@@ -63,7 +64,7 @@ class Digest:
                 self._at += len(piece)
 
 
-def put_in_place(state: State, intent: Intent, size: int, note: Note) -> Committed:
+def put_in_place(state: State, intent: Intent, size: int, note: Note, temporaries: Temporaries) -> Committed:
     """Make a gathered file the content of its target; `note` is told just before whether nothing is there.
 
     A hidden name that is not used up stays: to be removed when the outcome is written down.
@@ -74,7 +75,7 @@ def put_in_place(state: State, intent: Intent, size: int, note: Note) -> Committ
     with closing(Gathered(state.kept)) as gathered:
         _cut_to(size, gathered.fd, state.kept)
         try:
-            return _put(gathered, state.terms.path, intent, note)
+            return _put(gathered, state.terms.path, intent, note, temporaries)
         except EnvdError as exc:
             if isinstance(exc.__cause__, OSError) and exc.__cause__.errno == errno.EXDEV:
                 raise EnvdError(
@@ -119,11 +120,11 @@ def _cut_to(size: int, fd: int, kept: Kept) -> None:
         os.ftruncate(fd, size)
 
 
-def _put(gathered: Gathered, path: str, intent: Intent, note: Note) -> Committed:
+def _put(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries: Temporaries) -> Committed:
     waiting: list[Waiting] = []
 
     def make(directory: int) -> Waiting:
-        waiting.append(gathered.waiting(directory))
+        waiting.append(gathered.waiting(directory, temporaries))
         return waiting[-1]
 
     with stage_gathered(path, intent, make) as staged:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.host.users import User
 
@@ -56,13 +56,13 @@ class Uploads:
 
     Args:
         slots: where they are written down; empty, or as that process left them.
-        leftovers: know of a file that has a hidden name before it is written down.
+        temporaries: know of a file that has a hidden name before it is written down.
     """
 
-    def __init__(self, slots: Slots, threads: Threads, leftovers: Leftovers, bounds: Bounds) -> None:
+    def __init__(self, slots: Slots, threads: Threads, temporaries: Temporaries, bounds: Bounds) -> None:
         self.bounds = bounds
         self._slots = slots
-        self._leftovers = leftovers
+        self._temporaries = temporaries
         self._threads = threads
         self._numbers = 0
         self._creating: dict[tuple[str, str], asyncio.Event] = {}
@@ -128,7 +128,7 @@ class Uploads:
         return None
 
     async def _create(self, terms: Terms, owner: User) -> Upload:
-        begin = partial(gathering.begin, terms.path, terms.intent(owner), self._leftovers)
+        begin = partial(gathering.begin, terms.path, terms.intent(owner), self._temporaries)
         async with self._threads.holding(begin, Beginning.close) as held:
             upload = Upload(secrets.token_hex(16), self._slot(), State(terms, held.it.kept, time.monotonic()))
             self._all[upload.ident] = upload
@@ -235,7 +235,9 @@ class Uploads:
         def note(created: bool) -> None:  # noqa: FBT001 - what it is told
             upload.write_down(dataclasses.replace(upload.state, placing=created))
 
-        return self._settle(upload, put_in_place(upload.state, upload.state.terms.intent(owner), size, note))
+        return self._settle(
+            upload, put_in_place(upload.state, upload.state.terms.intent(owner), size, note, self._temporaries)
+        )
 
     async def _found(self, upload: Upload) -> Committed | None:
         """Return what an earlier process put in place, and could not write down."""

@@ -2,33 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, closing
+from functools import partial
 
-from envd.errors import Code, EnvdError
-from envd.rpc import Call, Reply
+from envd.filesystem.messages import Caller, caller_from
+from envd.filesystem.threads import Threads
+from envd.filesystem.views import Views
+from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.filesystem import filesystem_pb2 as pb
+
+from .messages import Style, cursor_of, place_from
+from .tops import Top, find_top
+from .watch import KeepAlive, Watch
+from .watches import Watches
+
+# Events that are encoded at a time, about 1 ms of work.
+_AT_ONCE = 512
+_WITH_ENTRIES = 64
 
 
 class WatchingService:
-    """Serves the RPCs of filesystem.Filesystem that watch."""
+    """Serves the RPCs of filesystem.Filesystem that watch.
 
-    async def watch_dir(self, _: pb.WatchDirRequest, __: Call) -> AsyncIterator[Reply]:
-        """Not yet."""
-        raise _no_watching()
-        yield pb.WatchDirResponse()  # what makes it a stream
+    Args:
+        threads: where entries are looked at.
+    """
 
-    async def create_watcher(self, _: pb.CreateWatcherRequest, __: Call) -> pb.CreateWatcherResponse:
-        """Not yet."""
-        raise _no_watching()
+    def __init__(self, views: Views, watches: Watches, threads: Threads) -> None:
+        self._views = views
+        self._watches = watches
+        self._threads = threads
 
-    async def get_watcher_events(self, _: pb.GetWatcherEventsRequest, __: Call) -> pb.GetWatcherEventsResponse:
-        """Not yet."""
-        raise _no_watching()
+    async def watch_dir(self, request: pb.WatchDirRequest, call: Call) -> AsyncIterator[Reply]:
+        """Send changes as they happen."""
+        caller = caller_from(call, self._views)
+        top = await self._top(request, caller)
+        cursors = request.HasField("cursor")
+        async with self._watch(top, request.cursor if cursors else None) as watch:
+            style = Style(watch, caller, entries=request.include_entry, cursors=cursors)
+            start = pb.WatchDirResponse.StartEvent(cursor=cursor_of(watch, watch.history.taken) if cursors else "")
+            yield pb.WatchDirResponse(start=start)
+            async with aclosing(self._told(watch, style, keepalive_from(call.headers))) as replies:
+                async for reply in replies:
+                    yield reply
 
-    async def remove_watcher(self, _: pb.RemoveWatcherRequest, __: Call) -> pb.RemoveWatcherResponse:
-        """Not yet."""
-        raise _no_watching()
+    async def create_watcher(self, request: pb.CreateWatcherRequest, call: Call) -> pb.CreateWatcherResponse:
+        """Begin to collect changes."""
+        top = await self._top(request, caller_from(call, self._views))
+        watch = await self._watches.create(top, entries=request.include_entry)
+        return pb.CreateWatcherResponse(watcher_id=watch.card.ident)
 
+    async def get_watcher_events(self, request: pb.GetWatcherEventsRequest, call: Call) -> Encoded:
+        """Hand out what was collected."""
+        caller = caller_from(call, self._views)
+        watch = self._watches.find(request.watcher_id)
+        cursors = request.HasField("cursor")
+        after = None
+        if cursors:
+            after = place_from(request.cursor)[1] if request.cursor else 0
+        events = await self._watches.poll(watch, after)
+        style = Style(watch, caller, entries=watch.card.entries, cursors=cursors)
+        return await self._threads.run(style.answer, events)
 
-def _no_watching() -> EnvdError:
-    return EnvdError(Code.UNIMPLEMENTED, "watching is not served yet")
+    async def remove_watcher(self, request: pb.RemoveWatcherRequest, call: Call) -> pb.RemoveWatcherResponse:
+        """End a watcher."""
+        caller_from(call, self._views)
+        self._watches.remove(request.watcher_id)
+        return pb.RemoveWatcherResponse()
+
+    async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> Top:
+        find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
+        return await self._threads.run(find, caller.view.resolve(request.path))
+
+    @asynccontextmanager
+    async def _watch(self, top: Top, cursor: str | None) -> AsyncIterator[Watch]:
+        """Begin a stream's watch, or go on with it."""
+        watches = self._watches
+        if cursor is None:
+            with closing(await watches.open(top)) as watch:
+                yield watch
+            return
+        resumed = watches.resume(*place_from(cursor), top) if cursor else None
+        watch = resumed or await watches.open_kept(top)
+        if cursor and resumed is None:
+            watch.lost(worthless=True)
+        try:
+            yield watch
+        finally:
+            watches.leave(watch)
+
+    async def _told(self, watch: Watch, style: Style, keepalive_s: float) -> AsyncGenerator[Reply, None]:
+        reader = watch.attend(_WITH_ENTRIES if style.entries else _AT_ONCE)
+        while True:
+            events = await reader.next(keepalive_s)
+            if isinstance(events, KeepAlive):
+                yield pb.WatchDirResponse(keepalive=pb.WatchDirResponse.KeepAlive())
+                continue
+            run = await self._threads.run(style.run_with_entries, events) if style.entries else style.run(events)
+            if run is not None:
+                yield run

@@ -1,11 +1,11 @@
 // Drives a daemon with the published `e2b` package and prints what it saw in every scenario as one JSON object.
 //
-// Run by tests/support/sdk.py: `node e2b.mjs PACKAGES DIRECTORY commands|files|terminals`. PACKAGES is a folder with the
+// Run by tests/support/sdk.py: `node e2b.mjs PACKAGES DIRECTORY commands|files|terminals|watching`. PACKAGES is a folder with the
 // package, DIRECTORY is shared with the programs that are started; the environment says where the daemon is. Only the
 // package's public names are used.
 
 import { createHash, randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -317,8 +317,87 @@ const files = {
   },
 };
 
+const watchRoot = (name) => {
+  const made = `${directory}/node/${name}`;
+  mkdirSync(made, { recursive: true });
+  return made;
+};
+
+// Watches a new directory; `until` waits for an event by its type and name and gives all since the last call.
+async function watched(name, options = {}) {
+  const made = watchRoot(name);
+  const found = [];
+  let look = () => {};
+  const handle = await sandbox.files.watchDir(made, (event) => (found.push(event), look()), options);
+  const until = (word) =>
+    new Promise((resolve) => {
+      look = () => {
+        if (!words(found).includes(word)) return;
+        look = () => {};
+        resolve(found.splice(0));
+      };
+      look();
+    });
+  return { made, handle, until, found };
+}
+
+const words = (events) => events.map(({ type, name }) => `${type} ${name}`);
+
+const watching = {
+  async upload() {
+    const { made, handle, until } = await watched("upload");
+    await sandbox.files.write(`${made}/file`, "content");
+    const created = words(await until("write file"));
+    await sandbox.files.write(`${made}/file`, "other");
+    const found = words(await until("write file"));
+    await handle.stop();
+    return [created, found];
+  },
+
+  async tree() {
+    const { made, handle, until } = await watched("tree", { recursive: true });
+    await sandbox.files.makeDir(`${made}/a/b`);
+    const found = await until("create a/b");
+    await sandbox.files.write(`${made}/a/b/file`, "content");
+    found.push(...(await until("write a/b/file")));
+    await sandbox.files.rename(`${made}/a/b`, `${made}/a/c`);
+    found.push(...(await until("create a/c/file")));
+    await sandbox.files.remove(`${made}/a/c/file`);
+    found.push(...(await until("remove a/c/file")));
+    await handle.stop();
+    return words(found);
+  },
+
+  async entries() {
+    const { made, handle, until } = await watched("entries", { includeEntry: true });
+    await sandbox.files.write(`${made}/file`, "content");
+    const found = await until("write file");
+    await handle.stop();
+    return found.map(({ entry }) => [entry.path.slice(made.length), Number(entry.size)]);
+  },
+
+  async missing() {
+    return sandbox.files.watchDir(`${directory}/node/missing`, () => {}).catch(exception);
+  },
+
+  async removed() {
+    let ended;
+    const end = new Promise((resolve) => (ended = resolve));
+    const { made, until } = await watched("removed", { onExit: ended });
+    rmSync(made, { recursive: true });
+    return [words(await until("remove .")), (await end)?.constructor.name];
+  },
+
+  async stopped() {
+    const { made, handle, found } = await watched("stopped");
+    await handle.stop();
+    await sandbox.files.write(`${made}/file`, "content");
+    return found.length || null;
+  },
+};
+
 const seen = {};
-for (const [name, scenario] of Object.entries({ commands, files, terminals }[group])) {
+for (const [name, scenario] of Object.entries({ commands, files, terminals, watching }[group])) {
   try {
     seen[name] = await scenario();
   } catch (error) {

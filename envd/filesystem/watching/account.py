@@ -1,0 +1,266 @@
+"""What a client was told of a tree, and what it is to be told next."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+from .events import ROOT, Event, Kind
+from .picture import DIRECTORY, FILLED, UNKNOWN, Directory, changed_attributes, same_kind, wrote
+from .scanning import Found
+
+Tell = Callable[[Kind, str, int], None]
+"""Takes a change: what, name, and the entry's state from now on."""
+
+_SLICE = 128
+
+
+class Room:
+    """Entries that all pictures together may still have."""
+
+    def __init__(self, entries: int) -> None:
+        self.left = entries
+
+
+class Account:
+    """The picture of one tree. Whatever enters it or leaves it is told, so that it is also the client's.
+
+    Told strictly in turns: what is there is not created and what is not there is not removed. If there is no room for
+    the picture, it is given up: then everything is told as it comes.
+
+    Attributes:
+        root: the picture.
+        places: directories by their watches, also those that are not in the picture any more but still followed.
+        whole: there is a picture.
+        quiet: nothing is told, because the client does not listen yet.
+        held: entries in the picture.
+        loose: directories that have left the picture, with all below, and are still followed; and since when (monotonic
+            seconds).
+    """
+
+    def __init__(self, tell: Tell, room: Room, *, recursive: bool) -> None:
+        self._tell_client = tell
+        self._recursive = recursive
+        self._room = room
+        room.left -= 1
+        self.root = Directory("", DIRECTORY)
+        self.held = 1
+        self.places: dict[int, Directory] = {}
+        self.whole = True
+        self.quiet = False
+        self.loose: list[tuple[float, Directory]] = []
+        self._fresh: set[str] = set()
+
+    def tell(self, kind: Kind, name: str, state: int = UNKNOWN) -> None:
+        """Tell the client, if it listens."""
+        if not self.quiet:
+            self._tell_client(kind, name, state)
+
+    def knows(self, place: Directory, name: str) -> bool:
+        """Return whether an entry is in the picture; without one, whether it was found a moment ago."""
+        return name in place or (not self.whole and place.prefix + name in self._fresh)
+
+    def create(self, place: Directory, name: str, state: int) -> None:
+        """Take in an entry that is not entered."""
+        self._keep(place, name, state)
+        self.tell(Kind.CREATE, place.prefix + name, state)
+
+    def create_directory(self, place: Directory, name: str, state: int = DIRECTORY) -> Directory:
+        """Take in a directory that is entered."""
+        directory = Directory(f"{place.prefix}{name}/", state)
+        place.below[name] = directory
+        self._use(1)  # also without a picture: it is by these that a tree is followed
+        self.tell(Kind.CREATE, place.prefix + name, state)
+        return directory
+
+    def replace(self, place: Directory, name: str) -> None:
+        """Note that another entry has taken the place of one."""
+        if name in place.entries:
+            place.entries[name] = place.entries[name] & DIRECTORY
+        self.tell(Kind.CREATE, place.prefix + name)
+
+    def change(self, place: Directory, name: str, kind: Kind) -> None:
+        """Note that an entry has changed."""
+        if name in place.entries:
+            place.entries[name] = place.entries[name] & DIRECTORY
+        elif name in place.below:
+            place.below[name].state = DIRECTORY
+        elif self.whole:
+            return
+        self.tell(kind, place.prefix + name, UNKNOWN)
+
+    def vanish(self, place: Directory, name: str, kind: Kind) -> None:
+        """Note that an entry is gone, with all below."""
+        directory = place.below.pop(name, None)
+        if directory is not None:
+            self._loosen(directory)
+        elif name in place.entries:
+            del place.entries[name]
+            self._use(-1)
+        elif self.whole:
+            return
+        self.tell(kind, place.prefix + name)
+
+    def rename(self, name: str) -> None:
+        """Note that an entry was renamed, by its name from the root on; to what, a scan will show."""
+        above, _, last = name.rpartition("/")
+        place = self._at(above and above + "/")
+        if place is not None and last in place:
+            self.vanish(place, last, Kind.RENAME)
+
+    def give_up(self) -> None:
+        """Do without a picture: there is no room for it."""
+        self.whole = False
+        for directory in self.root.tree():
+            self._use(-len(directory.entries))
+            directory.entries.clear()
+
+    def close(self) -> None:
+        """Give back the room, and have everything loose."""
+        self._loosen(self.root)
+
+    def settled(self) -> None:
+        """Note that every report from before the last merge was taken."""
+        self._fresh.clear()
+
+    def restore(self, prefix: str, state: int, entries: dict[str, int]) -> None:
+        """Take in a directory as an earlier picture had it; those above it first."""
+        directory = self._at(prefix)
+        if directory is None:
+            above, _, name = prefix[:-1].rpartition("/")
+            place = self._at(above and above + "/")
+            if place is None:
+                return
+            directory = Directory(prefix, state)
+            place.below[name] = directory
+            self._use(1)
+        directory.state = state
+        if self.whole:
+            directory.entries = entries
+            self._use(len(entries))
+
+    def apply(self, event: Event) -> None:
+        """Have the picture follow an event that was told before."""
+        above, _, name = event.name.rpartition("/")
+        place = self._at(above and above + "/")
+        if place is None or not self.whole or event.name == ROOT:
+            return
+        if event.kind in (Kind.REMOVE, Kind.RENAME):
+            self.vanish(place, name, Kind(event.kind))
+        elif name in place.below:
+            place.below[name].state = event.state | DIRECTORY
+        elif event.kind == Kind.CREATE and event.state & DIRECTORY and self._recursive:
+            self.create_directory(place, name, event.state)
+        elif event.kind == Kind.CREATE or name in place.entries:
+            self._keep(place, name, event.state)
+
+    def _at(self, prefix: str) -> Directory | None:
+        place: Directory | None = self.root
+        for name in prefix.split("/")[:-1]:
+            place = place.below.get(name) if place is not None else None
+        return place
+
+    async def merge(self, directory: Directory, found: Found, *, moved: bool = False) -> None:
+        """Bring a part of the picture up to what was found; gives others a turn now and then.
+
+        Args:
+            directory: of the picture.
+            found: the same on the disk.
+            moved: content that comes with the directory was not written now.
+        """
+        waiting = [(directory, found)]
+        count = 0
+        while waiting:
+            here, there = waiting.pop()
+            here.state = there.state
+            self.follow(here, there.watch)
+            for _ in self._steps(here, there, moved=moved):
+                count += 1
+                if count % _SLICE == 0:
+                    await asyncio.sleep(0)
+            waiting.extend((here.below[name], below) for name, below in there.below.items() if name in here.below)
+
+    def follow(self, place: Directory, watch: int | None) -> None:
+        """Have a directory's reports come by another watch."""
+        old, place.watch = place.watch, watch
+        if old is not None and old != watch and self.places.get(old) is place:
+            stale = Directory(place.prefix, place.state)
+            stale.watch, stale.gone = old, True
+            self.places[old] = stale
+            self.loose.append((time.monotonic(), stale))
+        if watch is not None:
+            self.places[watch] = place
+
+    def _steps(self, here: Directory, there: Found, *, moved: bool) -> Iterator[None]:
+        for name in [name for name in here.entries if name not in there.entries]:
+            self.vanish(here, name, Kind.REMOVE)
+            yield
+        for name in [name for name in here.below if name not in there.below]:
+            yield from self._remove_tree(here, name)
+        for name, state in there.entries.items():
+            if here.entries.get(name) != state:
+                self._compare(here, name, state, moved=moved)
+                yield
+        for name, below in there.below.items():
+            self._compare_below(here, name, below.state)
+            yield
+
+    def _compare(self, here: Directory, name: str, state: int, *, moved: bool) -> None:
+        old = here.entries.get(name)
+        if old is not None and not same_kind(old, state):
+            self.vanish(here, name, Kind.REMOVE)
+            old = None
+        if old is None:
+            if not self.whole:
+                self._fresh.add(here.prefix + name)
+            self.create(here, name, state)
+            if state & FILLED and not moved:
+                self.tell(Kind.WRITE, here.prefix + name, state)
+            return
+        here.entries[name] = state
+        if changed_attributes(old, state):
+            self.tell(Kind.CHMOD, here.prefix + name, state)
+        if not state & DIRECTORY and wrote(old, state):
+            self.tell(Kind.WRITE, here.prefix + name, state)
+
+    def _compare_below(self, here: Directory, name: str, state: int) -> None:
+        below = here.below.get(name)
+        if below is None:
+            self.create_directory(here, name, state)
+        elif changed_attributes(below.state, state):
+            self.tell(Kind.CHMOD, here.prefix + name, state)
+
+    def _remove_tree(self, here: Directory, name: str) -> Iterator[None]:
+        """Tell that a directory is gone: first what was in it, as if it had been removed one by one."""
+        top = here.below[name]
+        for directory in reversed(list(top.tree())):
+            for entry in directory.entries:
+                self.tell(Kind.REMOVE, directory.prefix + entry)
+                yield
+            if directory is not top:
+                self.tell(Kind.REMOVE, directory.prefix[:-1])
+                yield
+        self.vanish(here, name, Kind.REMOVE)
+        yield
+
+    def _keep(self, place: Directory, name: str, state: int) -> None:
+        if not self.whole:
+            return
+        if name not in place.entries:
+            place.entries[name] = state
+            self._use(1)
+        else:
+            place.entries[name] = state
+
+    def _use(self, entries: int) -> None:
+        self.held += entries
+        self._room.left -= entries
+        if entries > 0 and self._room.left < 0 and self.whole:
+            self.give_up()
+
+    def _loosen(self, directory: Directory) -> None:
+        for each in directory.tree():
+            each.gone = True
+            self._use(-len(each.entries) - 1)
+        self.loose.append((time.monotonic(), directory))

@@ -1,0 +1,86 @@
+"""The changes of one watch that somebody may still want, in a bounded queue."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+
+from .events import Event, Kind
+
+_COALESCED = (Kind.WRITE, Kind.CHMOD)
+
+
+class History:
+    """Changes by number. Those that were taken stay a while if they are `kept`, for a client that resumes.
+
+    Attributes:
+        first: number of the oldest that is there.
+        taken: number of the last that was handed out.
+    """
+
+    def __init__(self, *, limit: int, kept: int) -> None:
+        self._limit = limit
+        self._kept = kept
+        self._events: deque[Event] = deque()
+        self.first = 1
+        self.taken = 0
+
+    @property
+    def last(self) -> int:
+        """Number of the newest, 0 before the first."""
+        return self.first + len(self._events) - 1
+
+    @property
+    def full(self) -> bool:
+        """So many wait to be taken that there can be no more: what happens then must be found out later, by a scan."""
+        return self.last - self.taken >= self._limit
+
+    def add(self, kind: int, name: str, state: int) -> Event | None:
+        """Append a change; None if it says the same as the last one, which nobody has taken yet."""
+        if kind in _COALESCED and self.last > self.taken:
+            newest = self._events[-1]
+            if newest.name == name and newest.kind == kind:
+                return None
+        event = Event(self.last + 1, int(kind), name, state)
+        self._events.append(event)
+        return event
+
+    def restore(self, event: Event) -> None:
+        """Append a change as it was once before; nothing was taken."""
+        if not self._events:
+            self.first, self.taken = event.number, event.number - 1
+        self._events.append(event)
+
+    def take(self, limit: int) -> list[Event]:
+        """Return what comes next, empty if everything was taken."""
+        start = self.taken + 1 - self.first
+        events = list(islice(self._events, start, start + limit))
+        self.taken += len(events)
+        self._trim()
+        return events
+
+    def peek(self, after: int) -> list[Event]:
+        """Return everything after a number."""
+        return list(islice(self._events, max(after + 1 - self.first, 0), None))
+
+    def rewind(self, after: int) -> bool:
+        """Have what comes after a number taken anew; False if it is not there any more, or was never there."""
+        if not self.first - 1 <= after <= self.last:
+            return False
+        self.taken = after
+        return True
+
+    def drop(self, upto: int) -> None:
+        """Let go of changes up to a number."""
+        while self._events and self.first <= upto:
+            self._events.popleft()
+            self.first += 1
+        self.taken = max(self.taken, self.first - 1)
+
+    def skip(self, number: int) -> None:
+        """Go on counting behind a number; for a history that has lost what came before."""
+        self._events.clear()
+        self.first, self.taken = number + 1, number
+
+    def _trim(self) -> None:
+        self.drop(self.taken - self._kept)

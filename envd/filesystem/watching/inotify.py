@@ -1,0 +1,93 @@
+"""The kernel's reports of changes in directories. Source: inotify(7)."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+import termios
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MODIFY = 0x2
+ATTRIB = 0x4
+MOVED_FROM = 0x40
+MOVED_TO = 0x80
+CREATE = 0x100
+DELETE = 0x200
+DELETE_SELF = 0x400
+MOVE_SELF = 0x800
+UNMOUNT = 0x2000
+OVERFLOW = 0x4000
+IGNORED = 0x8000
+IS_DIRECTORY = 0x4000_0000
+_ONLY_DIRECTORIES = 0x0100_0000
+
+_MASK = MODIFY | ATTRIB | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | _ONLY_DIRECTORIES
+_HEAD = struct.Struct("iIII")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Raw(NamedTuple):
+    """One report.
+
+    Attributes:
+        watch: the descriptor of the watch.
+        mask: what happened, bits from above.
+        cookie: alike in the two reports of one rename.
+        name: the entry; empty for the watched directory itself.
+    """
+
+    watch: int
+    mask: int
+    cookie: int
+    name: str
+
+
+def open_instance() -> int:
+    """Return the descriptor of a new instance: it does not block, and is closed on exec.
+
+    Raises:
+        OSError: EMFILE if the user has too many.
+    """
+    return _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
+
+
+def add(instance: int, directory: int) -> int:
+    """Watch a directory, given by its own descriptor; return the watch, the same for the same directory.
+
+    Raises:
+        OSError: ENOSPC if the user has too many.
+    """
+    # By way of /proc it is the directory that was looked at, whatever its name means by now, and nothing blocks.
+    return _checked(_libc.inotify_add_watch(instance, b"/proc/self/fd/%d" % directory, _MASK), "inotify_add_watch")
+
+
+def remove(instance: int, watch: int) -> None:
+    """End a watch; one that has ended already is no error."""
+    _libc.inotify_rm_watch(instance, watch)
+
+
+def unread(instance: int) -> int:
+    """Return the bytes of reports that wait to be read."""
+    return int(struct.unpack("i", fcntl.ioctl(instance, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+
+def parse(data: bytes) -> Iterator[Raw]:
+    """Yield the reports in what was read."""
+    at, end = 0, len(data)
+    while at < end:
+        watch, mask, cookie, length = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        name = data[at : at + length].rstrip(b"\0")
+        at += length
+        yield Raw(watch, mask, cookie, os.fsdecode(name))
+
+
+def _checked(result: int, call: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
+    return result

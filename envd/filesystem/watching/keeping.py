@@ -1,0 +1,158 @@
+"""What a later server needs to go on with a watch."""
+
+from __future__ import annotations
+
+import logging
+import marshal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .account import Account
+from .events import Event
+from .history import History
+from .slots import Slot
+from .tops import Top
+
+log = logging.getLogger("envd.filesystem.watching")
+
+# Records, by their first element. A server and its successor are the same program, so marshal's format will do.
+_WATCH, _DIRECTORY, _PAST, _EVENTS, _DROPPED, _NO_PICTURE = range(6)
+_SMALL_BYTES = 256 * 1024
+_TOGETHER = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a watch is.
+
+    Attributes:
+        polled: a client asks for its changes; else they are streamed.
+        entries: who polls wants entries with them.
+    """
+
+    ident: str
+    top: Top
+    polled: bool
+    entries: bool = False
+
+
+class Keeping:
+    """Writes one watch down, as it goes on. If there is no memory for that, it is not kept any more."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot: Slot | None = slot
+        self._whole_bytes = slot.size
+        self._waiting: list[bytes] | None = None
+        self._doomed = False
+
+    @property
+    def overgrown(self) -> bool:
+        """It is time to write everything anew, because most of what was written is of no use any more."""
+        slot = self._slot
+        return slot is not None and self._waiting is None and slot.size > max(_SMALL_BYTES, 2 * self._whole_bytes)
+
+    def note(self, events: Iterable[Event]) -> None:
+        """Write down new events."""
+        self._append(marshal.dumps((_EVENTS, [tuple(event) for event in events])))
+
+    def dropped(self, upto: int) -> None:
+        """Write down that events up to a number are not wanted any more."""
+        self._append(marshal.dumps((_DROPPED, upto)))
+
+    def begin(self) -> None:
+        """Have everything wait that is written before `rewrite` has ended."""
+        self._waiting = []
+
+    def rewrite(self, card: Card, account: Account, events: list[Event], last: int) -> None:
+        """Write everything anew. Blocks; the account must not change meanwhile.
+
+        Args:
+            card: the watch.
+            account: its picture.
+            events: those that may still be wanted.
+            last: number of the newest event there was.
+        """
+        if self._slot is None:
+            return
+        try:
+            self._slot.rewrite(_records(card, account, events, last))
+            self._whole_bytes = self._slot.size
+        except OSError as exc:
+            self._failed(exc)
+
+    def end(self) -> None:
+        """Write what has waited."""
+        waiting, self._waiting = self._waiting or [], None
+        if self._doomed:
+            self.free()
+        for record in waiting:
+            self._append(record)
+
+    def free(self) -> None:
+        """Forget the watch; what is being written comes to its end first."""
+        if self._waiting is not None:
+            self._doomed = True
+        elif self._slot is not None:
+            self._slot.free()
+            self._slot = None
+
+    def _append(self, record: bytes) -> None:
+        if self._waiting is not None:
+            self._waiting.append(record)
+            return
+        try:
+            if self._slot is not None:
+                self._slot.append(record)
+        except OSError as exc:
+            self._failed(exc)
+            self.free()
+
+    def _failed(self, exc: OSError) -> None:
+        log.warning("a watch will not survive a restart: no memory to keep it", extra={"errno": exc.errno})
+        self._doomed = True
+
+
+def _records(card: Card, account: Account, events: list[Event], last: int) -> Iterator[bytes]:
+    top = card.top
+    yield marshal.dumps(
+        (_WATCH, card.ident, top.path, top.real, top.recursive, top.network, top.remote, card.polled, card.entries)
+    )
+    if not account.whole:
+        yield marshal.dumps((_NO_PICTURE,))
+    for directory in account.root.tree():
+        yield marshal.dumps((_DIRECTORY, directory.prefix, directory.state, directory.entries))
+    yield marshal.dumps((_PAST, [], last - len(events)))
+    for at in range(0, len(events), _TOGETHER):
+        yield marshal.dumps((_PAST, [tuple(event) for event in events[at : at + _TOGETHER]], 0))
+
+
+def read_card(records: Iterator[bytes]) -> Card | None:
+    """Return which watch a log is about; None if it says nothing."""
+    first = next(records, None)
+    if first is None:
+        return None
+    kind, ident, *top, polled, entries = marshal.loads(first)
+    return Card(ident, Top(*top), polled, entries) if kind == _WATCH else None
+
+
+def read_rest(records: Iterator[bytes], account: Account, history: History) -> None:
+    """Bring account and history to where a log ends. Blocks; nobody is told."""
+    for record in records:
+        kind, *fields = marshal.loads(record)
+        if kind == _DIRECTORY:
+            account.restore(*fields)
+        elif kind == _NO_PICTURE:
+            account.give_up()
+        elif kind == _PAST:
+            events, before = fields
+            if before:
+                history.skip(before)
+            for event in events:
+                history.restore(Event(*event))
+        elif kind == _DROPPED:
+            history.drop(*fields)
+        elif kind == _EVENTS:
+            for found in fields[0]:
+                event = Event(*found)
+                history.restore(event)
+                account.apply(event)

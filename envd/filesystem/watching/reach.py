@@ -1,0 +1,119 @@
+"""How far one tree is followed: scanning it, and letting go of what has left it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from envd.filesystem.threads import Threads
+from envd.supervise import Supervisor
+
+from .account import Account, Room
+from .hub import Follower, Hub, no_watch
+from .picture import DIRECTORY, Directory
+from .scanning import Found, Scan, ScanStoppedError
+from .tops import Top
+
+# A directory that leaves one name has another a moment later.
+LIMBO_S = 0.1
+_SLICE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What following needs.
+
+    Attributes:
+        threads: scans are made in.
+        room: for all pictures together.
+    """
+
+    hub: Hub
+    threads: Threads
+    jobs: Supervisor
+    room: Room
+
+
+class Reach:
+    """Scans parts of a tree, one scan at a time, and has them followed from then on."""
+
+    def __init__(self, top: Top, means: Means, account: Account, follower: Follower) -> None:
+        self._top = top
+        self._means = means
+        self._account = account
+        self._follower = follower
+        self._scan: Scan | None = None
+        self._closed = False
+
+    async def walk(self, directories: list[Directory]) -> tuple[list[Found | None], bool]:
+        """Follow directories with all below, then look what is there.
+
+        Returns:
+            For each directory what was found, None if it is gone; and whether there is more than room for a picture.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches.
+            ScanStoppedError: this was closed meanwhile.
+        """
+        top, account = self._top, self._account
+        whole_tree = directories == [account.root]
+        room = max(self._means.room.left, 0) + (account.held if whole_tree else 0)
+        scan = Scan(None if top.remote else self._arm, recursive=top.recursive, room=room, network=top.network)
+        paths = [f"{top.real.rstrip('/')}/{directory.prefix}".rstrip("/") or "/" for directory in directories]
+        self._scan = scan
+        try:
+            found = await self._means.threads.settle(
+                lambda: [scan.walk(path, needed=whole_tree) for path in paths],
+            )
+        except OSError as exc:
+            self._abandon(scan)
+            raise no_watch(top.path, exc) from exc
+        except BaseException:
+            self._abandon(scan)
+            raise
+        finally:
+            self._scan = None
+        if self._closed:
+            self._abandon(scan)
+            raise ScanStoppedError
+        return found, scan.cut
+
+    def close(self) -> None:
+        """Have a scan end soon."""
+        self._closed = True
+        if self._scan is not None:
+            self._scan.stopped = True
+
+    @property
+    def due(self) -> bool:
+        """Something has left the picture a while ago and is still followed."""
+        loose = self._account.loose
+        return bool(loose) and (self._closed or time.monotonic() - loose[0][0] >= LIMBO_S)
+
+    async def release(self) -> None:
+        """Stop following what has left the picture a while ago. No scan may run meanwhile."""
+        places, account = self._account.places, self._account
+        now = time.monotonic()
+        due = [directory for since, directory in account.loose if self._closed or now - since >= LIMBO_S]
+        account.loose = [one for one in account.loose if not (self._closed or now - one[0] >= LIMBO_S)]
+        count = 0
+        for directory in due:
+            for each in directory.tree():
+                if each.watch is not None and places.get(each.watch) is each:
+                    del places[each.watch]
+                    self._means.hub.remove(each.watch, self._follower)
+                count += 1
+                if count % _SLICE == 0:
+                    await asyncio.sleep(0)
+
+    def _arm(self, fd: int, key: tuple[int, int]) -> int:
+        return self._means.hub.add(fd, key, self._follower)
+
+    def _abandon(self, scan: Scan) -> None:
+        """End the watches of a scan that came to nothing."""
+        for watch in scan.armed - self._account.places.keys():
+            ghost = Directory("", DIRECTORY)
+            ghost.watch, ghost.gone = watch, True
+            self._account.places[watch] = ghost
+            self._account.loose.append((0.0, ghost))

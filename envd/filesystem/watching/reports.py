@@ -1,0 +1,134 @@
+"""The kernel's reports, taken into the account of one tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import inotify
+from .account import Account
+from .events import ROOT, Kind
+from .inotify import Raw
+from .picture import DIRECTORY, UNKNOWN, Directory
+from .placements import FILLED, PLACED
+from .scanning import is_temporary
+
+_ARRIVALS = inotify.CREATE | inotify.MOVED_TO
+_NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY
+
+
+class Reports:
+    """Takes reports one by one.
+
+    Args:
+        gone: called when the watched directory has left its path, with how.
+
+    Attributes:
+        arrived: directories to scan; true for those that were moved here with what is in them.
+        settling: what comes now may be older than the last scan.
+    """
+
+    def __init__(self, account: Account, *, recursive: bool, gone: Callable[[str], None]) -> None:
+        self.account = account
+        self._recursive = recursive
+        self._gone = gone
+        self.arrived: dict[Directory, bool] = {}
+        self.settling = False
+        self._hidden_cookie = 0
+
+    def must_wait(self, raw: Raw) -> bool:
+        """Return whether a scan must come before a report: what is told of later changes comes later.
+
+        Directories that are made one after the other are scanned together.
+        """
+        return bool(self.arrived) and (
+            raw.mask & _NEW_DIRECTORY != _NEW_DIRECTORY or next(reversed(self.arrived.values()))
+        )
+
+    def take(self, raw: Raw) -> None:
+        """Take one report."""
+        place = self.account.places.get(raw.watch)
+        if place is None or place.gone:
+            return
+        mask, name = raw.mask, raw.name
+        if not name:
+            self._follow_self(place, mask)
+        elif is_temporary(name):
+            if mask & inotify.MOVED_FROM:
+                self._hidden_cookie = raw.cookie
+        elif mask & _ARRIVALS:
+            self._appeared(place, raw)
+        else:
+            self._changed(place, mask, name)
+
+    def _changed(self, place: Directory, mask: int, name: str) -> None:
+        account = self.account
+        if mask & inotify.MODIFY:
+            account.change(place, name, Kind.WRITE)
+        elif mask & inotify.ATTRIB:
+            account.change(place, name, Kind.CHMOD)
+        elif mask & inotify.DELETE:
+            account.vanish(place, name, Kind.REMOVE)
+        elif mask & inotify.MOVED_FROM:
+            account.vanish(place, name, Kind.RENAME)
+
+    def _appeared(self, place: Directory, raw: Raw) -> None:
+        moved = bool(raw.mask & inotify.MOVED_TO)
+        placed = bool(raw.mask & PLACED) or (moved and raw.cookie == self._hidden_cookie)
+        if raw.mask & inotify.IS_DIRECTORY:
+            self._directory_appeared(place, raw, moved=moved and not placed)
+        else:
+            self._file_appeared(place, raw, placed=placed)
+
+    def _follow_self(self, place: Directory, mask: int) -> None:
+        account = self.account
+        if place is not account.root:
+            if mask & inotify.IGNORED and place.watch is not None:
+                account.places.pop(place.watch, None)
+                place.watch = None
+        elif mask & inotify.ATTRIB:
+            account.tell(Kind.CHMOD, ROOT)
+        elif mask & inotify.DELETE_SELF:
+            account.tell(Kind.REMOVE, ROOT)
+            self._gone("removed")
+        elif mask & inotify.MOVE_SELF:
+            account.tell(Kind.RENAME, ROOT)
+            self._gone("renamed")
+        elif mask & (inotify.UNMOUNT | inotify.IGNORED):
+            self._gone("unmounted")
+
+    def _file_appeared(self, place: Directory, raw: Raw, *, placed: bool) -> None:
+        account, name = self.account, raw.name
+        if not account.knows(place, name):
+            account.create(place, name, UNKNOWN)
+            if placed:
+                # As if it had been made, given to its owner, and written.
+                account.change(place, name, Kind.CHMOD)
+                if raw.mask & (FILLED | inotify.MOVED_TO):
+                    account.change(place, name, Kind.WRITE)
+        elif not raw.mask & inotify.MOVED_TO:
+            return  # found already
+        elif placed or self.settling:
+            account.change(place, name, Kind.WRITE)
+        else:
+            account.replace(place, name)
+
+    def _directory_appeared(self, place: Directory, raw: Raw, *, moved: bool) -> None:
+        account, name = self.account, raw.name
+        if not self._recursive:
+            if not account.knows(place, name):
+                account.create(place, name, DIRECTORY)
+            elif moved and not self.settling:
+                account.replace(place, name)
+            return
+        if name in place.entries:
+            if self.settling or not moved:
+                return  # the scan has found what came after it
+            account.vanish(place, name, Kind.REMOVE)
+        directory = place.below.get(name)
+        if directory is None:
+            directory = account.create_directory(place, name)
+        elif not moved:
+            return  # found already
+        elif not self.settling:
+            account.tell(Kind.CREATE, place.prefix + name, DIRECTORY)
+        self.arrived[directory] = moved

@@ -1,0 +1,124 @@
+"""Logs in a file in memory that outlives this process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+
+# The file is one memfd of the keeper's. It is sparse: each log has room for more than there will ever be, and what is
+# let go of is punched out. A log is written anew into its other half; then one number says which half counts.
+_SLOT_BYTES = 1 << 36
+_FIRST = 4096
+_HALF_BYTES = (_SLOT_BYTES - _FIRST) // 2
+_HEAD = struct.Struct("<Q")
+_RECORD = struct.Struct("<II")  # length, CRC-32
+_PUNCH_HOLE_KEEP_SIZE = 3  # fallocate(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Slot:
+    """One log of records. Who reads it after a death at any instant finds whole records, all but perhaps the last.
+
+    Attributes:
+        size: bytes of all records.
+        taken: somebody uses it.
+    """
+
+    def __init__(self, fd: int, number: int) -> None:
+        self._fd = fd
+        self._base = number * _SLOT_BYTES
+        head = os.pread(fd, _HEAD.size, self._base)
+        self._half = _HEAD.unpack(head)[0] if len(head) == _HEAD.size else 0
+        self.size = 0
+        self.taken = self._half != 0
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the records; what is appended later goes behind the last one that is whole."""
+        self.size = 0
+        start = self._start(self._half)
+        while True:
+            head = os.pread(self._fd, _RECORD.size, start + self.size)
+            if len(head) < _RECORD.size:
+                return
+            length, checksum = _RECORD.unpack(head)
+            record = os.pread(self._fd, length, start + self.size + _RECORD.size) if length else b""
+            if not length or len(record) < length or zlib.crc32(record) != checksum:
+                return
+            self.size += _RECORD.size + length
+            yield record
+
+    def append(self, record: bytes) -> None:
+        """Add a record, which is not empty.
+
+        Raises:
+            OSError: there is no memory for it.
+        """
+        self.size += self._write(record, self._start(self._half) + self.size)
+
+    def rewrite(self, records: Iterable[bytes]) -> None:
+        """Replace all records.
+
+        Raises:
+            OSError: there is no memory for them; the records are the old ones.
+        """
+        half = 2 if self._half == 1 else 1
+        start = self._start(half)
+        self._punch(start, _HALF_BYTES)
+        size = 0
+        for record in records:
+            size += self._write(record, start + size)
+        old = self._half
+        os.pwrite(self._fd, _HEAD.pack(half), self._base)
+        self._half, self.size = half, size
+        if old:
+            self._punch(self._start(old), _HALF_BYTES)
+
+    def free(self) -> None:
+        """Drop all records."""
+        os.pwrite(self._fd, _HEAD.pack(0), self._base)
+        self._half = self.size = 0
+        self._punch(self._base, _SLOT_BYTES)
+        self.taken = False
+
+    def _start(self, half: int) -> int:
+        return self._base + _FIRST + (half - 1) * _HALF_BYTES
+
+    def _write(self, record: bytes, at: int) -> int:
+        view = memoryview(_RECORD.pack(len(record), zlib.crc32(record)) + record)
+        size = len(view)
+        while view:
+            written = os.pwrite(self._fd, view, at)
+            view, at = view[written:], at + written
+        return size
+
+    def _punch(self, offset: int, length: int) -> None:
+        arguments = ctypes.c_int64(offset), ctypes.c_int64(length)
+        if _libc.fallocate(self._fd, _PUNCH_HOLE_KEEP_SIZE, *arguments) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+
+class Slots:
+    """So many logs.
+
+    Args:
+        fd: of the memfd, which stays the caller's. One process at a time writes.
+    """
+
+    def __init__(self, fd: int, count: int) -> None:
+        self._slots = [Slot(fd, number) for number in range(count)]
+
+    def taken(self) -> list[Slot]:
+        """Return those somebody uses; at first, those with something in them."""
+        return [slot for slot in self._slots if slot.taken]
+
+    def take(self) -> Slot | None:
+        """Return one that nobody uses, which is taken then; None if there is none."""
+        slot = next((slot for slot in self._slots if not slot.taken), None)
+        if slot is not None:
+            slot.taken = True
+        return slot

@@ -1,0 +1,213 @@
+"""One watch: what is followed, what has happened there, and who hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from envd.errors import Code, EnvdError
+
+from .events import Event, Kind
+from .following import Following
+from .history import History
+from .keeping import Card, Keeping, read_rest
+from .reach import Means
+from .scanning import ScanStoppedError
+from .slots import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """Nothing happened for as long as the client wanted to hear so."""
+
+
+class Watch:
+    """Collects the changes of one tree. The audience of a Following.
+
+    Attributes:
+        card: what it is; its name is unguessable.
+        error: why there will be no more changes; None while there may be.
+    """
+
+    def __init__(self, card: Card, means: Means, history: History) -> None:
+        self.card = card
+        self.history = history
+        self.following = Following(card.top, means, self)
+        self.error: EnvdError | None = None
+        self._means = means
+        self._keeping: Keeping | None = None
+        self._unsaved: list[Event] = []
+        self._waiter: asyncio.Future[bool] | None = None
+        self._reader = 0
+
+    # What its Following calls.
+
+    @property
+    def full(self) -> bool:
+        """It can take no more for now."""
+        return self.history.full
+
+    def tell(self, kind: Kind, name: str, state: int) -> None:
+        """Take a change."""
+        event = self.history.add(kind, name, state)
+        if self._keeping is not None and event is not None:
+            self._unsaved.append(event)
+
+    def told(self) -> None:
+        """There is no more for now."""
+        self._save()
+        if self._keeping is not None and self._keeping.overgrown:
+            self._start_rewrite(self._keeping)
+        if self.history.last > self.history.taken:
+            self._wake()
+
+    def lost(self, *, worthless: bool) -> None:
+        """Note that changes were lost."""
+        self.tell(Kind.OVERFLOW, "", int(worthless))
+
+    def ended(self, error: EnvdError) -> None:
+        """Note that there will be no more."""
+        self.error = error
+        self._wake()
+
+    # What readers call.
+
+    async def begin(self) -> None:
+        """Follow; every change from now on will be there.
+
+        Raises:
+            EnvdError: as Following.begin.
+        """
+        try:
+            await self.following.begin()
+        except ScanStoppedError:
+            raise self.error or self._over() from None
+        except BaseException:
+            self.close()
+            raise
+
+    async def keep(self, slot: Slot) -> None:
+        """Write down what it is and what happens from now on; when this returns it survives this process."""
+        self._keeping = Keeping(slot)
+        await asyncio.shield(self._start_rewrite(self._keeping))
+
+    def restore(self, slot: Slot, records: Iterator[bytes]) -> None:
+        """Go back to where an earlier process was. Blocks; nobody may use it yet."""
+        account = self.following.account
+        account.quiet = True
+        read_rest(records, account, self.history)
+        account.quiet = False
+        self._keeping = Keeping(slot)
+
+    def close(self) -> None:
+        """Stop following; who reads is told, and it will not survive this process."""
+        self.following.close()
+        if self.error is None:
+            self.ended(self._over())
+        if self._keeping is not None:
+            self._keeping.free()
+            self._keeping = None
+
+    def take(self, limit: int) -> list[Event]:
+        """Return what comes next, at most so many; empty if everything was taken."""
+        self._save()  # first: whoever has seen an event must find the same one by its number afterwards
+        return self.history.take(limit)
+
+    def peek(self) -> list[Event]:
+        """Return all there is."""
+        self._save()
+        return self.history.peek(0)
+
+    def drop(self, upto: int) -> None:
+        """Let go of events up to a number, for they are not wanted any more."""
+        some = self.history.first <= upto
+        self.history.drop(upto)
+        if some and self._keeping is not None:
+            self._keeping.dropped(upto)
+
+    def attend(self, portion: int) -> Reader:
+        """Return what reads on, so many events at a time; who read before is sent away."""
+        self._reader += 1
+        self._wake()
+        return Reader(self, self._reader, portion)
+
+    def attended_by(self, reader: int) -> bool:
+        """Return whether that is the reader who came last."""
+        return self._reader == reader
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for something to read; False if `timeout_s` passed first."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        timer = loop.call_later(timeout_s, _resolve, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+
+    def _save(self) -> None:
+        if self._unsaved and self._keeping is not None:
+            self._keeping.note(self._unsaved)
+        self._unsaved.clear()
+
+    def _start_rewrite(self, keeping: Keeping) -> asyncio.Task[None]:
+        keeping.begin()
+        return self._means.jobs.spawn(self._rewrite(keeping), name="keep a watch")
+
+    async def _rewrite(self, keeping: Keeping) -> None:
+        """Write everything anew, while reports wait."""
+
+        async def work() -> None:
+            self._unsaved.clear()  # they are among those of the history
+            account, history = self.following.account, self.history
+            write = partial(keeping.rewrite, self.card, account, history.peek(0), history.last)
+            await self._means.threads.settle(write)
+
+        try:
+            await self.following.undisturbed(work)
+        finally:
+            keeping.end()
+
+    def _over(self) -> EnvdError:
+        return EnvdError(Code.ABORTED, f"watching {self.card.top.path} was ended")
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            _resolve(self._waiter, True)
+
+
+class Reader:
+    """Reads a watch as it goes on."""
+
+    def __init__(self, watch: Watch, number: int, portion: int) -> None:
+        self._watch = watch
+        self._portion = portion
+        self._number = number
+
+    async def next(self, keepalive_s: float) -> list[Event] | KeepAlive:
+        """Return what comes next, at least one change; KeepAlive if that is nothing for so long.
+
+        Raises:
+            EnvdError: there will be nothing more, and why; ABORTED if another reader has come.
+        """
+        watch = self._watch
+        while True:
+            if not watch.attended_by(self._number):
+                raise EnvdError(Code.ABORTED, "this watch was resumed by another stream")
+            events = watch.take(self._portion)
+            if events:
+                return events
+            if watch.error is not None:
+                raise watch.error
+            if watch.following.frozen:
+                watch.following.recover()
+            if not await watch.wait(keepalive_s):
+                return KeepAlive()
+
+
+def _resolve(waiter: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - a callback's argument
+    if not waiter.done():
+        waiter.set_result(value)

@@ -1,0 +1,249 @@
+"""All watches there are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import string
+import time
+from dataclasses import dataclass
+
+from envd.errors import Code, EnvdError
+
+from .events import Event
+from .history import History
+from .keeping import Card, read_card
+from .reach import Means
+from .slots import Slot, Slots
+from .tops import Top
+from .watch import Watch
+
+log = logging.getLogger("envd.filesystem.watching")
+
+_LETTERS = string.ascii_lowercase + string.digits
+_IDENT_LETTERS = 20
+_TAKEN = 4096
+# What a client was sent without confirming it is kept a moment longer, should the server die before it is out.
+_SENDING_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What may be kept.
+
+    Attributes:
+        watches: that are polled, or outlive their streams.
+        ttl_s: for so many seconds after somebody has asked for one.
+        events: that wait in one watch to be taken. Then it stops to listen, and looks for differences when they were.
+    """
+
+    watches: int
+    ttl_s: float
+    events: int
+
+
+class Watches:
+    """Makes watches and keeps those that somebody may come back for.
+
+    Attributes:
+        placements: to be told of files the daemon itself puts in their places.
+    """
+
+    def __init__(self, means: Means, slots: Slots, sizes: Sizes) -> None:
+        self._means = means
+        self._slots = slots
+        self._sizes = sizes
+        self._kept: dict[str, Watch] = {}
+        self._left_at: dict[str, float] = {}
+        self._beginning = 0
+        self.placements = means.hub.placements
+
+    # Streams.
+
+    async def open(self, top: Top) -> Watch:
+        """Begin to watch for one stream, which closes the watch.
+
+        Raises:
+            EnvdError: as Watch.begin.
+        """
+        return await self._begin(Card("", top, polled=False), kept=0)
+
+    async def open_kept(self, top: Top) -> Watch:
+        """Begin to watch for a stream that may be resumed; `leave` it in the end.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
+        """
+        return await self._open_kept(Card(_new_ident(), top, polled=False))
+
+    def resume(self, ident: str, after: int, top: Top) -> Watch | None:
+        """Return the watch an earlier stream had, to be read behind an event; None if it is not there any more.
+
+        Raises:
+            EnvdError: INVALID_ARGUMENT if it is another directory's, or was begun with other options.
+        """
+        watch = self._kept.get(ident)
+        if watch is None or watch.card.polled:
+            return None
+        if watch.card.top != top:
+            raise EnvdError(
+                Code.INVALID_ARGUMENT,
+                f"cursor is of a watch of {watch.card.top.path} with other options: give the path and options it had, "
+                "or an empty cursor",
+            )
+        self._left_at.pop(ident, None)
+        if not watch.history.rewind(after):
+            watch.history.rewind(watch.history.last)
+            watch.lost(worthless=True)
+        return watch
+
+    def leave(self, watch: Watch) -> None:
+        """Note that the stream of a watch has ended."""
+        if watch.card.ident in self._kept:
+            self._left_at[watch.card.ident] = time.monotonic()
+
+    # Polling.
+
+    async def create(self, top: Top, *, entries: bool) -> Watch:
+        """Begin to watch for a client that polls.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
+        """
+        watch = await self._open_kept(Card(_new_ident(), top, polled=True, entries=entries))
+        self.leave(watch)
+        return watch
+
+    def find(self, ident: str) -> Watch:
+        """Return a watch that is polled.
+
+        Raises:
+            EnvdError: NOT_FOUND if there is none.
+        """
+        watch = self._kept.get(ident)
+        if watch is None or not watch.card.polled:
+            raise EnvdError(Code.NOT_FOUND, f"watcher with id {ident} not found")
+        self.leave(watch)
+        return watch
+
+    def remove(self, ident: str) -> None:
+        """End a watch that is polled.
+
+        Raises:
+            EnvdError: NOT_FOUND if there is none.
+        """
+        self._end(self.find(ident))
+
+    async def poll(self, watch: Watch, after: int | None) -> list[Event]:
+        """Return what has happened, and drop it.
+
+        Args:
+            watch: as `find` gave it.
+            after: number of the last event the client has; later ones are returned and stay. None: none stay.
+
+        Raises:
+            EnvdError: there is nothing, and never will be more; why.
+        """
+        if after is not None:
+            watch.drop(after)
+            await self._recovered(watch)
+            events = watch.peek()
+        else:
+            events = watch.take(watch.history.last)
+            await self._recovered(watch)
+            events += watch.take(watch.history.last)
+            if events:
+                asyncio.get_running_loop().call_later(_SENDING_S, watch.drop, events[-1].number)
+        if not events and watch.error is not None:
+            raise watch.error
+        return events
+
+    async def _recovered(self, watch: Watch) -> None:
+        """Have a watch that was full catch up with the disk."""
+        if watch.following.frozen and not watch.history.full:
+            watch.following.recover()
+            await watch.following.calm()
+
+    # Both.
+
+    async def restore(self) -> None:
+        """Go on with the watches of an earlier server; what has changed meanwhile is told as after an overflow."""
+        for slot in self._slots.taken():
+            watch = await self._means.threads.run(self._read, slot)
+            if watch is None:
+                slot.free()
+                continue
+            self._kept[watch.card.ident] = watch
+            self.leave(watch)
+            try:
+                self._means.hub.open()
+                watch.following.recover()
+            except EnvdError as exc:
+                watch.ended(exc)
+
+    async def expire(self) -> None:
+        """End watches nobody has asked for in a long time, for ever."""
+        while True:
+            await asyncio.sleep(self._sizes.ttl_s / 60)
+            long_ago = time.monotonic() - self._sizes.ttl_s
+            for ident in [ident for ident, left_at in self._left_at.items() if left_at < long_ago]:
+                self._end(self._kept[ident])
+
+    def _read(self, slot: Slot) -> Watch | None:
+        records = slot.read()
+        card = read_card(records)
+        if card is None:
+            return None
+        watch = self._make(card, kept=0 if card.polled else _TAKEN)
+        watch.restore(slot, records)
+        return watch
+
+    def _make(self, card: Card, *, kept: int) -> Watch:
+        return Watch(card, self._means, History(limit=self._sizes.events, kept=kept))
+
+    async def _begin(self, card: Card, *, kept: int) -> Watch:
+        self._means.hub.open()
+        watch = self._make(card, kept=kept)
+        await watch.begin()
+        return watch
+
+    async def _open_kept(self, card: Card) -> Watch:
+        self._make_room()
+        self._beginning += 1
+        try:
+            watch = await self._begin(card, kept=0 if card.polled else _TAKEN)
+        finally:
+            self._beginning -= 1
+        self._kept[card.ident] = watch
+        slot = self._slots.take()
+        try:
+            if slot is not None:
+                await watch.keep(slot)
+        except BaseException:
+            self._end(watch)
+            raise
+        return watch
+
+    def _make_room(self) -> None:
+        """Have room for one more: a stream's that was left makes way, the one that was left first."""
+        if len(self._kept) + self._beginning < self._sizes.watches:
+            return
+        for ident in sorted(self._left_at, key=lambda ident: self._left_at[ident]):
+            if not self._kept[ident].card.polled:
+                self._end(self._kept[ident])
+                return
+        raise EnvdError(
+            Code.RESOURCE_EXHAUSTED,
+            f"{self._sizes.watches} watches are kept already: remove watchers that are not needed with RemoveWatcher, "
+            "or watch with a stream that gives no cursor",
+        )
+
+    def _end(self, watch: Watch) -> None:
+        self._kept.pop(watch.card.ident, None)
+        self._left_at.pop(watch.card.ident, None)
+        watch.close()
+
+
+def _new_ident() -> str:
+    return "w" + "".join(secrets.choice(_LETTERS) for _ in range(_IDENT_LETTERS))
