@@ -81,7 +81,7 @@ class FilesystemEventType(Enum):
     REMOVE = "remove"
     RENAME = "rename"
     WRITE = "write"
-    # Events were lost; look again. Only sent to a watch that asked for it.
+    # Events were lost that no others make up for: forget what is known, and list the directory.
     OVERFLOW = "overflow"
 
 

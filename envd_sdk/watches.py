@@ -58,7 +58,9 @@ class Cursor:
         if kind == "start":
             self.value = message.start.cursor or self.value
         elif kind == "overflow":
-            return [LOST]
+            self.value = message.overflow.cursor or self.value
+            # Else what follows makes up for what was lost.
+            return [LOST] if message.overflow.reset else []
         elif kind == "filesystem":
             self.value = message.filesystem.cursor or self.value
             found = event_from(message.filesystem)
@@ -67,7 +69,7 @@ class Cursor:
 
     def batch(self, message: fs.GetWatcherEventsResponse) -> list[FilesystemEvent]:
         """What a watcher has collected."""
-        lost = [LOST] if message.overflowed else []
+        lost = [LOST] if message.reset else []
         if message.events:
             self.value = message.events[-1].cursor or self.value
         found = (event_from(one) for one in message.events)

@@ -22,7 +22,8 @@ from envd_sdk.watches import LOST, Cursor, Watch
 class WatchStream:
     """Changes in a directory, one after the other, each once. Iterate over it; leaving early or `close` ends it.
 
-    A connection that breaks is taken up again after the last event. An event of type OVERFLOW says that some were lost.
+    A connection that breaks is taken up again after the last event. An event of type OVERFLOW says that some
+    were lost that no others make up for.
     """
 
     def __init__(self, calls: Calls, watch: Watch, user: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from envd_sdk import AsyncSandbox, CommandExitException, FilesystemEvent, SandboxException
+from envd_sdk import AsyncSandbox, CommandExitException, FilesystemEvent
 
 ROOT = "/tmp/envd-project"
 TEST = "from add import add\nassert add(2, 2) == 4, add(2, 2)\nprint('all well')\n"
@@ -27,11 +27,7 @@ async def main() -> None:
             if event.name.endswith(".py"):
                 changed.set()
 
-        try:
-            watch = await sandbox.files.watch_dir(ROOT, on_event=on_event, recursive=True, timeout=0)
-        except SandboxException as error:
-            print("this daemon cannot watch:", error.code)
-            return
+        watch = await sandbox.files.watch_dir(ROOT, on_event=on_event, recursive=True, timeout=0)
         await test(sandbox)
         # Whoever edits the file: here it is this program.
         await sandbox.files.write(f"{ROOT}/add.py", "def add(a, b):\n    return a + b\n")

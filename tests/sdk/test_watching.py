@@ -22,18 +22,6 @@ from tests.support.proxy import proxy_to
 WAIT_S = 20
 
 
-@pytest.fixture(autouse=True)
-async def watched(sandbox, colour, tmp_path) -> None:
-    """Skip where the daemon cannot watch yet."""
-    try:
-        handle = await colour.call(sandbox.files.watch_dir, str(tmp_path))
-    except SandboxException as error:
-        if error.code != "unimplemented":
-            raise
-        pytest.skip("this daemon does not watch directories yet")
-    await colour.call(handle.stop)
-
-
 class Events:
     """Collects what a callback is told, from whatever thread."""
 

@@ -208,6 +208,11 @@ def test_a_watch_remembers_how_far_it_came():
     (found,) = cursor.events(fs.WatchDirResponse(filesystem=event))
     assert (found.name, found.type, cursor.value) == ("a", FilesystemEventType.CREATE, "c2")
     assert cursor.events(fs.WatchDirResponse(keepalive=fs.WatchDirResponse.KeepAlive())) == []
-    assert cursor.events(fs.WatchDirResponse(overflow=fs.WatchDirResponse.OverflowEvent())) == [LOST]
-    assert cursor.batch(fs.GetWatcherEventsResponse(events=[event], overflowed=True))[0] is LOST
+    overflow = fs.WatchDirResponse.OverflowEvent
+    assert cursor.events(fs.WatchDirResponse(overflow=overflow(cursor="c3"))) == []
+    assert cursor.value == "c3"
+    assert cursor.events(fs.WatchDirResponse(overflow=overflow(reset=True))) == [LOST]
+    made_up_for = fs.GetWatcherEventsResponse(events=[event], overflowed=True)
+    assert LOST not in cursor.batch(made_up_for)
+    assert cursor.batch(fs.GetWatcherEventsResponse(events=[event], overflowed=True, reset=True))[0] is LOST
     assert cursor.events(fs.WatchDirResponse(filesystem=fs.FilesystemEvent(name="a", type=99))) == []
