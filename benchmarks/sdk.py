@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The SDK beside the published `e2b` package: the same work against the same daemon, each package in its own process.
 
+The packages take turns, and the best of all rounds counts: other work on the machine only ever makes it slower.
+
 `python benchmarks/sdk.py` prints a table in Markdown; ratios above 1 mean that ours is quicker. Needs the package e2b.
 """
 
@@ -11,7 +13,6 @@ import asyncio
 import importlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,8 @@ ENVS = {"HOME": "/nonexistent"}
 PRINT = f"head -c {LARGE} /dev/zero | tr '\\0' x"
 PACKAGES = ("envd_sdk", "e2b")
 KINDS = ("sync", "async")
-ROUNDS = 3
+ROUNDS = 2
+TURNS = 3
 
 
 class Sync:
@@ -122,7 +124,7 @@ def work_sync(package: Any, directory: str) -> dict[str, float]:
             began = time.perf_counter()
             step()
             times.append(time.perf_counter() - began)
-        found[name] = statistics.median(times)
+        found[name] = min(times)
     return found
 
 
@@ -138,7 +140,7 @@ async def work_async(package: Any, directory: str) -> dict[str, float]:
             began = time.perf_counter()
             await step()
             times.append(time.perf_counter() - began)
-        found[name] = statistics.median(times)
+        found[name] = min(times)
     return found
 
 
@@ -164,6 +166,18 @@ def measured(name: str, kind: str, address: str) -> dict[str, float]:
     return found
 
 
+def best(address: str) -> dict[tuple[str, str], dict[str, float]]:
+    """Measure in turns: the least time each package needed for each step."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for _ in range(TURNS):
+        for kind in KINDS:
+            for name in PACKAGES:
+                now = measured(name, kind, address)
+                before = found.get((name, kind), now)
+                found[name, kind] = {step: min(now[step], before[step]) for step in WORK}
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", nargs=3, metavar=("PACKAGE", "KIND", "DIRECTORY"), help=argparse.SUPPRESS)
@@ -172,7 +186,7 @@ def main() -> int:
         worker(*args.work)
     with running() as daemon:
         address = f"127.0.0.1:{daemon.port}"
-        found = {(name, kind): measured(name, kind, address) for kind in KINDS for name in PACKAGES}
+        found = best(address)
     print("| work | ours, sync | e2b, sync | ratio | ours, async | e2b, async | ratio |\n|---|---|---|---|---|---|---|")
     for step, title in WORK.items():
         cells = []

@@ -7,11 +7,13 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -45,6 +47,7 @@ class LocalDaemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._stopped = False
+        self._end: weakref.finalize[..., LocalDaemon] | None = None
         self.directory = ""
 
     def start(self) -> Address:
@@ -68,6 +71,8 @@ class LocalDaemon:
                     # Ctrl+C is for this process, which decides what becomes of the daemon.
                     start_new_session=True,
                 )
+            # Also when nobody has this object any more, and at the end of the process.
+            self._end = weakref.finalize(self, _end, os.getpid(), self._process, self.directory)
         if not self._ready():
             log_end = self._log_end()
             self.stop()
@@ -80,25 +85,10 @@ class LocalDaemon:
             if self._stopped:
                 return False
             self._stopped = True
-            process = self._process
-        if process is not None:
-            self._end(process)
-        if self.directory:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        return process is not None
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(OSError):
-            process.stdin.close()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-            process.wait()
-        process.stdout.close()
+        if self._end is None:
+            return False
+        self._end()
+        return True
 
     def _ready(self) -> bool:
         """Wait for the line that says so."""
@@ -122,6 +112,27 @@ class LocalDaemon:
         with suppress(OSError), open(self._log_path(), "rb") as log:
             return log.read()[-2000:].decode(errors="replace").strip() or "nothing"
         return "nothing"
+
+
+def _end(owner: int, process: subprocess.Popen[bytes], directory: str) -> None:
+    """End a daemon and remove its directory; a forked child of the owner leaves both alone."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(OSError):
+        process.stdin.close()
+    if os.getpid() != owner:
+        # Not this process's to wait for: it counts as ended here, and its pipes are closed on this side of the fork.
+        process.returncode = 0
+        process.stdout.close()
+        return
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    process.stdout.close()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _installed() -> list[str]:

@@ -17,8 +17,16 @@ from envd_sdk.status import exception_from
 class AsyncCalls:
     """Everything the parts of a sandbox need to talk to its daemon."""
 
-    def __init__(self, wire: AsyncWire, *, request_timeout_s: float | None, patience_s: float) -> None:
+    def __init__(
+        self, wire: AsyncWire, *, request_timeout_s: float | None, patience_s: float, needed: object = None
+    ) -> None:
+        """Call through a wire.
+
+        Args:
+            needed: something that has to live as long as this is used.
+        """
         self.wire = wire
+        self._needed = needed
         self._request_timeout_s = request_timeout_s
         self._patience_s = patience_s
 

@@ -315,7 +315,11 @@ class AsyncSandbox(AsyncConstructor):
         self._parts = parts
         self._wire = AsyncWire(parts.address)
         self._calls = AsyncCalls(
-            self._wire, request_timeout_s=parts.config.request_timeout, patience_s=parts.config.reconnect_timeout
+            self._wire,
+            request_timeout_s=parts.config.request_timeout,
+            patience_s=parts.config.reconnect_timeout,
+            # A daemon of one's own ends when nobody has its owner any more.
+            needed=parts.owner,
         )
         self._files = AsyncFilesystem(self._calls)
         self._commands = AsyncCommands(self._calls)

@@ -314,7 +314,11 @@ class Sandbox(Constructor):
         self._parts = parts
         self._wire = Wire(parts.address)
         self._calls = Calls(
-            self._wire, request_timeout_s=parts.config.request_timeout, patience_s=parts.config.reconnect_timeout
+            self._wire,
+            request_timeout_s=parts.config.request_timeout,
+            patience_s=parts.config.reconnect_timeout,
+            # A daemon of one's own ends when nobody has its owner any more.
+            needed=parts.owner,
         )
         self._files = Filesystem(self._calls)
         self._commands = Commands(self._calls)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import ROOT
+from tests.support.daemon import ROOT, Daemon
 
 EXAMPLES = {
     "quickstart": ["hello from Linux", "1 2 3", "'3\\n1\\n2\\n'", "status 2: ls: "],
@@ -76,3 +76,20 @@ async def test_the_page_about_the_sdk_is_a_program(tmp_path: Path):
     program = tmp_path / "page.py"
     program.write_text("\n".join(pieces))
     assert (await run(str(program))).startswith("hello\n")
+
+
+def readme() -> str:
+    text = (ROOT / "README.md").read_text()
+    return text[text.index("\n## Python\n") : text.index("\n## Files\n")]
+
+
+async def test_the_one_liners_of_the_readme(tmp_path: Path):
+    lines = re.findall(r"^python -c '(.*)'$", readme(), re.MULTILINE)
+    printed = [await run("-c", line.replace("/tmp/", f"{tmp_path}/")) for line in lines]
+    assert printed == ["hello\n\n", "hi\n"]
+
+
+async def test_the_program_of_the_readme(daemon: Daemon):
+    (program,) = re.findall(r"^```python\n(.*?)^```", readme(), re.MULTILINE | re.DOTALL)
+    printed = await run("-c", program.replace("127.0.0.1:49983", daemon.address).replace("sleep 1;", "sleep 0.1;"))
+    assert printed.split() == ["1", "2", "3"]

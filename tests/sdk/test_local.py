@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -47,6 +48,42 @@ async def test_the_end_of_a_with_statement_ends_it(colour):
         async with await AsyncSandbox.local() as sandbox:
             assert (await sandbox.commands.run("echo hello")).stdout == "hello\n"
     assert not os.path.exists(daemon_of(sandbox).directory)
+
+
+async def test_it_lives_as_long_as_any_part_of_it_is_used(colour):
+    commands = (await colour.call(colour.sandbox.local)).commands
+    gc.collect()
+    printed = await colour.call(commands.run, "sleep 0.3; echo $PPID")
+    with open_pidfds([int(printed.stdout)]) as fds:
+        del commands
+        gc.collect()
+        assert all(has_exited(fd, timeout_s=GONE_S) for fd in fds)
+
+
+def test_a_program_that_forgets_it_leaves_nothing():
+    code = """
+import os
+from envd_sdk import Sandbox
+sandbox = Sandbox.local()
+print(sandbox._parts.owner._daemon.directory)
+print(sandbox.commands.run("echo $PPID").stdout.strip())
+if os.fork() == 0:
+    raise SystemExit
+os.wait()
+assert sandbox.commands.run("echo still there").stdout
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    directory, keeper = done.stdout.split()
+    assert not os.path.exists(directory)
+    assert not os.path.exists(f"/proc/{keeper}")
 
 
 def test_it_does_not_outlive_an_owner_that_was_killed():
@@ -127,9 +164,8 @@ def test_ctrl_c_is_the_owners_to_decide_about():
 import sys
 from envd_sdk import Sandbox
 with Sandbox.local() as sandbox:
-    print("up", flush=True)
     try:
-        sandbox.commands.run("sleep 1000")
+        sandbox.commands.run("echo up; sleep 1000", on_stdout=lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
         print(sandbox.commands.run("echo still there").stdout, end="", flush=True)
 """
