@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Callable
+from collections.abc import Callable, Iterator
 
 from envd_sdk._wire.address import Metadata
 from envd_sdk._wire.blocking import Wire, clock, sleep

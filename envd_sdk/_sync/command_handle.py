@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from envd_sdk._sync.following import Following
-from envd_sdk._sync.input import Input
 from envd_sdk._colour.callbacks import Handler, hand_over
 from envd_sdk._colour.reader import UNREAD_PIECES, Reader
+from envd_sdk._sync.following import Following
+from envd_sdk._sync.input import Input
 from envd_sdk._wire.blocking import clock
 from envd_sdk.exceptions import CommandExitException, SandboxException
 from envd_sdk.output import Piece

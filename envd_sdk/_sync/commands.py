@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Literal, overload
 
 from envd_proto.process import process_pb2 as pb
+from envd_sdk._colour.callbacks import Handler
+from envd_sdk._colour.feeding import Feeding
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.command_handle import CommandHandle
 from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
-from envd_sdk._colour.callbacks import Handler
-from envd_sdk._colour.feeding import Feeding
 from envd_sdk._wire.methods import LIST
 from envd_sdk.messages import by_pid, process_from
 from envd_sdk.output import Output

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_sdk._colour.callbacks import Handler
 from envd_sdk._sync.searching import Searches
 from envd_sdk._sync.transfers import Transfers
 from envd_sdk._sync.trees import Trees
 from envd_sdk._sync.watching import CalledBack, Collected, WatchHandle, WatchStream
-from envd_sdk._colour.callbacks import Handler
 from envd_sdk._wire.blocking import clock, sleep
 from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT
 from envd_sdk.entries import EntryInfo, FilesystemEvent

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from envd_sdk._sync.api_client import ApiClient
 from envd_sdk._colour.running import outside
+from envd_sdk._sync.api_client import ApiClient
 from envd_sdk._wire.address import Address
 from envd_sdk.client.conversion import info_from, metrics_from
 from envd_sdk.connection_config import ConnectionConfig
@@ -95,20 +95,20 @@ class Unowned:
         self._sandbox_id = sandbox_id
         self._debug = debug
 
-    def kill(self, request_timeout: float | None) -> bool:  # noqa: ARG002 - as the others
+    def kill(self, request_timeout: float | None) -> bool:
         self._refuse("kill the sandbox")
         return True
 
-    def set_timeout(self, timeout: int, request_timeout: float | None) -> None:  # noqa: ARG002
+    def set_timeout(self, timeout: int, request_timeout: float | None) -> None:
         self._refuse("set its timeout")
 
-    def get_info(self, request_timeout: float | None) -> SandboxInfo:  # noqa: ARG002
+    def get_info(self, request_timeout: float | None) -> SandboxInfo:
         return SandboxInfo(self._sandbox_id)
 
-    def get_metrics(self, request_timeout: float | None) -> list[SandboxMetrics]:  # noqa: ARG002
+    def get_metrics(self, request_timeout: float | None) -> list[SandboxMetrics]:
         return []
 
-    def pause(self, request_timeout: float | None) -> bool:  # noqa: ARG002
+    def pause(self, request_timeout: float | None) -> bool:
         self._refuse("pause the sandbox")
         return False
 
@@ -127,7 +127,7 @@ class OwnDaemon(Unowned):
         super().__init__(sandbox_id, debug=False)
         self._daemon = daemon
 
-    def kill(self, request_timeout: float | None) -> bool:  # noqa: ARG002
+    def kill(self, request_timeout: float | None) -> bool:
         return outside(self._daemon.stop)
 
     def leave(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from envd_proto.process import process_pb2 as pb
 from envd_proto.pty import pty_pb2
+from envd_sdk._colour.callbacks import Handler
+from envd_sdk._colour.feeding import Feeding
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.command_handle import CommandHandle
 from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
-from envd_sdk._colour.callbacks import Handler
-from envd_sdk._colour.feeding import Feeding
 from envd_sdk._wire.methods import TERMINALS
 from envd_sdk.exceptions import NotFoundException
 from envd_sdk.messages import by_pid, terminal_from

@@ -9,6 +9,7 @@ from typing import Self, Unpack
 
 from google.protobuf.empty_pb2 import Empty
 
+from envd_sdk._colour.constructor import Constructor
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.commands import Commands
 from envd_sdk._sync.filesystem import Filesystem
@@ -16,7 +17,6 @@ from envd_sdk._sync.lifecycle import DEFAULT_SANDBOX_TIMEOUT, connected, created
 from envd_sdk._sync.listing import SandboxPaginator
 from envd_sdk._sync.owners import Controlled, Parts, Unowned, start_local
 from envd_sdk._sync.pty import Pty
-from envd_sdk._colour.constructor import Constructor
 from envd_sdk._wire.address import address_from
 from envd_sdk._wire.blocking import Wire
 from envd_sdk._wire.failure import WireError
@@ -302,12 +302,12 @@ class Sandbox(Constructor):
     def _make(self) -> None:
         # Of this class, so what is private there is private here.
         made = type(self).create(**self._options)
-        self._set_up(made._parts)  # noqa: SLF001
+        self._set_up(made._parts)
 
     @classmethod
     def _of(cls, parts: Parts) -> Self:
         found = cls.__new__(cls)
-        found._set_up(parts)  # noqa: SLF001 - of this class
+        found._set_up(parts)
         return found
 
     def _set_up(self, parts: Parts) -> None:

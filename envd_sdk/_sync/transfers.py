@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._sync.calls import Calls
-from envd_sdk._sync.reading import FileStream, read_request
 from envd_sdk._colour.callbacks import Handler, hand_over
 from envd_sdk._colour.content import Source, back_to, pieces, place_of
+from envd_sdk._sync.calls import Calls
+from envd_sdk._sync.reading import FileStream, read_request
 from envd_sdk._wire.methods import WRITE
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
@@ -70,14 +70,14 @@ class Transfers:
     def read(
         self,
         path: str,
-        format: Literal["text", "bytes", "stream"] = "text",  # noqa: A002 - the published name
+        format: Literal["text", "bytes", "stream"] = "text",
         user: Username | None = None,
         request_timeout: float | None = None,
         *,
         offset: int = 0,
         length: int | None = None,
         on_progress: Handler[int] | None = None,
-        gzip: bool = False,  # noqa: ARG002 - of the published package; nothing to be gained here
+        gzip: bool = False,
     ) -> str | bytearray | FileStream:
         """Read a file, or a range of it.
 
@@ -182,8 +182,8 @@ class Transfers:
         metadata: Mapping[str, str] | None = None,
         options: WriteOptions | None = None,
         on_progress: Handler[int] | None = None,
-        gzip: bool = False,  # noqa: ARG002 - of the published package; nothing to be gained here
-        use_octet_stream: bool = False,  # noqa: ARG002
+        gzip: bool = False,
+        use_octet_stream: bool = False,
     ) -> WriteInfo:
         options = (options or WriteOptions()).with_metadata(metadata)
         place = place_of(data)

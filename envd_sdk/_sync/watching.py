@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._sync.calls import Calls
 from envd_sdk._colour.background import Background
 from envd_sdk._colour.callbacks import Handler, hand_over
+from envd_sdk._sync.calls import Calls
 from envd_sdk._wire.blocking import Incoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
 from envd_sdk._wire.methods import CREATE_WATCHER, GET_WATCHER_EVENTS, REMOVE_WATCHER, WATCH_DIR
@@ -166,7 +166,7 @@ class CalledBack:
         self._on_exit = on_exit
         self._background = Background(self._run)
 
-    def take(self, request_timeout: float | None) -> list[FilesystemEvent]:  # noqa: ARG002 - as the other
+    def take(self, request_timeout: float | None) -> list[FilesystemEvent]:
         raise SandboxException("look for changes: they go to on_event; watch without it to ask for them")
 
     def stop(self) -> None:
@@ -177,7 +177,7 @@ class CalledBack:
         try:
             for event in self._stream:
                 hand_over(self._on_event, event)
-        except Exception as error:  # noqa: BLE001 - also what on_event raises
+        except Exception as error:
             hand_over(self._on_exit, error)
 
 
