@@ -29,6 +29,7 @@ class Incoming(Generic[T]):
         self._library = library
         self._watchdog = watchdog
         self._late = False
+        self._generation = fork.generation
 
     def read(self, timeout_s: float | None) -> T | None:
         """The next message; None at the end.
@@ -37,6 +38,9 @@ class Incoming(Generic[T]):
             WireTimeoutError: none came within that time; the stream is cancelled.
             WireError: the stream failed.
         """
+        if self._generation != fork.generation:
+            # The parent's. Who reads it here takes it up again over a connection of its own.
+            raise WireError("unavailable", "the stream was left behind by a fork")
         watched = None if timeout_s is None else self._watchdog.watch(self._call.cancel, timeout_s)
         try:
             return next(self._call, None)
@@ -55,7 +59,8 @@ class Incoming(Generic[T]):
                 self._late = self._late or watched.expired
 
     def cancel(self) -> None:
-        self._call.cancel()
+        if self._generation == fork.generation:
+            self._call.cancel()
 
 
 class Wire:

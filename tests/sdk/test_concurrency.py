@@ -98,6 +98,12 @@ def test_a_forked_child_gets_a_connection_of_its_own(daemon: Daemon, before):
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
+def test_a_handle_goes_on_in_a_forked_child(daemon: Daemon):
+    before = "handle = sandbox.commands.run('echo up; sleep 0.2; echo down', background=True); handle.wait_for('up')"
+    done = script(FORK.format(before=before, inside="assert handle.wait().stdout == 'up\\ndown\\n'"), daemon)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
 def test_a_child_that_could_only_hang_is_told_so(daemon: Daemon):
     before = """
 import asyncio, envd_sdk
