@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import archives, files, grpc_wire, search, terminals
+from benchmarks import archives, files, grpc_wire, search, terminals, watching
 from benchmarks.daemon import Daemon, running
 from benchmarks.wire import Client, request, start_request
 
@@ -56,6 +56,7 @@ def main() -> None:
     files.memory(_row)
     search.measure(_row)
     archives.measure(_row, 2000)
+    watching.measure(_row)
     grpc_wire.measure(_row)
     _adoption()
 

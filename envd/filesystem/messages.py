@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,6 +25,8 @@ from .pages import place_from
 from .place import Intent
 from .settings import Settings
 from .views import View, Views
+
+Request = TypeVar("Request", bound=Message)
 
 LISTED_ENTRIES = 1_000_000
 LISTED_BYTES = 512 * 1024 * 1024
@@ -57,6 +60,19 @@ class Caller:
     def message(self, entry: Entry) -> pb.EntryInfo:
         """Return one entry as a message. Blocks."""
         return pb.EntryInfo.FromString(self.encoder().proto(entry))
+
+
+async def first_of(requests: AsyncIterator[Request], kind: str) -> Request:
+    """Return the first message of a stream, whose `message` has to be of a kind.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is of another kind, or there is none.
+    """
+    async for request in requests:
+        if request.WhichOneof("message") == kind:
+            return request
+        break
+    raise EnvdError(Code.INVALID_ARGUMENT, f"the first message of the stream must be '{kind}'")
 
 
 def caller_from(call: Call, views: Views) -> Caller:

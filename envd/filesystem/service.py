@@ -14,7 +14,7 @@ from . import changes, copying, listing, messages, reading, removal, settings
 from .batches import batches
 from .encoding import EncodedContent
 from .entries import entry_of
-from .messages import Caller, caller_from
+from .messages import Caller, caller_from, first_of
 from .staging import Staged, stage
 from .temporary import Temporaries
 from .threads import Held, Threads
@@ -103,7 +103,7 @@ class FilesystemService:
         """Take a file's content."""
         caller = caller_from(call, self._views)
         view = caller.view
-        options = await _options(requests)
+        options = (await first_of(requests, "options")).options
         intent = messages.intent_from(options, view)
         path = view.resolve(options.path)
         expected = options.sha256 if options.HasField("sha256") else None
@@ -189,11 +189,3 @@ async def _content(held: Held[reading.Reader], chunk_bytes: int) -> AsyncGenerat
         reading_on = held.begin(partial(reader.read, done, run))
         yield EncodedContent(offset, data, chunk)
         offset += len(data)
-
-
-async def _options(requests: AsyncIterator[pb.WriteRequest]) -> pb.WriteRequest.Options:
-    async for request in requests:
-        if request.WhichOneof("message") == "options":
-            return request.options
-        break
-    raise EnvdError(Code.INVALID_ARGUMENT, "the first message of the stream must be 'options'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +35,8 @@ class Threads:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             while not running.done():
-                await asyncio.wait([running])
+                with suppress(asyncio.CancelledError):  # cancelled once more: it still uses what would be closed
+                    await asyncio.wait([running])
             _heard(running)
             raise
 

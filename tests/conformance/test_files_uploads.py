@@ -63,6 +63,18 @@ async def test_a_file_is_uploaded_in_parts(daemon: Daemon, tmp_path: Path):
     assert names(tmp_path) == ["a"]
 
 
+async def test_a_condition_that_does_not_hold_is_a_412(daemon: Daemon, tmp_path: Path):
+    port, path = daemon.port, tmp_path / "file"
+    assert "nothing at" in refusal(await rest(port, "POST", "", {"path": path, "if_match": "*"}), 412)
+    ident = await begun(port, path, if_absent=True)
+    fields(await put(port, ident, 0, b"late"))
+    path.write_bytes(b"first")
+    assert "if_absent" in refusal(await rest(port, "POST", f"/{ident}/commit"), 412)
+    assert "if_absent" in refusal(await rest(port, "POST", "", {"path": path, "if_absent": True}), 412)
+    assert (await rest(port, "DELETE", f"/{ident}")).status == 204
+    assert (path.read_bytes(), names(tmp_path)) == (b"first", ["file"])
+
+
 async def test_the_whole_can_have_every_option(daemon: Daemon, tmp_path: Path):
     (tmp_path / "file").write_bytes(b"old")
     wish = {"size": 3, "parents": True, "atomic": True, "if_match": "*", "metadata": {"a": "1"}, "sync": True}

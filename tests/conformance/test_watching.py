@@ -407,3 +407,14 @@ async def test_each_of_many_watches_of_a_directory_hears_of_everything(watching:
             pass
         (root / "another").touch()
         assert await one.said() == ["create another"]
+
+
+@pytest.mark.line(35)
+async def test_a_watch_ends_at_its_deadline(watching: Watching, root: Path):
+    request = WatchDirRequest(path=str(root))
+    call = watching.wire.server_stream(f"{SERVICE}/WatchDir", request, WatchDirResponse, timeout_s=0.5)
+    async with call as incoming:
+        assert (await anext(incoming)).HasField("start")
+        with pytest.raises(RpcError) as error:
+            await anext(incoming)
+        assert error.value.code == "deadline_exceeded"

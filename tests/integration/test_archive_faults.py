@@ -364,7 +364,7 @@ async def test_thousands_of_files_and_no_waiting_for_the_others(archives: Archiv
     times = asking.result()
     assert archived.end.entries == 5051
     assert len(times) > 100
-    assert sorted(times)[len(times) * 9 // 10] < 0.1
+    assert sorted(times)[len(times) * 9 // 10] < 0.25
     count = sum(len(files) for _, _, files in os.walk(in_memory / "copy"))
     assert count == 5000
     assert (in_memory / "copy/d7/f777").read_bytes() == (source / "d7/f777").read_bytes()

@@ -1,4 +1,4 @@
-"""What the README says to type for files, typed."""
+"""What the README says to type for files and watches, typed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("curl", "openssl", "sha256sum", "base64", "tar")
 
 
-def lines(daemon: Daemon, directory: Path) -> str:
-    """The block under "Files", against this daemon and below this directory."""
+def lines(daemon: Daemon, directory: Path, heading: str = "Files") -> str:
+    """The block under a heading, against this daemon and below this directory."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^## Files\n+```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^## {heading}\n+```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1].replace("127.0.0.1:49983", daemon.address).replace("/tmp/", f"{directory}/")
 
@@ -71,3 +71,10 @@ async def test_every_line_does_what_it_says(tmp_path: Path):
         assert typed(f"{url}\n# {link}") == "hello there\n"
         refused = subprocess.run(["sh", "-c", first], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert "missing signature query parameter" in refused.stdout
+
+
+async def test_a_watcher_says_what_the_readme_says(daemon: Daemon, tmp_path: Path):
+    printed = typed(lines(daemon, tmp_path, "Watching"))
+    events = json.loads(printed.partition("}{")[0] + "}" if "}{" in printed else printed)["events"]
+    told = [(event["type"].removeprefix("EVENT_TYPE_"), event["name"]) for event in events]
+    assert told[:4] == [("CREATE", "a"), ("CREATE", "a/b"), ("CREATE", "a/b/file"), ("WRITE", "a/b/file")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import threading
@@ -25,8 +26,8 @@ from tests.support.wires import RpcError, Wire
 
 QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 DEADLINE_S = 30
-# So many events with long names are more than sockets hold on to.
-LARGE = 20_000
+DAC_READ_SEARCH = 1 << 2
+LARGE = 4000
 
 
 @pytest.fixture
@@ -214,10 +215,12 @@ async def overflow(daemon: Daemon, root: Path, watch: Stream | Watcher) -> list[
 
 def fill_the_queue(root: Path) -> None:
     """Have the kernel lose what comes next. The name is one of the daemon's own, which nobody is told of."""
-    path = root / ".envd-0123456789abcdef.tmp"
-    for _ in range(QUEUE // 2 + 10):
-        path.touch()
-        path.unlink()
+    path, other = str(root / ".envd-0123456789abcdef.tmp"), str(root / ".envd-fedcba9876543210.tmp")
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    for _ in range(QUEUE // 4 + 10):
+        os.rename(path, other)
+        os.rename(other, path)
+    os.unlink(path)
 
 
 async def until_known(known: Known, stream: Stream) -> None:
@@ -229,17 +232,21 @@ async def until_known(known: Known, stream: Stream) -> None:
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody_and_finds_the_differences_later(root: Path):
-    async with configured_daemon(Config(watching=Sizes(events=1000))) as daemon:
-        slow = over(daemon).stream(root, cursor="", receive_buffer_bytes=4096)
-        async with over(daemon).stream(root) as brisk, slow as stalled:
+    # Each event with its long name takes 3 KB: sockets hold no more than some 2000.
+    deep = root.joinpath(*("d" * 250 for _ in range(12)))
+    deep.mkdir(parents=True)
+    async with configured_daemon(Config(watching=Sizes(events=200))) as daemon:
+        slow = over(daemon).stream(root, recursive=True, cursor="", receive_buffer_bytes=1 << 18)
+        async with over(daemon).stream(deep) as brisk, slow as stalled:
             known = Known(root)
             for number in range(LARGE):
-                (root / f"{number:0250}").touch()
-                if number % 500 == 499:
-                    assert len(await brisk.events()) == 500
+                (deep / str(number)).touch()
+                if number % 100 == 99:
+                    assert len(await brisk.events()) == 100
+            count = len(known.names)
             while not stalled.overflows:
                 known.apply([said((await stalled.next()).filesystem)])
-            assert len(known.names) < LARGE
+            assert len(known.names) < count + LARGE
             await until_known(known, stalled)
             assert len(known.created) == len(set(known.created))
 
@@ -288,6 +295,68 @@ async def test_a_tree_too_large_for_a_picture_is_still_followed(root: Path):
             assert [overflow.reset for overflow in stream.overflows] == [True]
             (root / "another" / "file").touch()
             assert await stream.said() == ["create another/file"]
+
+
+async def test_a_tree_too_large_for_a_picture_is_an_error_for_clients_that_cannot_be_told(root: Path):
+    for number in range(50):
+        (root / f"old{number}").touch()
+    async with configured_daemon(Config(watching=Sizes(entries=20))) as daemon:
+        watcher = await over(daemon).create(root)
+        async with over(daemon).stream(root) as stream:
+            with paused(daemon):
+                fill_the_queue(root)
+            assert (await stream.to_the_end())[1].code == "data_loss"
+        (root / "later").touch()
+        found: list[str] = []
+        errors: list[str] = []
+        async with asyncio.timeout(DEADLINE_S):
+            while "create later" not in found:
+                try:
+                    found += [said(event) for event in (await watcher.poll()).events]
+                except RpcError as error:
+                    errors.append(error.code)
+                    (root / "later").unlink(missing_ok=True)
+                    (root / "later").touch()
+        assert errors == ["data_loss"]
+
+
+async def test_the_end_of_a_root_somebody_works_in_is_noticed(own: Daemon, root: Path):
+    watching = Watching(Client(own.port, Codec.PROTO).with_headers({"Keepalive-Ping-Interval": "1"}))
+    watcher = await watching.create(root)
+    worker = await asyncio.create_subprocess_exec("sleep", "1000", cwd=root)
+    async with watching.stream(root) as stream:
+        root.rmdir()
+        while not (message := await stream.next()).HasField("filesystem"):
+            pass
+        assert said(message.filesystem) == "remove ."
+        assert (await stream.to_the_end())[1].code == "not_found"
+    async with asyncio.timeout(DEADLINE_S):
+        while not (response := await watcher.poll()).events:
+            await asyncio.sleep(0.1)
+    assert [said(event) for event in response.events] == ["remove ."]
+    worker.kill()
+    await worker.wait()
+
+
+async def test_a_daemon_without_root_follows_what_it_may_read(root: Path, other_user):
+    (root / "closed").mkdir(mode=0o700)
+    (root / "open").mkdir()
+    for path in (root, *root.parents[:2]):
+        path.chmod(0o755)
+    async with running_daemon(user=other_user.pw_name) as daemon:
+        capabilities = re.search(r"CapEff:\s*(\w+)", Path(f"/proc/{daemon.server_pid()}/status").read_text())
+        if int(capabilities[1], 16) & DAC_READ_SEARCH:
+            pytest.skip("the interpreter can only be read with a right that lets the daemon read everything")
+        async with over(daemon).stream(root, recursive=True) as stream:
+            (root / "closed" / "file").touch()
+            (root / "open" / "file").touch()
+            (root / "closed-too").mkdir(mode=0o700)
+            (root / "closed-too" / "file").touch()
+            assert await stream.said() == ["create open/file", "create closed-too"]
+        with pytest.raises(RpcError) as error:
+            async with over(daemon).stream(root / "closed"):
+                pass
+        assert error.value.code == "permission_denied"
 
 
 # Going on.

@@ -15,13 +15,14 @@ from google.protobuf import json_format
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.entries import etag_of
+from envd.filesystem.globs import Globs
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search import encoding
 from envd.filesystem.search.applying import apply
 from envd.filesystem.search.expression import compile_pattern
-from envd.filesystem.search.globs import Globs
 from envd.filesystem.search.grepping import Line, Part
 from envd.filesystem.search.orders import Case, Pattern, Selection, Type
+from envd.filesystem.search.patience import Patience
 from envd.filesystem.search.plans import Plan
 from envd.filesystem.search.reports import FindSummary, GrepSummary, Reason, Skip
 from envd.filesystem.search.walking import Walk
@@ -32,6 +33,15 @@ from envd_proto.filesystem.filesystem_pb2 import EntryInfo, FindResponse
 from envd_proto.filesystem.search_pb2 import GrepResponse
 
 # Globs.
+
+
+def test_globs_take_no_longer_for_being_nasty() -> None:
+    nasty = Globs(["*a" * 500 + "b", "/".join(["**"] * 40 + ["b"]), "**/" * 30 + "*a*a*a*a*b"])
+    state = nasty.start
+    for _ in range(1000):
+        matched, state = nasty.step(state, "a", is_directory=True)
+        assert not matched
+    assert nasty.step(state, "a" * 250, is_directory=False) == (False, ())
 
 
 @pytest.mark.parametrize(
@@ -161,7 +171,9 @@ def test_what_is_ignored_is_what_git_ignores(tmp_path: Path, seed: int) -> None:
         check=True,
         capture_output=True,
     ).stdout
-    walk = Walk(Selection(str(tmp_path), gitignore=True, types=frozenset({Type.FILE})), lambda *_: None)
+    walk = Walk(
+        Selection(str(tmp_path), gitignore=True, types=frozenset({Type.FILE})), Patience(os.getppid()), lambda *_: None
+    )
     found = {os.path.relpath(one.path, tmp_path) for one in walk.found()}
     assert found == set(listed.decode().split("\0")) - {""}
 

@@ -16,12 +16,14 @@ from envd.host.users import User
 
 from . import coding
 from .coding import Format
+from .finishing import MOST_ENTRIES, Rules
 from .member import Member
 from .merging import Conflict, Merge, unseal
 from .reader import Reader
-from .tree import MOST_ENTRIES, Rules, Tree
+from .tree import Tree
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WORKING = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # it may be one that cannot be read
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -102,11 +104,11 @@ class Extraction:
         """Open the directory to work in, and make the hidden one there."""
         above, self._name = os.path.split(self._target)
         working = self._target if self._there else above
-        self._working = _opened(working, undo)
+        self._working = _opened(working, _WORKING, undo)
         hidden = undo.enter_context(hidden_beside(os.path.join(working, "entries"), self._temporaries))
         self._hidden = os.path.basename(hidden)
         os.mkdir(self._hidden, 0o700, dir_fd=self._working)
-        self._top = _opened(self._hidden, undo, self._working)
+        self._top = _opened(self._hidden, _DIRECTORY, undo, self._working)
         # In a set-group-id directory it has that bit and group, and would hand both down.
         os.fchown(self._top, os.geteuid(), os.getegid())
         os.fchmod(self._top, 0o700)
@@ -150,7 +152,7 @@ class Extraction:
             if not created:
                 merge.run(self._top, place)
             self._made = ()
-            unseal(self._tree.sealed, place)
+            unseal(self._tree.position.sealed, place)
         except OSError as exc:
             raise from_os_error(exc, doing=f"extract to {self._target}") from exc
         tree = self._tree
@@ -169,7 +171,7 @@ class Extraction:
 
     def _old(self) -> int:
         """Return the directory that was there, open."""
-        return self._working if self._there else _opened(self._name, self._undo, self._working)
+        return self._working if self._there else _opened(self._name, _WORKING, self._undo, self._working)
 
     def close(self) -> None:
         """Let go of everything; without a commit, leave everything as it was."""
@@ -179,8 +181,8 @@ class Extraction:
         remove_directories(self._made)
 
 
-def _opened(path: str, undo: ExitStack, directory: int | None = None) -> int:
-    fd = os.open(path, _DIRECTORY, dir_fd=directory)
+def _opened(path: str, flags: int, undo: ExitStack, directory: int | None = None) -> int:
+    fd = os.open(path, flags, dir_fd=directory)
     undo.callback(os.close, fd)
     return fd
 

@@ -9,16 +9,17 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.copying import copy_whole
 from envd.filesystem.temporary import Temporaries
 
-from .tree import Sealed
+from .position import Inode, Sealed
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # it may be one that cannot be read
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _MANY = 64
 _SLICE = 128
@@ -39,11 +40,13 @@ class _Pair:
 
     Attributes:
         name: relative to the target, for messages; empty for the target itself.
+        key: device and inode of the old one, by which watches know it.
     """
 
     name: str
     new: int
     old: int
+    key: tuple[int, int]
     scan: Iterator[os.DirEntry[str]]
 
     def close(self) -> None:
@@ -85,8 +88,8 @@ class Merge:
             if self._replaced >= _MANY:
                 _write_out(new)
             self.skipped = 0
-            for pair, name in self._walk(new, old):
-                self._place(pair, name)
+            for pair, found in self._walk(new, old):
+                self._place(pair, found)
         except OSError as exc:
             raise from_os_error(exc, doing=f"put entries in place{self._so_far()}") from exc
         except EnvdError as exc:
@@ -99,7 +102,7 @@ class Merge:
     def _so_far(self) -> str:
         return f" (entries that were put in place before: {self.placed})" if self.placed else ""
 
-    def _walk(self, new: int, old: int) -> Iterator[tuple[_Pair, str]]:
+    def _walk(self, new: int, old: int) -> Iterator[tuple[_Pair, os.DirEntry[str]]]:
         """Yield every entry that takes a place: not those directories that are in both trees, but what is in them."""
         self._push("", os.dup(new), os.dup(old))
         count = 0
@@ -117,15 +120,16 @@ class Merge:
             if there is not None and is_directory and stat.S_ISDIR(there.st_mode):
                 self._descend(pair, found.name)
             elif there is None or self._may_replace(pair, found.name, there, is_directory=is_directory):
-                yield pair, found.name
+                yield pair, found
 
     def _push(self, name: str, new: int, old: int) -> None:
-        self._pairs.append(_Pair(name, new, old, os.scandir(new)))
+        st = os.fstat(old)
+        self._pairs.append(_Pair(name, new, old, (st.st_dev, st.st_ino), os.scandir(new)))
 
     def _descend(self, pair: _Pair, name: str) -> None:
         new = os.open(name, _DIRECTORY, dir_fd=pair.new)
         try:
-            old = os.open(name, _DIRECTORY, dir_fd=pair.old)
+            old = os.open(name, _OLD, dir_fd=pair.old)
         except OSError:
             os.close(new)
             raise
@@ -142,12 +146,14 @@ class Merge:
         self._replaced += self.conflict is Conflict.OVERWRITE
         return self.conflict is Conflict.OVERWRITE
 
-    def _place(self, pair: _Pair, name: str) -> None:
+    def _place(self, pair: _Pair, found: os.DirEntry[str]) -> None:
+        name = found.name
         try:
-            if self.conflict is Conflict.OVERWRITE:
-                os.rename(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old)
+            if not found.is_file(follow_symlinks=False):
+                self._rename(pair, name)
             else:
-                _rename_if_free(name, pair)
+                with self._announced(pair, name):
+                    self._rename(pair, name)
         except OSError as exc:
             if exc.errno != errno.EXDEV:
                 raise from_os_error(exc, doing=f"put {pair.path_of(name)} in place") from exc
@@ -155,14 +161,31 @@ class Merge:
             copy_whole(f"{_path_of(pair.new)}/{name}", f"{_path_of(pair.old)}/{name}", self.temporaries)
         self.placed += 1
 
+    def _rename(self, pair: _Pair, name: str) -> None:
+        if self.conflict is Conflict.OVERWRITE:
+            os.rename(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old)
+        else:
+            _rename_if_free(name, pair)
 
-def unseal(sealed: list[Sealed], target: int) -> None:
+    @contextlib.contextmanager
+    def _announced(self, pair: _Pair, name: str) -> Iterator[None]:
+        """Tell those who watch that a file comes as from an upload."""
+        placements = self.temporaries.placements
+        placements.announce(pair.key, name, filled=True)
+        try:
+            yield
+        except BaseException:
+            placements.retract(pair.key, name)
+            raise
+
+
+def unseal(sealed: Mapping[Inode, Sealed], target: int) -> None:
     """Give the directories that lock their owner out their modes, the lowest first; those that were there keep theirs.
 
     Raises:
         OSError: it could not be done.
     """
-    for one in sorted(sealed, key=lambda one: -len(one.parts)):
+    for inode, one in sorted(sealed.items(), key=lambda item: -len(item[1].parts)):
         with contextlib.ExitStack() as fds:
             fd = os.dup(target)
             fds.callback(os.close, fd)
@@ -173,7 +196,7 @@ def unseal(sealed: list[Sealed], target: int) -> None:
             except FileNotFoundError:
                 continue  # skipped, or removed by somebody else
             found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) == one.inode:
+            if (found.st_dev, found.st_ino) == inode:
                 os.fchmod(fd, one.mode)
 
 

@@ -11,11 +11,11 @@ from envd_proto.filesystem import archive_pb2 as pb
 
 from .coding import Format
 from .extraction import Extracted, Order
+from .finishing import MOST_ENTRIES
 from .member import Member
 from .merging import Conflict
 from .owners import ByNames, by_numbers
 from .stream import ArchiveStream, Wish
-from .tree import MOST_ENTRIES
 
 
 def wish_from(request: pb.ArchiveRequest, view: View) -> Wish:

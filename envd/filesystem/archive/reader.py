@@ -7,15 +7,14 @@ from typing import Protocol
 
 from envd.errors import Code, EnvdError
 
-from . import pax, sparse
+from . import sparse
+from .extended import Extended, take
 from .fields import BLOCK, Header, number_of, parsed
-from .member import NO_ATTRIBUTES, Extent, Kind, Member
+from .member import Extent, Kind, Member
 
 _MOST_EXTENSION_BYTES = 1024 * 1024
 _MOST_NAME_BYTES = 64 * 1024
 _MOST_GLOBAL_BYTES = 64 * 1024
-_MOST_SIZE = (1 << 63) - 1
-_MOST_TIME_NS = (1 << 40) * 1_000_000_000  # the kernel cuts it down to what the file system can hold
 _PIECE_BYTES = 1024 * 1024
 _ZEROS = bytes(BLOCK)
 
@@ -114,11 +113,11 @@ class Reader:
             elif header.kind == b"g":
                 self._take_global(data)
             else:
-                _take(data, found, attributes, numbers)
+                take(data, found, attributes, numbers)
             block = yield BLOCK
             header = parsed(bytes(block))
         found = {key: value for key, value in {**self._global, **found}.items() if value}
-        yield from self._content(_Extended(header, found, attributes, numbers))
+        yield from self._content(Extended(header, found, attributes, numbers))
 
     def _extension(self, header: Header) -> _Bytes:
         most = _MOST_NAME_BYTES if header.kind in b"LK" else _MOST_EXTENSION_BYTES
@@ -132,11 +131,11 @@ class Reader:
         return bytes(data[: header.size])
 
     def _take_global(self, data: bytes) -> None:
-        _take(data, self._global, {}, [])
+        take(data, self._global, {}, [])
         if sum(len(key) + len(value) for key, value in self._global.items()) > _MOST_GLOBAL_BYTES:
             raise EnvdError(Code.INVALID_ARGUMENT, "the global headers of the archive are larger than 64 KiB")
 
-    def _content(self, entry: _Extended) -> _Steps:
+    def _content(self, entry: Extended) -> _Steps:
         header = entry.header
         if header.kind == _LABEL:
             return
@@ -158,7 +157,7 @@ class Reader:
         self._sink.finish()
         yield from self._skip(-entry.stored % BLOCK)
 
-    def _extents(self, entry: _Extended) -> Generator[int, bytes, tuple[int, tuple[Extent, ...] | None]]:
+    def _extents(self, entry: Extended) -> Generator[int, bytes, tuple[int, tuple[Extent, ...] | None]]:
         """Return how many of the stored bytes are a map, and where the file has data; None: everywhere."""
         taken, numbers = 0, entry.numbers
         if entry.header.kind == b"S":
@@ -196,94 +195,3 @@ def _old_map(header: Header) -> Generator[int, bytes, list[int]]:
             break
         numbers += [number_of(fields[at]), number_of(fields[at + 1])]
     return numbers
-
-
-def _take(data: bytes, found: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]) -> None:
-    """Sort the records of an extended header: repeated ones and attributes apart, the last of the others counts."""
-    for keyword, value in pax.records(data):
-        if keyword in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
-            numbers.append(sparse.number(value))
-        elif keyword == b"GNU.sparse.map":
-            numbers[:] = [sparse.number(text) for text in value.split(b",")]
-        elif keyword.startswith(pax.XATTR):
-            name = pax.unquoted(keyword.removeprefix(pax.XATTR))
-            if name.startswith("user.") and "\0" not in name:
-                attributes[name] = value
-        else:
-            found[keyword] = value  # an empty one takes back what was said before
-
-
-class _Extended:
-    """A header with what extended ones say instead."""
-
-    def __init__(
-        self, header: Header, found: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]
-    ) -> None:
-        self.header = header
-        self.numbers = numbers
-        self._found = found
-        self._attributes = attributes
-
-    @property
-    def name(self) -> str:
-        """Return the name, as it stands there."""
-        found = self._found
-        raw = found.get(b"GNU.sparse.name") or found.get(b"path") or self.header.name
-        return raw.decode(errors="surrogateescape")
-
-    @property
-    def stored(self) -> int:
-        """Bytes of content in the archive."""
-        return self._number(b"size", self.header.size)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file, holes included."""
-        if self.header.kind == b"S":
-            return self.header.real_size
-        key = b"GNU.sparse.realsize" if b"GNU.sparse.realsize" in self._found else b"GNU.sparse.size"
-        return self._number(key, self.stored)
-
-    @property
-    def has_map_in_content(self) -> bool:
-        """True for format 1.0."""
-        return self._found.get(b"GNU.sparse.major") == b"1"
-
-    @property
-    def is_sparse(self) -> bool:
-        """True for formats 0.0 and 0.1."""
-        return bool(self.numbers) or b"GNU.sparse.size" in self._found
-
-    def _number(self, keyword: bytes, otherwise: int) -> int:
-        value = self._found.get(keyword)
-        if value is None:
-            return otherwise
-        if not value.isdigit() or len(value) > 20 or int(value) > _MOST_SIZE:
-            raise EnvdError(Code.INVALID_ARGUMENT, f"the archive is damaged: {keyword.decode()} of {self.name}")
-        return int(value)
-
-    def member(self, kind: Kind, extents: tuple[Extent, ...] | None = None) -> Member:
-        """Return the entry."""
-        header, found = self.header, self._found
-        modified_ns = header.modified_s * 1_000_000_000
-        if b"mtime" in found:
-            try:
-                modified_ns = pax.time_from(found[b"mtime"])
-            except ValueError as exc:
-                raise EnvdError(Code.INVALID_ARGUMENT, f"the archive is damaged: mtime of {self.name}: {exc}") from exc
-        is_file = kind is Kind.FILE
-        linked = kind in (Kind.HARD_LINK, Kind.SYMLINK)
-        return Member(
-            self.name,
-            kind,
-            header.mode & 0o7777,
-            self._number(b"uid", header.uid),
-            self._number(b"gid", header.gid),
-            found.get(b"uname", header.owner).decode(errors="surrogateescape"),
-            found.get(b"gname", header.group).decode(errors="surrogateescape"),
-            min(max(modified_ns, -_MOST_TIME_NS), _MOST_TIME_NS),
-            self.size if is_file else 0,
-            found.get(b"linkpath", header.link).decode(errors="surrogateescape") if linked else "",
-            self._attributes or NO_ATTRIBUTES,
-            extents,
-        )

@@ -22,10 +22,10 @@ from envd.web import Reply, Request, Response, Route
 from . import messages
 from .coding import Format
 from .extraction import Extracted, Extraction, Order
+from .finishing import MOST_ENTRIES
 from .flow import Intake, runs
 from .merging import Conflict
 from .stream import ArchiveStream, Wish, open_stream
-from .tree import MOST_ENTRIES
 from .turns import Turns
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from functools import partial
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EncodedContent
+from envd.filesystem.messages import first_of
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
@@ -54,7 +55,7 @@ class ArchiveService:
     async def extract(self, requests: AsyncIterator[pb.ExtractRequest], call: Call) -> pb.ExtractResponse:
         """Take a directory."""
         view = self._views.of(call.username)
-        order = messages.order_from(await _options(requests), view)
+        order = messages.order_from((await first_of(requests, "options")).options, view)
         with self._turns.one():
             async with self._threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
                 intake = Intake(held)
@@ -63,11 +64,3 @@ class ArchiveService:
                         raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
                     await intake.put(request.chunk)
                 return messages.response_from(await intake.finish())
-
-
-async def _options(requests: AsyncIterator[pb.ExtractRequest]) -> pb.ExtractRequest.Options:
-    async for request in requests:
-        if request.WhichOneof("message") == "options":
-            return request.options
-        break
-    raise EnvdError(Code.INVALID_ARGUMENT, "the first message of the stream must be 'options'")

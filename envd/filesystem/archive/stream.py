@@ -9,17 +9,21 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.globs import Globs
 from envd.host.names import Names
 
 from . import coding
 from .coding import Format
 from .inventory import Inventory
 from .packing import Packing
-from .patterns import Excluded
+from .writing import Writer
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RUN_BYTES = 512 * 1024
 _MOST_MEMBERS = 10_000
+_MOST_PATTERNS = 100
+_MOST_BYTES = 4096  # of a pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class ArchiveStream:
     @property
     def inventory(self) -> Inventory:
         """What is in it so far."""
-        return self._packing.inventory
+        return self._packing.writer.inventory
 
     def next_run(self) -> bytes:
         """Return the next run, of at most about 1.5 MiB; empty at the end.
@@ -98,6 +102,16 @@ class ArchiveStream:
         self._packing.close()
 
 
+def _excluded(patterns: tuple[str, ...]) -> Globs:
+    if len(patterns) > _MOST_PATTERNS:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{len(patterns)} patterns to exclude: at most {_MOST_PATTERNS}")
+    for pattern in patterns:
+        if not pattern.strip("/") or len(os.fsencode(pattern)) > _MOST_BYTES:
+            text = f"a pattern to exclude has 1 to {_MOST_BYTES} bytes: '{pattern[:80]}'"
+            raise EnvdError(Code.INVALID_ARGUMENT, text)
+    return Globs(pattern.removeprefix("./") for pattern in patterns)
+
+
 def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
     """Begin to archive; `names` of users and groups that are known already save looking them up.
 
@@ -106,19 +120,20 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
             member or pattern is malformed; UNIMPLEMENTED for a format there is not.
     """
     coding.check(wish.form)
-    excluded = Excluded(wish.exclude)
+    excluded = _excluded(wish.exclude)
     members = _members(wish.members)
     names = names or Names()
     names.refresh()
+    writer = Writer(names)
     try:
         real = os.path.realpath(wish.path, strict=True)
         mode = os.stat(real).st_mode
         if stat.S_ISDIR(mode):
-            packing = Packing(os.open(real, _DIRECTORY), "", members, excluded, names)
+            packing = Packing(os.open(real, _DIRECTORY), "", members, excluded, writer)
         else:
             _check_file(wish, mode)
             parent, base = os.path.split(real)
-            packing = Packing(os.open(parent, _DIRECTORY), base, (), excluded, names)
+            packing = Packing(os.open(parent, _PARENT), base, (), excluded, writer)
     except NotADirectoryError as exc:
         raise EnvdError(Code.NOT_FOUND, f"archive {wish.path}: no such file or directory") from exc
     except OSError as exc:

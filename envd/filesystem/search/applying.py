@@ -105,11 +105,18 @@ def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Ou
         with stage(plan.path, intent, temporaries) as staged:
             _splice(source, staged.fd, plan.edits)
             staged.commit()
-        return Outcome(plan, etag_of(os.stat(plan.path)), changed=True)
+        return Outcome(plan, _etag_now(plan.path), changed=True)
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
     finally:
         os.close(source)
+
+
+def _etag_now(path: str) -> str:
+    try:
+        return etag_of(os.stat(path))
+    except OSError:
+        return ""  # changed all the same, and gone again
 
 
 def _splice(source: int, target: int, edits: Sequence[Edit]) -> None:

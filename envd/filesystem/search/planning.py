@@ -60,7 +60,7 @@ class _Planner:
 
     def run(self) -> Iterator[Value]:
         """Go through all files."""
-        for found in Walk(self._order.selection, self._unreadable).found():
+        for found in Walk(self._order.selection, self._patience, self._unreadable).found():
             if found.type is Type.FILE:
                 yield from self._plan(found)
             yield from self._take_skips()

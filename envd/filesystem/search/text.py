@@ -11,6 +11,7 @@ WHOLE_BYTES = 64 * 1024 * 1024
 """The largest file that is held in memory as a whole."""
 
 _WINDOW_BYTES = 1024 * 1024
+_MADE_UP_BYTES = 64 * 1024  # to read more of what the kernel makes up takes it long
 _LONGEST_LINE_BYTES = 16 * 1024 * 1024
 _CARRIED_BYTES = 1024 * 1024
 _LOOKED_AT_BYTES = 8192
@@ -109,11 +110,12 @@ def windows(fd: int, st: os.stat_result, *, context: int, binary: bool, needle: 
         OSError: it cannot be read.
     """
     source = _Source(fd, st.st_size)
-    data, rest = source.lines(b"")
+    data = source.next()  # it may be binary, and have no end of line for long
     if _encoding_of(data, binary=binary) is not _UTF8:
         os.lseek(fd, 0, os.SEEK_SET)
         yield whole(fd, st, binary=binary, crlf=False)
         return
+    data, rest = source.lines(data)
     offset, number, carried = 0, 1, b""
     if data.startswith(_UTF8_MARK):
         data, offset = data[len(_UTF8_MARK) :], len(_UTF8_MARK)
@@ -149,22 +151,22 @@ class _Source:
 
     def lines(self, rest: bytes) -> tuple[bytes, bytes]:
         """Return the next whole lines, given the beginning of the first one, and the beginning of the one behind."""
-        data = rest
-        while True:
-            searched = len(data)
-            data += self._next()
+        data, searched = rest, 0
+        while not self.ended:
             end = data.rfind(b"\n", searched) + 1
-            if self.ended:
-                return data, b""
             if end:
                 return data[:end], data[end:]
             if len(data) >= _LONGEST_LINE_BYTES:
                 return data, b""
+            searched = len(data)
+            data += self.next()
+        return data, b""
 
-    def _next(self) -> bytes:
+    def next(self) -> bytes:
+        """Return the next bytes; less than a window, or none, at the end."""
         left = self._size - self.read
         # One more than there should be tells the end of the file without another call.
-        wanted = min(left + 1, _WINDOW_BYTES) if left > 0 else _WINDOW_BYTES
+        wanted = min(left + 1, _WINDOW_BYTES) if left > 0 else _MADE_UP_BYTES
         piece = os.read(self._fd, wanted)
         self.read += len(piece)
         # Files the kernel makes up end where nothing comes any more, not where less comes than was asked for.
@@ -184,8 +186,10 @@ def whole(fd: int, st: os.stat_result, *, binary: bool, crlf: bool) -> Window:
     """
     if st.st_size > WHOLE_BYTES:
         raise TooLargeError
-    data = _content(fd)
-    encoding = _encoding_of(data, binary=binary)
+    source = _Source(fd, st.st_size)
+    first = source.next()
+    encoding = _encoding_of(first, binary=binary)
+    data = first + _rest_of(source)
     mark = 3 if data.startswith(_UTF8_MARK) else 0 if encoding is _UTF8 else 2
     try:
         text = _decoded(data[mark:]) if encoding is _UTF8 else data[mark:].decode(encoding.name, "surrogatepass")
@@ -196,13 +200,11 @@ def whole(fd: int, st: os.stat_result, *, binary: bool, crlf: bool) -> Window:
     return Window(text, 0, mark, 1, encoding, len(data))
 
 
-def _content(fd: int) -> bytes:
+def _rest_of(source: _Source) -> bytes:
     pieces: list[bytes] = []
-    size = 0
-    while piece := os.read(fd, _WINDOW_BYTES):
-        pieces.append(piece)
-        size += len(piece)
-        if size > WHOLE_BYTES:
+    while not source.ended:
+        pieces.append(source.next())
+        if source.read > WHOLE_BYTES:
             raise TooLargeError
     return b"".join(pieces)
 

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem import listing
+from envd.filesystem.globs import Globs, State
 from envd.filesystem.temporary import TEMPORARY
 
-from .globs import Globs, State
 from .ignores import Ignores
 from .orders import Order, Selection, Type
+from .patience import Patience, TooSlowError
 
 SORTED = 100_000
 """How many entries are kept at most to sort them by size or time."""
@@ -91,10 +92,11 @@ class Walk:
         EnvdError: a glob is none.
     """
 
-    def __init__(self, selection: Selection, unreadable: Unreadable) -> None:
+    def __init__(self, selection: Selection, patience: Patience, unreadable: Unreadable) -> None:
         self.examined = 0
         self.truncated = False
         self._selection = selection
+        self._patience = patience
         self._unreadable = unreadable
         self._include = Globs(selection.include)
         self._exclude = Globs(selection.exclude)
@@ -184,7 +186,7 @@ class Walk:
         excluded, exclude = self._exclude.step(level.exclude, name, is_directory=is_directory)
         if excluded:
             return
-        if self._selection.gitignore and level.ignores.ignore(found.real, name, is_directory=is_directory):
+        if self._selection.gitignore and self._ignored(level, found):
             return
         included, include = True, level.include
         if self._selection.include:
@@ -193,6 +195,17 @@ class Walk:
             yield found
         if is_directory:
             self._enter(found, include, exclude, levels)
+
+    def _ignored(self, level: _Level, found: Found) -> bool:
+        name, is_directory = found.real[len(level.real) :], found.type is Type.DIRECTORY
+        try:
+            with self._patience.step(len(name)):
+                return level.ignores.ignore(found.real, name, is_directory=is_directory)
+        except TooSlowError as exc:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED,
+                f"search: the rules of a .gitignore take too long on {found.path}; leave gitignore out",
+            ) from exc
 
     def _look(self, entry: os.DirEntry[str], level: _Level) -> Found:
         path, real = level.shown + entry.name, level.real + entry.name

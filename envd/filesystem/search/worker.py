@@ -72,7 +72,7 @@ def _report(_: type[BaseException], failure: BaseException, __: TracebackType | 
 def _answer(order: AnyOrder, patience: Patience) -> None:
     try:
         if isinstance(order, FindOrder):
-            _find(order)
+            _find(order, patience)
         elif isinstance(order, GrepOrder):
             _grep(order, patience)
         else:
@@ -113,9 +113,9 @@ class _Skips:
         return taken
 
 
-def _find(order: FindOrder) -> None:
+def _find(order: FindOrder, patience: Patience) -> None:
     skips = _Skips()
-    walk = Walk(order.selection, skips.unreadable)
+    walk = Walk(order.selection, patience, skips.unreadable)
     encoder = EntryEncoder(Names(), brief=order.brief)
     entries: list[bytes] = []
     size, count, truncated = 0, 0, False
@@ -191,7 +191,7 @@ def _grep(order: GrepOrder, patience: Patience) -> None:
     answer = _Answer(in_json=order.in_json)
     grep = Grep(order, expression, patience, answer.put)
     try:
-        for found in Walk(order.selection, answer.skips.unreadable).found():
+        for found in Walk(order.selection, patience, answer.skips.unreadable).found():
             if found.type is Type.FILE:
                 _note(found.path, grep.search(found, answer.breathe), answer.skips)
                 answer.breathe()

@@ -8,6 +8,7 @@ import stat
 from contextlib import ExitStack, closing
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.entries import ConditionError
 from envd.filesystem.place import Intent, Place
 from envd.filesystem.temporary import Temporaries, Temporary, temporary_name
 
@@ -64,7 +65,7 @@ def begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
         above = _existing(parent) if intent.parents else parent
         if above != parent:
             if intent.if_match is not None:
-                raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: there is nothing at {path}")
+                raise ConditionError(f"if_match: there is nothing at {path}")
             return Beginning(os.path.realpath(above), temporaries)
         real = os.path.realpath(path)
         _check(path, real, intent)
@@ -153,6 +154,15 @@ class Waiting(Temporary):
 
     def close(self) -> None:
         """Leave it."""
+
+
+def check(kept: Kept) -> None:
+    """Check that the file is there.
+
+    Raises:
+        EnvdError: NOT_FOUND if it is not.
+    """
+    Gathered(kept).close()
 
 
 def remove(kept: Kept) -> None:

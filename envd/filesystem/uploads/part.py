@@ -190,6 +190,8 @@ class Part:
     def _write(self, pieces: list[bytes], segments: list[Segment]) -> None:
         """Write or compare pieces; in a thread."""
         assert self._held is not None
+        if self._failure is not None:
+            return  # nobody waits for it
         for piece in pieces:
             if self._sha256 is not None:
                 self._sha256.update(piece)

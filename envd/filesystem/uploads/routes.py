@@ -13,7 +13,7 @@ from envd.errors import Code, EnvdError
 from envd.filesystem.addresses import Addresses, Caller, address_from_query
 from envd.filesystem.answers import done, refused, to_json
 from envd.filesystem.encoding import text_of
-from envd.filesystem.entries import name_of
+from envd.filesystem.entries import ConditionError, name_of
 from envd.web import Headers, Reply, Request, Response, Route
 
 from . import wishes
@@ -62,6 +62,8 @@ def _refusal(exc: EnvdError) -> Response:
     cause = exc.__cause__
     if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
         return refused(507, exc.message)
+    if isinstance(exc, ConditionError):
+        return refused(412, exc.message)
     if exc.code is Code.DATA_LOSS:
         return refused(400, exc.message)  # what the client sent is not what it announced
     raise exc

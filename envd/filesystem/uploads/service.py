@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.messages import first_of
 from envd.filesystem.views import View, Views
 from envd.rpc import Call
 from envd_proto.filesystem import uploads_pb2 as pb
@@ -32,7 +33,7 @@ class UploadsService:
 
     async def write_part(self, requests: AsyncIterator[pb.WritePartRequest], call: Call) -> pb.WritePartResponse:
         """Take a part."""
-        start = await _start(requests)
+        start = (await first_of(requests, "start")).start
         upload, _ = self._find(start.upload_id, call)
         async with self._uploads.part(upload, messages.start_from(start)) as part:
             async for request in requests:
@@ -82,11 +83,3 @@ class UploadsService:
     def _find(self, ident: str, call: Call) -> tuple[Upload, View]:
         view = self._views.of(call.username)
         return self._uploads.find(ident, view.user.name), view
-
-
-async def _start(requests: AsyncIterator[pb.WritePartRequest]) -> pb.WritePartRequest.Start:
-    async for request in requests:
-        if request.WhichOneof("message") == "start":
-            return request.start
-        break
-    raise EnvdError(Code.INVALID_ARGUMENT, "the first message of the stream must be 'start'")

@@ -10,7 +10,7 @@ from envd.errors import Code, EnvdError
 from envd.host.record import Record
 
 _PAGE = 4096
-_HEAD_BYTES = 64 * 1024  # path, key, metadata and their like, escaped
+_HEAD_BYTES = 128 * 1024  # paths, key, metadata and their like, each byte escaped in six
 _EXTENT_BYTES = 16
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import secrets
 import time
@@ -18,9 +17,9 @@ from envd.filesystem.threads import Threads
 from envd.host.users import User
 
 from . import gathering
+from .committing import Committer
 from .gathering import Beginning, Gathered
 from .part import Part, Start
-from .placing import Digest, placed_before, put_in_place
 from .slots import Slot, Slots
 from .state import Committed, State, Terms, from_bytes
 from .upload import Upload
@@ -64,6 +63,7 @@ class Uploads:
         self._slots = slots
         self._temporaries = temporaries
         self._threads = threads
+        self._committer = Committer(threads, temporaries)
         self._numbers = 0
         self._creating: dict[tuple[str, str], asyncio.Event] = {}
         self._all: dict[str, Upload] = {}
@@ -106,10 +106,11 @@ class Uploads:
         name = (terms.user, terms.key)
         while (other := self._creating.get(name)) is not None:
             await other.wait()
-        if (known := self._known(terms)) is not None:
-            return known, True
         self._creating[name] = created = asyncio.Event()
         try:
+            known = self._known(terms)
+            if known is not None and not await self._was_never_made(known):
+                return known, True
             return await self._create(terms, owner), False
         finally:
             del self._creating[name]
@@ -126,6 +127,19 @@ class Uploads:
                     )
                 return upload
         return None
+
+    async def _was_never_made(self, upload: Upload) -> bool:
+        """Forget an upload if a server was killed between writing it down and making its file; tell whether it was."""
+        if upload.extents or upload.state.committed is not None:
+            return False
+        try:
+            await self._threads.run(gathering.check, upload.state.kept)
+        except EnvdError as exc:
+            if exc.code is not Code.NOT_FOUND:
+                raise
+            self._forget(upload)
+            return True
+        return False
 
     async def _create(self, terms: Terms, owner: User) -> Upload:
         begin = partial(gathering.begin, terms.path, terms.intent(owner), self._temporaries)
@@ -204,63 +218,8 @@ class Uploads:
         """
         async with upload.turn:
             self.find(upload.ident, upload.state.terms.user)  # aborted while we waited?
-            if upload.state.committed is not None:
-                return upload.state.committed
-            if (found := await self._found(upload)) is not None:
-                return found
-            whole = upload.whole(size)
-            try:
-                await upload.close(lambda: _ended("is being committed"))
-                for announced in {sha256, upload.state.terms.sha256} - {None}:
-                    await self._verify(upload, whole, announced)
-                return await self._threads.settle(self._place, upload, owner, whole)
-            finally:
-                upload.reopen()
-
-    async def _verify(self, upload: Upload, size: int, sha256: str | None) -> None:
-        if upload.digest is None or upload.digest.size != size:
-            upload.digest = Digest(upload.state.kept, size)
-        while not upload.digest.complete:
-            await self._threads.settle(upload.digest.step)
-        found = upload.digest.hexdigest()
-        if found != sha256:
-            raise EnvdError(
-                Code.DATA_LOSS,
-                f"sha256 of the {size} bytes received is {found}, not as announced; abort and begin again",
-            )
-
-    def _place(self, upload: Upload, owner: User, size: int) -> Committed:
-        """Put it in place and write that down; in a thread, so that nobody who is cancelled comes between the two."""
-
-        def note(created: bool) -> None:  # noqa: FBT001 - what it is told
-            upload.write_down(dataclasses.replace(upload.state, placing=created))
-
-        return self._settle(
-            upload, put_in_place(upload.state, upload.state.terms.intent(owner), size, note, self._temporaries)
-        )
-
-    async def _found(self, upload: Upload) -> Committed | None:
-        """Return what an earlier process put in place, and could not write down."""
-
-        def work() -> Committed | None:
-            done = placed_before(upload.state)
-            return None if done is None else self._settle(upload, done)
-
-        return None if upload.state.placing is None else await self._threads.settle(work)
-
-    def _settle(self, upload: Upload, committed: Committed) -> Committed:
-        """Write down that it is in place; in a thread."""
-        upload.committed(committed)
-        log.info("upload committed", extra={"upload": upload.ident})
-        self._tidy(upload)
-        return committed
-
-    def _tidy(self, upload: Upload) -> None:
-        """Remove the hidden file of what was written in place; in a thread."""
-        try:
-            gathering.remove(upload.state.kept)
-        except EnvdError as exc:
-            log.warning("temporary file left behind", extra={"upload": upload.ident, "reason": exc.message})
+            done = await self._committer.outcome(upload)
+            return done or await self._committer.commit(upload, owner, size, sha256)
 
     async def abort(self, upload: Upload) -> None:
         """End an upload, and remove what was received.
@@ -270,12 +229,12 @@ class Uploads:
         """
         async with upload.turn:
             self.find(upload.ident, upload.state.terms.user)
-            if upload.state.committed is not None or await self._found(upload) is not None:
+            if await self._committer.outcome(upload) is not None:
                 raise EnvdError(Code.FAILED_PRECONDITION, f"upload {upload.ident} was committed: the file is in place")
             await self._remove(upload)
 
     async def _remove(self, upload: Upload) -> None:
-        await upload.close(lambda: _ended("was aborted or has expired"))
+        await upload.close(_ended)
         await self._threads.run(gathering.remove, upload.state.kept)
         self._forget(upload)
 
@@ -287,7 +246,7 @@ class Uploads:
         """Remove what has expired, from time to time, for ever; at first what an earlier process did not come to."""
         for upload in list(self._all.values()):
             if upload.state.committed is not None:
-                await self._threads.run(self._tidy, upload)
+                await self._committer.tidy(upload)
         while True:
             await asyncio.sleep(min(max(min(self.bounds.expiry_s, self.bounds.committed_s) / 4, 0.05), 60.0))
             for upload in list(self._all.values()):
@@ -324,8 +283,8 @@ class Uploads:
             log.warning("upload left behind", extra={"upload": upload.ident, "reason": exc.message})
 
 
-def _ended(how: str) -> EnvdError:
-    return EnvdError(Code.ABORTED, f"the part was not received: its upload {how}")
+def _ended() -> EnvdError:
+    return EnvdError(Code.ABORTED, "the part was not received: its upload was aborted or has expired")
 
 
 def _silent(idle_s: float) -> EnvdError:

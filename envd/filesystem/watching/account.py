@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from .events import ROOT, Event, Kind
 from .picture import DIRECTORY, FILLED, UNKNOWN, Directory, changed_attributes, same_kind, wrote
@@ -14,6 +14,8 @@ Tell = Callable[[Kind, str, int], None]
 """Takes a change: what, name, and the entry's state from now on."""
 
 _SLICE = 128
+# How the kernel names a file that has no name yet: O_TMPFILE.
+_NAMELESS = re.compile(r"#\d+")
 
 
 class Room:
@@ -86,7 +88,7 @@ class Account:
             place.entries[name] = place.entries[name] & DIRECTORY
         elif name in place.below:
             place.below[name].state = DIRECTORY
-        elif self.whole:
+        elif self.whole or _NAMELESS.fullmatch(name):
             return
         self.tell(kind, place.prefix + name, UNKNOWN)
 
@@ -161,12 +163,15 @@ class Account:
             place = place.below.get(name) if place is not None else None
         return place
 
-    async def merge(self, directory: Directory, found: Found, *, moved: bool = False) -> None:
-        """Bring a part of the picture up to what was found; gives others a turn now and then.
+    async def merge(
+        self, directory: Directory, found: Found, breathe: Callable[[], Awaitable[None]], *, moved: bool = False
+    ) -> None:
+        """Bring a part of the picture up to what was found.
 
         Args:
             directory: of the picture.
             found: the same on the disk.
+            breathe: called after a millisecond of work, to give others a turn.
             moved: content that comes with the directory was not written now.
         """
         waiting = [(directory, found)]
@@ -178,7 +183,7 @@ class Account:
             for _ in self._steps(here, there, moved=moved):
                 count += 1
                 if count % _SLICE == 0:
-                    await asyncio.sleep(0)
+                    await breathe()
             waiting.extend((here.below[name], below) for name, below in there.below.items() if name in here.below)
 
     def follow(self, place: Directory, watch: int | None) -> None:
@@ -201,7 +206,7 @@ class Account:
         for name, state in there.entries.items():
             if here.entries.get(name) != state:
                 self._compare(here, name, state, moved=moved)
-                yield
+            yield
         for name, below in there.below.items():
             self._compare_below(here, name, below.state)
             yield

@@ -99,24 +99,38 @@ class EncodedChanges:
         return f'{{"filesystem":{json_event(told, self._encoder)}}}'
 
 
-def proto_changes(told: Sequence[Told], encoder: EntryEncoder) -> bytes:
-    """Return a GetWatcherEventsResponse in binary."""
-    parts = [_field(_EVENTS, proto_event(one, encoder)) for one in told if one.event.kind != Kind.OVERFLOW]
-    lost = [one.event for one in told if one.event.kind == Kind.OVERFLOW]
-    if lost:
-        parts.append(_OVERFLOWED)
-    if any(event.state for event in lost):
-        parts.append(_RESET)
-    return b"".join(parts)
+class Answer:
+    """A GetWatcherEventsResponse as it grows."""
+
+    def __init__(self, encoder: EntryEncoder, *, in_json: bool) -> None:
+        self._encoder = encoder
+        self._in_json = in_json
+        self._texts: list[str] = []
+        self._parts: list[bytes] = []
+        self._overflowed = self._reset = False
+
+    def add(self, told: Told) -> None:
+        """Add a change."""
+        if told.event.kind == Kind.OVERFLOW:
+            self._overflowed = True
+            self._reset |= bool(told.event.state)
+        elif self._in_json:
+            self._texts.append(json_event(told, self._encoder))
+        else:
+            self._parts.append(_field(_EVENTS, proto_event(told, self._encoder)))
+
+    def end(self) -> bytes:
+        """Return the whole."""
+        if not self._in_json:
+            return b"".join(self._parts) + _OVERFLOWED * self._overflowed + _RESET * self._reset
+        fields = [f'"events":[{",".join(self._texts)}]'] if self._texts else []
+        fields += ['"overflowed":true'] * self._overflowed + ['"reset":true'] * self._reset
+        return f"{{{','.join(fields)}}}".encode()
 
 
-def json_changes(told: Sequence[Told], encoder: EntryEncoder) -> bytes:
-    """Return a GetWatcherEventsResponse in JSON."""
-    events = ",".join(json_event(one, encoder) for one in told if one.event.kind != Kind.OVERFLOW)
-    lost = [one.event for one in told if one.event.kind == Kind.OVERFLOW]
-    fields = [f'"events":[{events}]'] if events else []
-    if lost:
-        fields.append('"overflowed":true')
-    if any(event.state for event in lost):
-        fields.append('"reset":true')
-    return f"{{{','.join(fields)}}}".encode()
+def answer_of(told: Sequence[Told], encoder: EntryEncoder, *, in_json: bool) -> bytes:
+    """Return a GetWatcherEventsResponse."""
+    answer = Answer(encoder, in_json=in_json)
+    for one in told:
+        answer.add(one)
+    return answer.end()

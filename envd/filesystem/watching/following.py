@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,7 +16,7 @@ from envd.errors import Code, EnvdError
 from .account import Account
 from .events import ROOT, Kind
 from .inotify import Raw
-from .picture import DIRECTORY
+from .picture import DIRECTORY, same_inode, state_of
 from .polling import INTERVAL_S, Poller
 from .reach import LIMBO_S, Means, Reach
 from .reports import Reports
@@ -27,6 +29,7 @@ log = logging.getLogger("envd.filesystem.watching")
 _WAITING = 65536
 _SLICE = 64
 _ROUNDS = 3
+_CHECK_S = 1.0
 
 
 class Audience(Protocol):
@@ -67,10 +70,12 @@ class Following:
         self._reports = Reports(self.account, recursive=top.recursive, gone=self._gone)
         self.frozen = False
         self._waiting: deque[Raw] | None = None
-        self._calm = asyncio.Event()
+        self._recovered = asyncio.Event()
+        self._recovered.set()
         self._errands: list[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = []
         self._again = False
         self._releasing = False
+        self._checked_at = time.monotonic()
         self._ended = False
         self._closed = False
         self._reach = Reach(top, means, self.account, self)
@@ -86,14 +91,14 @@ class Following:
             ScanStoppedError: it was closed meanwhile, or the directory is gone.
         """
         self.account.quiet = True
-        self._busy()
+        self._waiting = deque()
         self._again = True
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._means.jobs.spawn(self._first(done), name="watch")
         await done
 
     def recover(self) -> None:
-        """Tell all differences between what was told and what there is, and follow on; `calm` says when."""
+        """Tell all differences between what was told and what there is, and follow on; `recovered` says when."""
         self.frozen = False
         self._lose()
         if self._waiting is None:
@@ -107,15 +112,33 @@ class Following:
             self._start()
         await done
 
-    async def calm(self) -> None:
-        """Wait until nothing is scanned."""
-        await self._calm.wait()
+    async def recovered(self) -> None:
+        """Wait until all differences that are known to be there were told."""
+        await self._recovered.wait()
+
+    async def check(self) -> None:
+        """Look whether the directory is still there: as long as a program works in it, the kernel does not say."""
+        if self._top.remote or self._waiting is not None or self._checked_at + _CHECK_S > time.monotonic():
+            return
+        self._checked_at = time.monotonic()
+        if not await self._means.threads.run(self._is_there):
+            await self._means.hub.passed()  # perhaps the kernel has said it, or says how
+            if not self._closed:
+                self.account.tell(Kind.REMOVE, ROOT)
+                self._gone("removed")
+
+    def _is_there(self) -> bool:
+        try:
+            return same_inode(self.account.root.state, state_of(os.stat(self._top.real)))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Stop following."""
         if self._closed:
             return
         self._closed = True
+        self._recovered.set()
         self._reach.close()
         if self._poller is not None:
             self._poller.stop()
@@ -166,14 +189,11 @@ class Following:
         if not self._again and not self.account.quiet and self.account.whole:
             self._audience.lost(worthless=False)
         self._again = True
+        self._recovered.clear()
         self._reports.arrived.clear()
 
-    def _busy(self) -> None:
-        self._waiting = deque()
-        self._calm.clear()
-
     def _start(self) -> None:
-        self._busy()
+        self._waiting = deque()
         self._means.jobs.spawn(self._work(), name="watch")
 
     def _release_now(self) -> None:
@@ -229,14 +249,11 @@ class Following:
         """Take reports as they come again."""
         self._waiting = None
         if not self._closed:
-            self._calm.set()
             self.settle()
         elif not self._ended:
             self._ended = True
             self.account.close()
             self._start()
-        else:
-            self._calm.set()
 
     async def _catch_up(self, rounds: int | None = None) -> None:
         """Scan and take what waits until nothing does; at most so many scans, but one."""
@@ -283,10 +300,11 @@ class Following:
         if root.state not in (DIRECTORY, found.state):
             account.tell(Kind.CHMOD, ROOT, found.state)
         account.quiet = quiet or not account.whole
-        await account.merge(root, found)
+        await account.merge(root, found, self._breathe)
         account.quiet = quiet
         if not account.whole and not quiet:
             self._audience.lost(worthless=True)
+        self._recovered.set()
 
     async def _scan_arrivals(self) -> None:
         arrived, self._reports.arrived = self._reports.arrived, {}
@@ -298,7 +316,7 @@ class Following:
             self._audience.lost(worthless=True)
         for directory, one in zip(there, found, strict=True):
             if one is not None and not directory.gone:
-                await self.account.merge(directory, one, moved=arrived[directory])
+                await self.account.merge(directory, one, self._breathe, moved=arrived[directory])
         await self._reach.release()
 
     async def _replay(self) -> None:
@@ -311,13 +329,16 @@ class Following:
             self._reports.take(waiting.popleft())
             count += 1
             if count % _SLICE == 0:
-                self._audience.told()
+                await self._breathe()
                 if self._audience.full:
                     self.frozen = True
                     waiting.clear()
-                await asyncio.sleep(0)
         self._reports.settling = False
         self.account.settled()
+
+    async def _breathe(self) -> None:
+        self._audience.told()
+        await asyncio.sleep(0)
 
     def _changed_elsewhere(self, renamed: list[str]) -> None:
         """Look what has changed on a network file system."""

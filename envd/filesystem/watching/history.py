@@ -8,6 +8,15 @@ from itertools import islice
 from .events import Event, Kind
 
 _COALESCED = (Kind.WRITE, Kind.CHMOD)
+# So many may wait in every watch, however many wait in all together.
+_FEW = 256
+
+
+class Backlog:
+    """Changes that all watches together may still have."""
+
+    def __init__(self, events: int) -> None:
+        self.left = events
 
 
 class History:
@@ -18,7 +27,8 @@ class History:
         taken: number of the last that was handed out.
     """
 
-    def __init__(self, *, limit: int, kept: int) -> None:
+    def __init__(self, backlog: Backlog, *, limit: int, kept: int) -> None:
+        self._backlog = backlog
         self._limit = limit
         self._kept = kept
         self._events: deque[Event] = deque()
@@ -33,7 +43,8 @@ class History:
     @property
     def full(self) -> bool:
         """So many wait to be taken that there can be no more: what happens then must be found out later, by a scan."""
-        return self.last - self.taken >= self._limit
+        waiting = self.last - self.taken
+        return waiting >= self._limit or (self._backlog.left <= 0 and waiting >= _FEW)
 
     def add(self, kind: int, name: str, state: int) -> Event | None:
         """Append a change; None if it says the same as the last one, which nobody has taken yet."""
@@ -43,6 +54,7 @@ class History:
                 return None
         event = Event(self.last + 1, int(kind), name, state)
         self._events.append(event)
+        self._backlog.left -= 1
         return event
 
     def restore(self, event: Event) -> None:
@@ -50,6 +62,7 @@ class History:
         if not self._events:
             self.first, self.taken = event.number, event.number - 1
         self._events.append(event)
+        self._backlog.left -= 1
 
     def take(self, limit: int) -> list[Event]:
         """Return what comes next, empty if everything was taken."""
@@ -59,9 +72,9 @@ class History:
         self._trim()
         return events
 
-    def peek(self, after: int) -> list[Event]:
-        """Return everything after a number."""
-        return list(islice(self._events, max(after + 1 - self.first, 0), None))
+    def peek(self, limit: int | None = None) -> list[Event]:
+        """Return what is there from the oldest on, at most so much."""
+        return list(islice(self._events, limit))
 
     def rewind(self, after: int) -> bool:
         """Have what comes after a number taken anew; False if it is not there any more, or was never there."""
@@ -74,12 +87,13 @@ class History:
         """Let go of changes up to a number."""
         while self._events and self.first <= upto:
             self._events.popleft()
+            self._backlog.left += 1
             self.first += 1
         self.taken = max(self.taken, self.first - 1)
 
     def skip(self, number: int) -> None:
         """Go on counting behind a number; for a history that has lost what came before."""
-        self._events.clear()
+        self.drop(self.last)
         self.first, self.taken = number + 1, number
 
     def _trim(self) -> None:

@@ -64,13 +64,6 @@ class Hub:
             raise _no_instance(exc) from exc
         asyncio.get_running_loop().add_reader(self._instance, self._on_readable)
 
-    def close(self) -> None:
-        """End all watches."""
-        if self._instance is not None:
-            asyncio.get_running_loop().remove_reader(self._instance)
-            os.close(self._instance)
-            self._instance = None
-
     def add(self, directory: int, key: Key, follower: Follower) -> int:
         """Follow a directory that is open; return the watch its reports will have.
 
@@ -78,9 +71,7 @@ class Hub:
             OSError: it cannot be watched. ENOSPC: the user has too many watches.
         """
         with self._lock:
-            if self._instance is None:
-                raise OSError(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN))
-            watch = inotify.add(self._instance, directory)
+            watch = inotify.add(self._opened, directory)
             followers = self._followers.get(watch, ())
             if follower not in followers:
                 self._followers[watch] = (*followers, follower)
@@ -98,8 +89,7 @@ class Hub:
                 self._followers[watch] = left
             elif followers:
                 self._forget(watch)
-                if self._instance is not None:
-                    inotify.remove(self._instance, watch)
+                inotify.remove(self._opened, watch)
 
     async def passed(self) -> None:
         """Wait until all that the kernel has reported by now was handed out."""
@@ -109,24 +99,31 @@ class Hub:
             self._passing.append((self._read + waiting, passed))
             await passed
 
+    @property
+    def _opened(self) -> int:
+        if self._instance is None:
+            raise ValueError("nothing can be followed before open()")
+        return self._instance
+
     def _forget(self, watch: int) -> None:
         del self._followers[watch]
         self.placements.unwatched(self._keys.pop(watch))
 
     def _on_readable(self) -> None:
-        assert self._instance is not None
         try:
-            data = os.read(self._instance, _READ_BYTES)
+            data = os.read(self._opened, _READ_BYTES)
         except BlockingIOError:
             return
         touched: dict[Follower, None] = {}
-        for raw in inotify.parse(data):
-            self._hand_out(raw, touched)
-        for follower in touched:
-            follower.settle()
-        self._read += len(data)
-        if self._passing:
-            self._pass()
+        try:
+            for raw in inotify.parse(data):
+                self._hand_out(raw, touched)
+            for follower in touched:
+                follower.settle()
+        finally:  # a follower that fails must not keep the others waiting
+            self._read += len(data)
+            if self._passing:
+                self._pass()
 
     def _hand_out(self, raw: Raw, touched: dict[Follower, None]) -> None:
         if raw.mask & inotify.OVERFLOW:

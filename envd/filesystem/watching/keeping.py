@@ -60,7 +60,7 @@ class Keeping:
         self._append(marshal.dumps((_DROPPED, upto)))
 
     def begin(self) -> None:
-        """Have everything wait that is written before `rewrite` has ended."""
+        """Have everything wait that is written from now on until `end`; what has waited until now is dropped."""
         self._waiting = []
 
     def rewrite(self, card: Card, account: Account, events: list[Event], last: int) -> None:

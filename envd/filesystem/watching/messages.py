@@ -10,7 +10,7 @@ from envd.filesystem.encoding import EncodedMessage, EntryEncoder
 from envd.filesystem.entries import Entry, entry_of
 from envd.filesystem.messages import Caller
 
-from .encoding import EncodedChanges, Told, json_changes, proto_changes
+from .encoding import Answer, EncodedChanges, Told, answer_of
 from .events import ROOT, Event, Kind
 from .watch import Watch
 
@@ -35,6 +35,19 @@ class Style:
         self._cursors = cursors
         self._plain = EntryEncoder(caller.view.names)
 
+    def check(self, events: Sequence[Event]) -> None:
+        """Check that the client can be told what has happened.
+
+        Raises:
+            EnvdError: DATA_LOSS if what it knows is worthless, and it has no way to be told so.
+        """
+        if not self._cursors and any(event.kind == Kind.OVERFLOW and event.state for event in events):
+            raise EnvdError(
+                Code.DATA_LOSS,
+                f"events of {self._watch.card.top.path} were lost, and it is too large to tell what has changed: list "
+                "it anew. A client that gives a cursor is told where to go on",
+            )
+
     def run(self, events: Sequence[Event]) -> EncodedChanges | None:
         """Return changes as messages of a stream, without entries; None if there is nothing to tell."""
         told = [Told(event, None, self._cursor(event)) for event in events if event.kind or self._cursors]
@@ -52,15 +65,17 @@ class Style:
 
     def answer(self, events: Sequence[Event]) -> EncodedMessage:
         """Return changes as one GetWatcherEventsResponse. Blocks."""
-        encoder = self._caller.encoder()
+        encoder, in_json = self._caller.encoder(), self._caller.in_json
+        answer = Answer(encoder, in_json=in_json)
         told = []
         for count, event in enumerate(events):
             told.append(Told(event, self._entry(event) if self.entries else None, self._cursor(event)))
+            answer.add(told[-1])
             if count % _SLICE == 0:
                 time.sleep(_BREATH_S)
-        in_json = self._caller.in_json
-        encode, other = (json_changes, proto_changes) if in_json else (proto_changes, json_changes)
-        return EncodedMessage(encode(told, encoder), in_json=in_json, again=lambda: other(told, encoder))
+        return EncodedMessage(
+            answer.end(), in_json=in_json, again=lambda: answer_of(told, encoder, in_json=not in_json)
+        )
 
     def _entry(self, event: Event) -> Entry | None:
         if event.kind not in _HAVE_ENTRIES:

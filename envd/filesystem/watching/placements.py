@@ -39,6 +39,8 @@ class Placements:
             self._watched[key] -= 1
             if not self._watched[key]:
                 del self._watched[key]
+                for placed in [placed for placed in self.pending if placed[0] == key]:
+                    del self.pending[placed]
 
     def announce(self, key: Key, name: str, *, filled: bool) -> None:
         """Note that a file is about to be put in a directory."""

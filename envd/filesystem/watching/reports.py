@@ -82,6 +82,8 @@ class Reports:
     def _follow_self(self, place: Directory, mask: int) -> None:
         account = self.account
         if place is not account.root:
+            if mask & inotify.UNMOUNT:
+                self.arrived[place] = True  # what was below the mount is there now
             if mask & inotify.IGNORED and place.watch is not None:
                 account.places.pop(place.watch, None)
                 place.watch = None

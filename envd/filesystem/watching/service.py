@@ -63,6 +63,7 @@ class WatchingService:
             after = place_from(request.cursor)[1] if request.cursor else 0
         events = await self._watches.poll(watch, after)
         style = Style(watch, caller, entries=watch.card.entries, cursors=cursors)
+        style.check(events)
         return await self._threads.run(style.answer, events)
 
     async def remove_watcher(self, request: pb.RemoveWatcherRequest, call: Call) -> pb.RemoveWatcherResponse:
@@ -99,6 +100,7 @@ class WatchingService:
             if isinstance(events, KeepAlive):
                 yield pb.WatchDirResponse(keepalive=pb.WatchDirResponse.KeepAlive())
                 continue
+            style.check(events)
             run = await self._threads.run(style.run_with_entries, events) if style.entries else style.run(events)
             if run is not None:
                 yield run

@@ -109,16 +109,17 @@ class Watch:
         if self._keeping is not None:
             self._keeping.free()
             self._keeping = None
+        self.history.drop(self.history.last)
 
     def take(self, limit: int) -> list[Event]:
         """Return what comes next, at most so many; empty if everything was taken."""
         self._save()  # first: whoever has seen an event must find the same one by its number afterwards
         return self.history.take(limit)
 
-    def peek(self) -> list[Event]:
-        """Return all there is."""
+    def peek(self, limit: int) -> list[Event]:
+        """Return what there is, at most so many from the oldest on."""
         self._save()
-        return self.history.peek(0)
+        return self.history.peek(limit)
 
     def drop(self, upto: int) -> None:
         """Let go of events up to a number, for they are not wanted any more."""
@@ -161,9 +162,10 @@ class Watch:
         """Write everything anew, while reports wait."""
 
         async def work() -> None:
-            self._unsaved.clear()  # they are among those of the history
+            self._unsaved.clear()  # they are among those of the history, and so is what has waited to be written
+            keeping.begin()
             account, history = self.following.account, self.history
-            write = partial(keeping.rewrite, self.card, account, history.peek(0), history.last)
+            write = partial(keeping.rewrite, self.card, account, history.peek(), history.last)
             await self._means.threads.settle(write)
 
         try:
@@ -205,6 +207,7 @@ class Reader:
             if watch.following.frozen:
                 watch.following.recover()
             if not await watch.wait(keepalive_s):
+                await watch.following.check()
                 return KeepAlive()
 
 

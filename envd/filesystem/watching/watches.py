@@ -7,12 +7,13 @@ import logging
 import secrets
 import string
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
 
 from .events import Event
-from .history import History
+from .history import Backlog, History
 from .keeping import Card, read_card
 from .reach import Means
 from .slots import Slot, Slots
@@ -24,6 +25,8 @@ log = logging.getLogger("envd.filesystem.watching")
 _LETTERS = string.ascii_lowercase + string.digits
 _IDENT_LETTERS = 20
 _TAKEN = 4096
+_ANSWER = 16384
+_ALL_EVENTS = 262_144
 # What a client was sent without confirming it is kept a moment longer, should the server die before it is out.
 _SENDING_S = 1.0
 
@@ -56,7 +59,9 @@ class Watches:
         self._sizes = sizes
         self._kept: dict[str, Watch] = {}
         self._left_at: dict[str, float] = {}
+        self._streams: Counter[str] = Counter()
         self._beginning = 0
+        self._backlog = Backlog(_ALL_EVENTS)
         self.placements = means.hub.placements
 
     # Streams.
@@ -75,7 +80,9 @@ class Watches:
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
         """
-        return await self._open_kept(Card(_new_ident(), top, polled=False))
+        watch = await self._open_kept(Card(_new_ident(), top, polled=False))
+        self._streams[watch.card.ident] = 1
+        return watch
 
     def resume(self, ident: str, after: int, top: Top) -> Watch | None:
         """Return the watch an earlier stream had, to be read behind an event; None if it is not there any more.
@@ -93,15 +100,19 @@ class Watches:
                 "or an empty cursor",
             )
         self._left_at.pop(ident, None)
+        self._streams[ident] += 1
         if not watch.history.rewind(after):
             watch.history.rewind(watch.history.last)
             watch.lost(worthless=True)
         return watch
 
     def leave(self, watch: Watch) -> None:
-        """Note that the stream of a watch has ended."""
-        if watch.card.ident in self._kept:
-            self._left_at[watch.card.ident] = time.monotonic()
+        """Note that a stream of a watch has ended; another may have resumed it."""
+        ident = watch.card.ident
+        if ident in self._kept:
+            self._streams[ident] -= 1
+            if self._streams[ident] <= 0:
+                self._note_use(ident)
 
     # Polling.
 
@@ -112,7 +123,7 @@ class Watches:
             EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
         """
         watch = await self._open_kept(Card(_new_ident(), top, polled=True, entries=entries))
-        self.leave(watch)
+        self._note_use(watch.card.ident)
         return watch
 
     def find(self, ident: str) -> Watch:
@@ -124,7 +135,7 @@ class Watches:
         watch = self._kept.get(ident)
         if watch is None or not watch.card.polled:
             raise EnvdError(Code.NOT_FOUND, f"watcher with id {ident} not found")
-        self.leave(watch)
+        self._note_use(ident)
         return watch
 
     def remove(self, ident: str) -> None:
@@ -136,7 +147,7 @@ class Watches:
         self._end(self.find(ident))
 
     async def poll(self, watch: Watch, after: int | None) -> list[Event]:
-        """Return what has happened, and drop it.
+        """Return what has happened, at most 16 384 events, and drop it.
 
         Args:
             watch: as `find` gave it.
@@ -148,22 +159,25 @@ class Watches:
         if after is not None:
             watch.drop(after)
             await self._recovered(watch)
-            events = watch.peek()
+            events = watch.peek(_ANSWER)
         else:
-            events = watch.take(watch.history.last)
+            events = watch.take(_ANSWER)
             await self._recovered(watch)
-            events += watch.take(watch.history.last)
+            events += watch.take(_ANSWER - len(events))
             if events:
                 asyncio.get_running_loop().call_later(_SENDING_S, watch.drop, events[-1].number)
-        if not events and watch.error is not None:
-            raise watch.error
+        if not events:
+            if watch.error is not None:
+                raise watch.error
+            await watch.following.check()
         return events
 
     async def _recovered(self, watch: Watch) -> None:
-        """Have a watch that was full catch up with the disk."""
+        """Have a watch that has lost something catch up with the disk."""
         if watch.following.frozen and not watch.history.full:
             watch.following.recover()
-            await watch.following.calm()
+        if not watch.following.frozen:
+            await watch.following.recovered()
 
     # Both.
 
@@ -175,7 +189,7 @@ class Watches:
                 slot.free()
                 continue
             self._kept[watch.card.ident] = watch
-            self.leave(watch)
+            self._note_use(watch.card.ident)
             try:
                 self._means.hub.open()
                 watch.following.recover()
@@ -192,15 +206,19 @@ class Watches:
 
     def _read(self, slot: Slot) -> Watch | None:
         records = slot.read()
-        card = read_card(records)
-        if card is None:
+        try:
+            card = read_card(records)
+            if card is None:
+                return None
+            watch = self._make(card, kept=0 if card.polled else _TAKEN)
+            watch.restore(slot, records)
+        except (ValueError, TypeError, EOFError):  # what marshal raises
+            log.exception("what was kept of a watch cannot be read")
             return None
-        watch = self._make(card, kept=0 if card.polled else _TAKEN)
-        watch.restore(slot, records)
         return watch
 
     def _make(self, card: Card, *, kept: int) -> Watch:
-        return Watch(card, self._means, History(limit=self._sizes.events, kept=kept))
+        return Watch(card, self._means, History(self._backlog, limit=self._sizes.events, kept=kept))
 
     async def _begin(self, card: Card, *, kept: int) -> Watch:
         self._means.hub.open()
@@ -239,9 +257,13 @@ class Watches:
             "or watch with a stream that gives no cursor",
         )
 
+    def _note_use(self, ident: str) -> None:
+        self._left_at[ident] = time.monotonic()
+
     def _end(self, watch: Watch) -> None:
         self._kept.pop(watch.card.ident, None)
         self._left_at.pop(watch.card.ident, None)
+        del self._streams[watch.card.ident]
         watch.close()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from envd import rpc, server
+from envd import rpc, server, web
 from envd.config import Config
 from envd.supervise import Supervisor
 from envd.transport.auth import Gate
@@ -32,7 +32,7 @@ async def serve(descriptor: Any, wanted: Any) -> None:
     methods = rpc.bind(descriptor, ConformanceService(), message_bytes=message_bytes)
     gate = Gate(lambda *_: None, lambda _: None)
     grpc = server._grpc(config, methods, gate)
-    listener = server._listener(config, methods, {}, gate, grpc, Supervisor())
+    listener = server._listener(config, methods, web.table([]), gate, grpc, Supervisor())
     sock = socket.create_server(("127.0.0.1", 0))
     await listener.start([sock])
     write_message(contract.message("ServerCompatResponse")(host="127.0.0.1", port=sock.getsockname()[1]))

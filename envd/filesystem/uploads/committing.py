@@ -1,0 +1,92 @@
+"""From an upload with all its bytes to a file in its place, and what is written down on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.temporary import Temporaries
+from envd.filesystem.threads import Threads
+from envd.host.users import User
+
+from . import gathering
+from .placing import Digest, placed_before, put_in_place
+from .state import Committed
+from .upload import Upload
+
+log = logging.getLogger("envd.filesystem")
+
+
+class Committer:
+    """Puts uploads in place, one caller for each at a time."""
+
+    def __init__(self, threads: Threads, temporaries: Temporaries) -> None:
+        self._threads = threads
+        self._temporaries = temporaries
+
+    async def outcome(self, upload: Upload) -> Committed | None:
+        """Return how an upload was committed, also if a process died before it could write that down; None if not."""
+        if upload.state.committed is not None or upload.state.placing is None:
+            return upload.state.committed
+
+        def work() -> Committed | None:
+            done = placed_before(upload.state)
+            return None if done is None else _settle(upload, done)
+
+        return await self._threads.settle(work)
+
+    async def commit(self, upload: Upload, owner: User, size: int | None, sha256: str | None) -> Committed:
+        """Put an upload in place that was not yet; as Uploads.commit."""
+        whole = upload.whole(size)
+        try:
+            await upload.close(_overtaken)
+            for announced in {sha256, upload.state.terms.sha256} - {None}:
+                await self._verify(upload, whole, announced)
+            return await self._threads.settle(self._place, upload, owner, whole)
+        finally:
+            upload.reopen()
+
+    async def _verify(self, upload: Upload, size: int, sha256: str | None) -> None:
+        if upload.digest is None or upload.digest.size != size:
+            upload.digest = Digest(upload.state.kept, size)
+        while not upload.digest.complete:
+            await self._threads.settle(upload.digest.step)
+        found = upload.digest.hexdigest()
+        if found != sha256:
+            raise EnvdError(
+                Code.DATA_LOSS,
+                f"sha256 of the {size} bytes received is {found}, not as announced; abort and begin again",
+            )
+
+    def _place(self, upload: Upload, owner: User, size: int) -> Committed:
+        """Put it in place and write that down; in a thread, so that nobody who is cancelled comes between the two."""
+
+        def note(created: bool) -> None:  # noqa: FBT001 - what it is told
+            upload.write_down(dataclasses.replace(upload.state, placing=created))
+
+        intent = upload.state.terms.intent(owner)
+        return _settle(upload, put_in_place(upload.state, intent, size, note, self._temporaries))
+
+    async def tidy(self, upload: Upload) -> None:
+        """Remove what a committed upload may have left beside its file."""
+        await self._threads.run(_tidy, upload)
+
+
+def _settle(upload: Upload, committed: Committed) -> Committed:
+    upload.committed(committed)
+    log.info("upload committed", extra={"upload": upload.ident})
+    _tidy(upload)
+    return committed
+
+
+def _tidy(upload: Upload) -> None:
+    """Remove the hidden file of what was written in place."""
+    try:
+        gathering.remove(upload.state.kept)
+    except EnvdError as exc:
+        log.warning("temporary file left behind", extra={"upload": upload.ident, "reason": exc.message})
+
+
+def _overtaken() -> EnvdError:
+    return EnvdError(Code.ABORTED, "the part was not received: its upload is being committed")
