@@ -28,10 +28,12 @@ check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python scripts/gen --check
+	@$(BIN)/python scripts/unasync --check
 	@$(BIN)/python -m pytest -q --no-header tests/test_architecture.py
 
-gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/
+gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/, envd_sdk/_sync/ from envd_sdk/_async/
 	@$(BIN)/python scripts/gen
+	@$(BIN)/python scripts/unasync
 
 bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside recorded figures of the reference
 	@$(BIN)/python benchmarks/run.py

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("envd", "envd_proto")
+PACKAGES = ("envd", "envd_proto", "envd_sdk")
 DOMAINS = ("envd.filesystem", "envd.process", "envd.pty")
 # Domains that build on another one.
 ABOVE = {"envd.pty": ("envd.process",)}
@@ -54,12 +54,30 @@ THIRD_PARTY = {
     "envd.filesystem.watching.polling": ("watchdog",),
 }
 # Imports inside functions: too large to load before they are needed.
-LATE = ("google.protobuf.json_format", "grpc", "grpc_health", "grpc_reflection", "pathspec", "watchdog", *ZSTD)
+LATE = (
+    "google.protobuf.json_format",
+    "grpc",
+    "grpc_health",
+    "grpc_reflection",
+    "httpx",
+    "importlib",
+    "pathspec",
+    "watchdog",
+    *ZSTD,
+)
 
 FUNCTION_LINES = 50
 MODULE_LINES = 300
-CATCHES_EVERYTHING = {"envd.keeper.loop", "envd.supervise", "envd.transport.calls", "envd.transport.http1"}
-BORN_HERE = "envd.supervise"
+CATCHES_EVERYTHING = {
+    "envd.keeper.loop",
+    "envd.supervise",
+    "envd.transport.calls",
+    "envd.transport.http1",
+    "envd_sdk._colour.reader",
+    "envd_sdk._async.watching",
+    "envd_sdk._sync.watching",
+}
+BORN_HERE = ("envd.supervise", "envd_sdk._colour.reader", "envd_sdk._colour.background")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +167,8 @@ def layer_of(name: str) -> Layer:
     if within(name, ("envd_proto",)):
         grpc = ("grpc",) if last.endswith("_pb2_grpc") else ()
         return Layer(("envd_proto",), ("google.protobuf", *grpc))
+    if within(name, ("envd_sdk",)):
+        return _sdk(name)
     if name == "envd.keeper.client":
         return Layer(("envd.keeper.wire", "envd.errors"))
     if within(name, ("envd.keeper",)):
@@ -177,6 +197,25 @@ def layer_of(name: str) -> Layer:
     if name in ("envd", "envd.errors", "envd.config", "envd.logs", "envd.supervise", "envd.varint"):
         return Layer()
     raise AssertionError(f"{name} stands in no row of the table: say here what it may import")
+
+
+def _sdk(name: str) -> Layer:
+    """Outside the sandbox: the contract, never the daemon. grpc is loaded by _wire, httpx by client, both late."""
+    if within(name, ("envd_sdk._wire",)):
+        return Layer(("envd_sdk._wire", "envd_proto"), ("google.protobuf", "grpc"))
+    if within(name, ("envd_sdk._async", "envd_sdk._sync")):
+        other = "envd_sdk._sync" if within(name, ("envd_sdk._async",)) else "envd_sdk._async"
+        ours = [module for module in sources() if within(module, ("envd_sdk",)) and not within(module, (other,))]
+        return Layer((*(module for module in ours if module != "envd_sdk"), "envd_proto"), ("google.protobuf",))
+    if name == "envd_sdk":
+        return Layer(("envd_sdk",))
+    # Decisions and data: nothing that is done twice, once for each colour.
+    shells = ("envd_sdk._async", "envd_sdk._sync", "envd_sdk._wire.aio", "envd_sdk._wire.blocking")
+    below = [module for module in sources() if within(module, ("envd_sdk",)) and not within(module, shells)]
+    httpx = ("httpx",) if name == "envd_sdk.client.client" else ()
+    # A name stands for what is below it, too: not those of folders that hold both kinds.
+    ours = [module for module in below if module not in ("envd_sdk", "envd_sdk._wire")]
+    return Layer((*ours, "envd_proto"), ("google.protobuf", *httpx))
 
 
 def _domain(name: str) -> Layer:
@@ -300,7 +339,7 @@ def _task_groups(tree: ast.AST) -> set[str]:
 def _habit(name: str, node: ast.AST, groups: set[str]) -> Iterator[tuple[int, str]]:
     if isinstance(node, ast.Call):
         called, _, last = ast.unparse(node.func).rpartition(".")
-        if last in ("create_task", "ensure_future") and called not in groups and name != BORN_HERE:
+        if last in ("create_task", "ensure_future") and called not in groups and name not in BORN_HERE:
             yield node.lineno, "makes a task that no task group and no supervisor owns"
         if last == "suppress" and {"Exception", "BaseException"} & {ast.unparse(one) for one in node.args}:
             yield node.lineno, "suppresses everything"
@@ -424,6 +463,17 @@ FORBIDDEN = [
     ("envd.server", "import aiohttp"),
     ("envd.__main__", "from envd import server"),
     ("envd.__main__", "from envd.keeper.keeper import Keeper"),
+    ("envd_sdk.retrying", "import grpc"),
+    ("envd_sdk.retrying", "from envd.errors import Code"),
+    ("envd_sdk.retrying", "from envd_sdk._async.calls import AsyncCalls"),
+    ("envd_sdk.output", "from envd_sdk._wire.aio import AsyncWire"),
+    ("envd_sdk.client.models", "import httpx"),
+    ("envd_sdk._wire.aio", "from envd_sdk.retrying import Attempts"),
+    ("envd_sdk._async.commands", "import grpc"),
+    ("envd_sdk._async.commands", "from envd_sdk._sync.calls import Calls"),
+    ("envd_sdk._async.commands", "from envd import config"),
+    ("envd_sdk._async.commands", "from envd_sdk import Sandbox"),
+    ("envd.server", "import envd_sdk"),
     ("envd_proto.process.process_pb2", "import grpc"),
     ("envd_proto.process.process_pb2", "from envd import errors"),
 ]
@@ -444,6 +494,9 @@ ALLOWED = [
     ("envd.transport.http1", "def late():\n    from google.protobuf import json_format"),
     ("envd.transport.grpc_server", "import grpc"),
     ("envd.server", "from envd.process import service"),
+    ("envd_sdk._wire.aio", "def late():\n    import grpc.aio"),
+    ("envd_sdk._async.commands", "from envd_sdk.output import Output"),
+    ("envd_sdk.output", "from envd_proto.process import process_pb2"),
 ]
 
 

@@ -52,6 +52,27 @@ def test_the_check_names_the_file_that_differs(tmp_path, harm):
     assert victim in done.stderr
 
 
+def test_the_blocking_half_of_the_sdk_is_up_to_date():
+    done = run("scripts/unasync", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing", "left over"])
+def test_the_check_names_the_module_that_differs(tmp_path, harm):
+    assert run("scripts/unasync", "--out", str(tmp_path)).returncode == 0
+    victim = "envd_sdk/_sync/commands.py"
+    if harm == "changed":
+        (tmp_path / victim).write_text("# edited by hand\n")
+    elif harm == "missing":
+        (tmp_path / victim).unlink()
+    else:
+        victim = "envd_sdk/_sync/old.py"
+        (tmp_path / victim).write_text("")
+    done = run("scripts/unasync", "--check", "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert victim in done.stderr
+
+
 def test_the_messages_need_no_grpc():
     imports = "\n".join(f"import {module}" for module in MODULES)
     done = run("-W", "error", "-c", f"import sys\nsys.modules['grpc'] = None\n{imports}")

@@ -1,4 +1,4 @@
-"""Files through the published `e2b` packages, unmodified: Python in both ways, and npm."""
+"""Files through the published `e2b` packages, unmodified: Python in both ways, and npm; and through our SDK."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon
-from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_python
+from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_ours, run_python
 from tests.support.tools import INSTALL_TIMEOUT_S
 
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
 
 
-@pytest.fixture(scope="module", params=["sync", "async", pytest.param("node", marks=pytest.mark.tools)])
+@pytest.fixture(
+    scope="module", params=["sync", "async", "ours-sync", "ours-async", pytest.param("node", marks=pytest.mark.tools)]
+)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -30,12 +32,13 @@ def seen(kind: str, daemon: Daemon, root) -> dict[str, Any]:
     """What the package saw in every scenario."""
     if kind == "node":
         return run_node("files", root, daemon)
-    return run_python(f"{kind}-files", root, daemon)
+    run = run_ours if kind.startswith("ours-") else run_python
+    return run(f"{kind.removeprefix('ours-')}-files", root, daemon)
 
 
 def test_text_is_written_and_read(seen, root, kind):
     info, *same = seen["text"]
-    path = f"{root}/{kind}/sub/text.txt"
+    path = f"{root}/{kind.removeprefix('ours-')}/sub/text.txt"
     assert (info["name"], info["path"], info["type"]) == ("text.txt", path, "file")
     assert same == [True, True]
 
@@ -91,7 +94,8 @@ def test_info_has_metadata_size_and_permissions(seen):
     written, stored, *rest = seen["info"]
     assert rest == [5, "-rw-r--r--", "file"]
     assert written == stored
-    assert stored in ({"key": "a value"}, {})
+    # Over REST keys are headers, which have no case; over gRPC they keep theirs.
+    assert stored in ({"key": "a value"}, {"Key": "a value"}, {})
 
 
 def test_relative_paths_begin_at_home(seen):

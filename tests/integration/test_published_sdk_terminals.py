@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon
-from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_python
+from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_ours, run_python
 from tests.support.tools import INSTALL_TIMEOUT_S
 
 Run = Callable[[Path, Daemon], dict[str, Any]]
@@ -18,6 +18,8 @@ Run = Callable[[Path, Daemon], dict[str, Any]]
 PACKAGES = [
     pytest.param(partial(run_python, "sync-terminals"), id="python-sync"),
     pytest.param(partial(run_python, "async-terminals"), id="python-async"),
+    pytest.param(partial(run_ours, "sync-terminals"), id="ours-sync"),
+    pytest.param(partial(run_ours, "async-terminals"), id="ours-async"),
     pytest.param(partial(run_node, "terminals"), id="npm", marks=pytest.mark.tools),
 ]
 

@@ -30,6 +30,14 @@ def run_python(mode: str, directory: Path, daemon: Daemon) -> dict[str, Any]:
     return _run([_python(), str(SCRIPTS / "sdk_script.py"), mode, str(directory)], daemon)
 
 
+def run_ours(mode: str, directory: Path, daemon: Daemon) -> dict[str, Any]:
+    """What the SDK of this repository saw in the same scenarios: the script finds it by the published name."""
+    as_published = f"import sys, envd_sdk; sys.modules['e2b'] = envd_sdk; sys.path.insert(0, {str(SCRIPTS)!r})"
+    script = str(SCRIPTS / "sdk_script.py")
+    run = f"{as_published}; import runpy; runpy.run_path({script!r}, run_name='__main__')"
+    return _run([sys.executable, "-W", "error", "-X", "dev", "-c", run, mode, str(directory)], daemon)
+
+
 def run_node(mode: str, directory: Path, daemon: Daemon) -> dict[str, Any]:
     """What the npm package saw in every scenario of e2b.mjs."""
     packages = or_skip(lambda: npm_packages(NPM))

@@ -1,0 +1,69 @@
+"""What is done to a program that runs: input, signals, size."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from envd_proto.process import process_pb2 as pb
+from envd_sdk._async.calls import AsyncCalls
+from envd_sdk._wire.methods import CLOSE_STDIN, SEND_INPUT, SEND_SIGNAL, STREAM_INPUT, UPDATE
+from envd_sdk.exceptions import NotFoundException
+from envd_sdk.messages import by_pid, input_from, size_from
+from envd_sdk.results import PtySize
+from envd_sdk.retrying import Repeat
+
+
+class AsyncInput:
+    """Feeds programs by their pid; `kind` says whether they have pipes or a terminal."""
+
+    def __init__(self, calls: AsyncCalls, kind: Literal["stdin", "pty"]) -> None:
+        self._calls = calls
+        self._kind: Literal["stdin", "pty"] = kind
+
+    async def send(self, pid: int, data: str | bytes, request_timeout: float | None) -> None:
+        request = pb.SendInputRequest(process=by_pid(pid), input=input_from(self._kind, data))
+        await self._calls.unary(
+            SEND_INPUT, request, doing=f"write to {pid}", repeat=Repeat.UNSENT, request_timeout=request_timeout
+        )
+
+    async def stream(self, pid: int, chunks: AsyncIterator[str | bytes], request_timeout: float | None) -> None:
+        """Write what an iterator yields, over one request."""
+
+        async def messages() -> AsyncIterator[pb.StreamInputRequest]:
+            yield pb.StreamInputRequest(start=pb.StreamInputRequest.StartEvent(process=by_pid(pid)))
+            async for chunk in chunks:
+                data = pb.StreamInputRequest.DataEvent(input=input_from(self._kind, chunk))
+                yield pb.StreamInputRequest(data=data)
+
+        await self._calls.upload(
+            STREAM_INPUT, messages, doing=f"write to {pid}", repeat=Repeat.UNSENT, request_timeout=request_timeout
+        )
+
+    async def close(self, pid: int, request_timeout: float | None) -> None:
+        request = pb.CloseStdinRequest(process=by_pid(pid))
+        await self._calls.unary(
+            CLOSE_STDIN, request, doing=f"close the input of {pid}", request_timeout=request_timeout
+        )
+
+    async def resize(self, pid: int, size: PtySize, request_timeout: float | None) -> None:
+        request = pb.UpdateRequest(process=by_pid(pid), pty=size_from(size))
+        await self._calls.unary(UPDATE, request, doing=f"resize {pid}", request_timeout=request_timeout)
+
+    async def kill(self, pid: int, request_timeout: float | None = None) -> bool:
+        """SIGKILL a program and everything it started; False if it is not there any more."""
+        return await self.signal(pid, signal.SIGKILL, request_timeout)
+
+    async def signal(self, pid: int, number: int, request_timeout: float | None = None) -> bool:
+        """Send a signal; False if the program is not there any more."""
+        request = pb.SendSignalRequest(process=by_pid(pid), signal_number=number)
+        # Killing twice is killing once; of other signals a program may count each.
+        repeat = Repeat.SAFE if number == signal.SIGKILL else Repeat.UNSENT
+        try:
+            await self._calls.unary(
+                SEND_SIGNAL, request, doing=f"signal {pid}", repeat=repeat, request_timeout=request_timeout
+            )
+        except NotFoundException:
+            return False
+        return True

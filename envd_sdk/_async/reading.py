@@ -1,0 +1,142 @@
+"""The content of a file over as many connections as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_sdk._async.calls import AsyncCalls
+from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._wire.aio import AsyncIncoming
+from envd_sdk._wire.failure import WireError
+from envd_sdk._wire.methods import READ
+from envd_sdk.entries import EntryInfo
+from envd_sdk.messages import entry_from
+
+# Bytes of one message at most.
+_CHUNK_BYTES = 256 * 1024
+
+
+class AsyncFileStream:
+    """The bytes of a file as they come. Iterate it, once; leaving early or `close` ends the transfer.
+
+    A connection that breaks is taken up again where it ended, if the file is still the same.
+
+    Attributes:
+        entry: the file as it was when it was opened.
+        size: bytes that are to come.
+    """
+
+    def __init__(
+        self,
+        calls: AsyncCalls,
+        request: fs.ReadRequest,
+        user: str | None,
+        idle_s: float | None,
+        on_progress: AsyncHandler[int] | None = None,
+    ) -> None:
+        self.entry: EntryInfo
+        self.size = 0
+        self._calls = calls
+        self._request = request
+        self._user = user
+        self._idle_s = idle_s
+        self._on_progress = on_progress
+        self._doing = f"read {request.path}"
+        self._attempts = calls.attempts()
+        self._incoming: AsyncIncoming[fs.ReadResponse] | None = None
+        self._begin = request.offset
+        self._offset = request.offset
+        self._ended = False
+
+    async def open(self) -> Self:
+        """Open the file.
+
+        Raises:
+            SandboxException: it is not there, or cannot be read.
+        """
+        while self._incoming is None:
+            await self._try_to_open()
+        return self
+
+    async def read(self) -> bytes:
+        """Some more bytes; none at the end.
+
+        Raises:
+            ConflictException: the file has changed since it was opened.
+        """
+        while not self._ended:
+            data = await self._some()
+            if data:
+                await hand_over_async(self._on_progress, self._offset - self._begin)
+                return data
+        return b""
+
+    async def close(self) -> None:
+        self._ended = True
+        if self._incoming is not None:
+            self._incoming.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while data := await self.read():
+                yield data
+        finally:
+            await self.close()
+
+    async def _try_to_open(self) -> None:
+        try:
+            incoming = await self._calls.wire.stream(READ, self._request, self._calls.metadata(self._user))
+            message = await incoming.read(self._idle_s)
+            if message is None or not message.HasField("start"):
+                raise WireError("unavailable", "the stream was cut off")
+        except WireError as error:
+            return await self._pause(error)
+        self._incoming = incoming
+        if not hasattr(self, "entry"):
+            self.entry, self.size = entry_from(message.start.entry), message.start.length
+        return None
+
+    async def _some(self) -> bytes:
+        if self._incoming is None:
+            self._ask_for_the_rest()
+            await self._try_to_open()
+            return b""
+        try:
+            message = await self._incoming.read(self._idle_s)
+            if message is None:
+                raise WireError("unavailable", "the stream was cut off")
+        except WireError as error:
+            self._incoming = None
+            await self._pause(error)
+            return b""
+        self._attempts.succeeded()
+        self._ended = message.HasField("end")
+        data = message.chunk.data
+        self._offset += len(data)
+        return data
+
+    def _ask_for_the_rest(self) -> None:
+        request = fs.ReadRequest()
+        request.CopyFrom(self._request)
+        request.offset, request.if_match = self._offset, self.entry.etag
+        if self._request.HasField("length"):
+            request.length = self._request.length - (self._offset - self._request.offset)
+        self._request = request
+
+    async def _pause(self, error: WireError) -> None:
+        await self._calls.pause(self._attempts, error, doing=self._doing, about_files=True)
+
+
+def read_request(path: str, offset: int, length: int | None) -> fs.ReadRequest:
+    return fs.ReadRequest(path=path, offset=offset, length=length, chunk_size=_CHUNK_BYTES)

@@ -1,0 +1,326 @@
+"""A sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+from google.protobuf.empty_pb2 import Empty
+
+from envd_sdk._async.calls import AsyncCalls
+from envd_sdk._async.commands import AsyncCommands
+from envd_sdk._async.filesystem import AsyncFilesystem
+from envd_sdk._async.lifecycle import DEFAULT_SANDBOX_TIMEOUT, connected, created
+from envd_sdk._async.listing import AsyncSandboxPaginator
+from envd_sdk._async.owners import AsyncControlled, AsyncParts, AsyncUnowned, start_local
+from envd_sdk._async.pty import AsyncPty
+from envd_sdk._colour.constructor import AsyncConstructor
+from envd_sdk._wire.address import address_from
+from envd_sdk._wire.aio import AsyncWire
+from envd_sdk._wire.failure import WireError
+from envd_sdk._wire.methods import HEALTH
+from envd_sdk.client import models
+from envd_sdk.connection_config import ConnectionConfig, ConnectionOpts, IdOpts, configured
+from envd_sdk.either import Either
+from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.results import Username
+from envd_sdk.sandbox_info import SandboxInfo, SandboxMetrics, SandboxQuery
+from envd_sdk.signing import file_url
+from envd_sdk.status import exception_from
+
+DEFAULT_TEMPLATE = "base"
+Metrics = list[SandboxMetrics]
+
+
+class AsyncSandbox(AsyncConstructor):
+    """A sandbox: its files, commands and terminals.
+
+    Made by `create` (a control plane makes it), `connect` (it made one before), `connect_local` (a daemon at an
+    address) or `local` (a daemon of one's own). At the end of a `with` statement a sandbox that was made, or connected
+    to through a control plane, is killed; one of `connect_local` is only left.
+
+    One object may be used by any number of tasks or threads at once. `request_timeout` is in seconds everywhere; 0
+    means no limit, None what the sandbox was told.
+    """
+
+    default_template = DEFAULT_TEMPLATE
+
+    @classmethod
+    async def create(
+        cls,
+        template: str | None = None,
+        timeout: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        envs: Mapping[str, str] | None = None,
+        api_key: str | None = None,
+        domain: str | None = None,
+        debug: bool | None = None,
+        connection_config: ConnectionConfig | None = None,
+        *,
+        secure: bool = True,
+        allow_internet_access: bool = True,
+        auto_pause: bool = False,
+        **opts: Unpack[ConnectionOpts],
+    ) -> Self:
+        """Make a sandbox through a control plane.
+
+        Args:
+            template: name or id of what to make it from; None is "base".
+            timeout: seconds it lives; None is 300.
+            metadata: to find it by later.
+            envs: variables for all its commands.
+            api_key, domain, debug, opts: as in ConnectionConfig, and used instead of what connection_config says.
+            connection_config: how to reach the control plane.
+            secure: its daemon asks for a token, which this object knows.
+            auto_pause: it is paused, not killed, when its time is up.
+
+        Raises:
+            AuthenticationException: the API key is missing or wrong.
+            SandboxException: the control plane refuses.
+        """
+        config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
+        wanted = models.NewSandbox(
+            template or cls.default_template,
+            DEFAULT_SANDBOX_TIMEOUT if timeout is None else timeout,
+            dict(metadata or {}),
+            dict(envs or {}),
+            secure,
+            auto_pause,
+            allow_internet_access,
+        )
+        return cls._of(await created(config, wanted))
+
+    @classmethod
+    async def connect_local(
+        cls, address: str, token: str | None = None, *, sandbox_id: str = "local", **opts: Unpack[ConnectionOpts]
+    ) -> Self:
+        """Use a daemon that runs already, without a control plane. Nothing is sent yet.
+
+        Args:
+            address: "HOST:PORT", "unix:PATH", or a URL with http or https.
+            token: access token, if the daemon asks for one.
+
+        Raises:
+            InvalidArgumentException: that is no address.
+        """
+        config = ConnectionConfig.of(None, None, None, None, opts)
+        try:
+            where = address_from(address)
+        except ValueError as error:
+            raise InvalidArgumentException(str(error)) from None
+        owner = AsyncUnowned(sandbox_id, debug=False)
+        return cls._of(AsyncParts(sandbox_id, where.with_token(token), config, owner))
+
+    @classmethod
+    async def local(cls, *, command: Sequence[str] | None = None, **opts: Unpack[ConnectionOpts]) -> Self:
+        """Start a daemon on this machine, until `kill`, the end of the `with` statement, or the end of this process.
+
+        It isolates nothing: commands run as this user, on this machine.
+
+        Args:
+            command: how to start another daemon than the one that is installed; `--listen ADDRESS` is added.
+
+        Raises:
+            SandboxException: it does not start.
+        """
+        return cls._of(await start_local(command, ConnectionConfig.of(None, None, None, None, opts)))
+
+    @classmethod
+    def list(
+        cls,
+        query: SandboxQuery | None = None,
+        limit: int | None = None,
+        next_token: str | None = None,
+        *,
+        connection_config: ConnectionConfig | None = None,
+        api_key: str | None = None,
+        domain: str | None = None,
+        **opts: Unpack[ConnectionOpts],
+    ) -> AsyncSandboxPaginator:
+        """The sandboxes the control plane knows, `limit` on a page."""
+        config = ConnectionConfig.of(connection_config, api_key, domain, None, opts)
+        return AsyncSandboxPaginator(config, query, limit, next_token)
+
+    @property
+    def sandbox_id(self) -> str:
+        """Names it, for `connect`."""
+        return self._parts.sandbox_id
+
+    @property
+    def sandbox_domain(self) -> str:
+        """The domain its names are below."""
+        return self._parts.domain or self._parts.config.domain
+
+    @property
+    def envd_version(self) -> str:
+        """Of its daemon, if the control plane says so."""
+        return self._parts.envd_version
+
+    @property
+    def connection_config(self) -> ConnectionConfig:
+        """How it is reached."""
+        return self._parts.config
+
+    @property
+    def files(self) -> AsyncFilesystem:
+        """Its files."""
+        return self._files
+
+    @property
+    def commands(self) -> AsyncCommands:
+        """Its commands."""
+        return self._commands
+
+    @property
+    def pty(self) -> AsyncPty:
+        """Its terminals."""
+        return self._pty
+
+    async def is_running(self, request_timeout: float | None = None) -> bool:
+        """Whether its daemon answers. Asked once: a sandbox that cannot be reached is not running.
+
+        Raises:
+            TimeoutException: there is a connection, but no answer in time.
+        """
+        try:
+            await self._wire.unary(HEALTH, Empty(), self._calls.metadata(None), self._calls.timeout(request_timeout))
+        except WireError as error:
+            if error.lost:
+                return False
+            raise exception_from(error, doing="ask whether the sandbox runs") from error
+        return True
+
+    async def _kill(self, request_timeout: float | None = None) -> bool:
+        """End the sandbox; False if there is none any more."""
+        return await self._parts.owner.kill(request_timeout)
+
+    @classmethod
+    async def _kill_by_id(
+        cls, /, sandbox_id: str, request_timeout: float | None = None, **opts: Unpack[IdOpts]
+    ) -> bool:
+        return await AsyncControlled(sandbox_id, configured(opts)).kill(request_timeout)
+
+    kill = Either(_kill, _kill_by_id)
+
+    async def _set_timeout(self, timeout: int, request_timeout: float | None = None) -> None:
+        """Let the sandbox live for so many seconds from now."""
+        await self._parts.owner.set_timeout(timeout, request_timeout)
+
+    @classmethod
+    async def _set_timeout_by_id(
+        cls,
+        /,
+        sandbox_id: str,
+        timeout: int,
+        request_timeout: float | None = None,
+        **opts: Unpack[IdOpts],
+    ) -> None:
+        await AsyncControlled(sandbox_id, configured(opts)).set_timeout(timeout, request_timeout)
+
+    set_timeout = Either(_set_timeout, _set_timeout_by_id)
+
+    async def _get_info(self, request_timeout: float | None = None) -> SandboxInfo:
+        """What the control plane knows of it."""
+        return await self._parts.owner.get_info(request_timeout)
+
+    @classmethod
+    async def _get_info_by_id(
+        cls, /, sandbox_id: str, request_timeout: float | None = None, **opts: Unpack[IdOpts]
+    ) -> SandboxInfo:
+        return await AsyncControlled(sandbox_id, configured(opts)).get_info(request_timeout)
+
+    get_info = Either(_get_info, _get_info_by_id)
+
+    async def _connect(self, timeout: int | None = None, request_timeout: float | None = None) -> AsyncSandbox:
+        """Resume this sandbox if it is paused, and let it live for so many seconds from now."""
+        if isinstance(self._parts.owner, AsyncControlled):
+            parts = await connected(self.sandbox_id, self.connection_config, timeout, request_timeout)
+            await self._wire.close()
+            self._set_up(parts)
+        return self
+
+    @classmethod
+    async def _connect_by_id(
+        cls,
+        /,
+        sandbox_id: str,
+        api_key: str | None = None,
+        domain: str | None = None,
+        debug: bool | None = None,
+        connection_config: ConnectionConfig | None = None,
+        *,
+        timeout: int | None = None,
+        **opts: Unpack[ConnectionOpts],
+    ) -> AsyncSandbox:
+        """Use a sandbox that was made before; one that is paused is resumed."""
+        config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
+        return cls._of(await connected(sandbox_id, config, timeout, opts.get("request_timeout")))
+
+    connect = Either(_connect, _connect_by_id)
+
+    async def pause(self, request_timeout: float | None = None) -> bool:
+        """Put the sandbox to sleep; `connect` wakes it. False if it was asleep."""
+        return await self._parts.owner.pause(request_timeout)
+
+    async def get_metrics(self, request_timeout: float | None = None) -> Metrics:
+        """What it used, oldest first."""
+        return await self._parts.owner.get_metrics(request_timeout)
+
+    def get_host(self, port: int) -> str:
+        """The name under which a port of the sandbox can be reached."""
+        return self.connection_config.get_host(self.sandbox_id, self._parts.domain, port)
+
+    def download_url(self, path: str, user: Username | None = None, use_signature_expiration: int | None = None) -> str:
+        """A link to read a file. With an access token it is signed, and may expire after so many seconds."""
+        where = self._parts.address
+        return file_url(where.url, path, "read", user, where.token, use_signature_expiration)
+
+    def upload_url(
+        self, path: str = "", user: Username | None = None, use_signature_expiration: int | None = None
+    ) -> str:
+        """A link to write a file, by POST; without a path, any."""
+        where = self._parts.address
+        return file_url(where.url, path, "write", user, where.token, use_signature_expiration)
+
+    async def close(self) -> None:
+        """Close the connection. The sandbox, and a daemon of `local`, go on until `kill`."""
+        await self._wire.close()
+
+    async def __aenter__(self) -> Self:
+        if not hasattr(self, "_parts"):
+            await self._make()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._wire.close()
+        finally:
+            await self._parts.owner.leave()
+
+    async def _make(self) -> None:
+        # Of this class, so what is private there is private here.
+        made = await type(self).create(**self._options)
+        self._set_up(made._parts)  # noqa: SLF001
+
+    @classmethod
+    def _of(cls, parts: AsyncParts) -> Self:
+        found = cls.__new__(cls)
+        found._set_up(parts)  # noqa: SLF001 - of this class
+        return found
+
+    def _set_up(self, parts: AsyncParts) -> None:
+        self._parts = parts
+        self._wire = AsyncWire(parts.address)
+        self._calls = AsyncCalls(
+            self._wire,
+            request_timeout_s=parts.config.request_timeout,
+            patience_s=parts.config.reconnect_timeout,
+            # A daemon of one's own ends when nobody has its owner any more.
+            needed=parts.owner,
+        )
+        self._files = AsyncFilesystem(self._calls)
+        self._commands = AsyncCommands(self._calls)
+        self._pty = AsyncPty(self._calls)

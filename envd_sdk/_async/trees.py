@@ -1,0 +1,143 @@
+"""Whole directories, up and down."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from typing import IO
+
+from envd_proto.filesystem import archive_pb2 as pb
+from envd_sdk._async.calls import AsyncCalls
+from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._colour.content import each_async
+from envd_sdk._colour.running import outside_async
+from envd_sdk._wire.failure import WireError
+from envd_sdk._wire.methods import ARCHIVE, EXTRACT
+from envd_sdk.results import Username
+from envd_sdk.retrying import Repeat
+from envd_sdk.trees import TreeInfo, tar_of, untar
+
+
+class AsyncTrees:
+    """The part of a sandbox's files that moves directories."""
+
+    _calls: AsyncCalls
+
+    async def upload_dir(
+        self,
+        local: str,
+        path: str,
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        exclude: Sequence[str] = (),
+        outside_links: bool = False,
+        on_progress: AsyncHandler[int] | None = None,
+    ) -> TreeInfo:
+        """Send what is in a directory of this machine into one of the sandbox, which is merged with what is there.
+
+        Args:
+            local: the directory here.
+            path: the directory there; one that is not there appears with all its content at once.
+            exclude: globs of what is not sent: names at any depth or, with a slash, paths.
+            outside_links: send symbolic links as they are, also those that lead out of the directory; else one of
+                those is refused, and nothing is changed.
+            on_progress: called with the bytes that were sent.
+
+        Raises:
+            InvalidArgumentException: it is no directory, or has a link that leads out of it.
+        """
+        options = pb.ExtractRequest.Options(path=path, format=pb.ARCHIVE_FORMAT_TAR, outside_links=outside_links)
+
+        async def messages() -> AsyncIterator[pb.ExtractRequest]:
+            yield pb.ExtractRequest(options=options)
+            sent = 0
+            async for piece in each_async(tar_of(local, exclude)):
+                yield pb.ExtractRequest(chunk=piece)
+                sent += len(piece)
+                await hand_over_async(on_progress, sent)
+
+        found = await self._calls.upload(
+            EXTRACT,
+            messages,
+            doing=f"send {local} to {path}",
+            # The same again replaces what is there by the same.
+            repeat=Repeat.SAFE,
+            user=user,
+            request_timeout=request_timeout,
+            about_files=True,
+        )
+        return TreeInfo(found.path, found.entries, found.content_bytes)
+
+    async def download_dir(
+        self,
+        path: str,
+        local: str,
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        exclude: Sequence[str] = (),
+        on_progress: AsyncHandler[int] | None = None,
+    ) -> TreeInfo:
+        """Receive what is in a directory of the sandbox into one of this machine, which is merged with what is there.
+
+        Nothing is changed here before all of it has come; until then it lies in a temporary file.
+
+        Args:
+            path: the directory there.
+            local: the directory here; made if it is not there.
+            exclude: globs of what is not sent: names at any depth or, with a slash, paths.
+            on_progress: called with the bytes that have come.
+
+        Raises:
+            FileNotFoundException: it is not there.
+            SandboxException: it has a link that leads out of it.
+        """
+        request = pb.ArchiveRequest(path=path, exclude=exclude)
+        with tempfile.TemporaryFile() as archive:
+            end = await self._received(request, archive, user, request_timeout, on_progress)
+            await outside_async(lambda: untar(archive, local))
+        left_out = tuple(one.name for one in end.left_out)
+        return TreeInfo(local, end.entries, end.content_bytes, left_out)
+
+    async def _received(
+        self,
+        request: pb.ArchiveRequest,
+        archive: IO[bytes],
+        user: str | None,
+        request_timeout: float | None,
+        on_progress: AsyncHandler[int] | None,
+    ) -> pb.ArchiveResponse.EndEvent:
+        """An archive in a file, from its beginning; one that was cut off begins again."""
+        timeout_s, attempts = self._calls.timeout(request_timeout), self._calls.attempts()
+        while True:
+            try:
+                end = await self._received_once(request, archive, user, timeout_s, on_progress)
+            except WireError as error:
+                await self._calls.pause(attempts, error, doing=f"receive {request.path}", about_files=True)
+            else:
+                archive.seek(0)
+                return end
+
+    async def _received_once(
+        self,
+        request: pb.ArchiveRequest,
+        archive: IO[bytes],
+        user: str | None,
+        timeout_s: float | None,
+        on_progress: AsyncHandler[int] | None,
+    ) -> pb.ArchiveResponse.EndEvent:
+        archive.seek(0)
+        archive.truncate()
+        incoming = await self._calls.wire.stream(ARCHIVE, request, self._calls.metadata(user))
+        try:
+            while (message := await incoming.read(timeout_s)) is not None:
+                if message.HasField("end"):
+                    return message.end
+                data = message.chunk.data
+                if data:
+                    await outside_async(lambda piece=data: archive.write(piece))  # type: ignore[misc]
+                    await hand_over_async(on_progress, message.chunk.offset + len(data))
+        finally:
+            incoming.cancel()
+        raise WireError("unavailable", "the stream was cut off")

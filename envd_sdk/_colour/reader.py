@@ -1,0 +1,141 @@
+"""Who reads a program's output when: for asyncio a task, from the start; for threads whoever asks, when they ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Generic, TypeVar
+
+from envd_sdk.exceptions import TimeoutException
+
+T = TypeVar("T")
+
+# Pieces that wait for an iteration where nothing else keeps them; then the program waits.
+UNREAD_PIECES = 64
+
+
+class AsyncReader(Generic[T]):
+    """Takes what a source has, as it comes, in a task of its own, and keeps it for `next`.
+
+    Args:
+        source: yields some at a time, None at the end. What it raises, `next` and `drain` raise.
+        deliver: awaited for each of them, before they can be had from `next`.
+        room: how many are kept that nobody has asked for yet; then the source waits. None: all. 0: none, and nothing
+            waits.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], Awaitable[Iterable[T] | None]],
+        deliver: Callable[[T], Awaitable[None]],
+        *,
+        room: int | None,
+    ) -> None:
+        self._source = source
+        self._deliver = deliver
+        self._room = room
+        self._unread: deque[T] = deque()
+        self._changed = asyncio.Condition()
+        self._failure: Exception | None = None
+        self._over = False
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="envd-sdk-reader")
+
+    async def next(self, timeout_s: float | None = None) -> T | None:
+        """The next one that was not asked for yet; None at the end.
+
+        Raises:
+            TimeoutException: there is none yet.
+        """
+        async with self._changed:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait_for(lambda: self._unread or self._over)
+            except TimeoutError:
+                raise TimeoutException("nothing came in time") from None
+            if self._unread:
+                self._changed.notify_all()
+                return self._unread.popleft()
+        self._raise()
+        return None
+
+    async def drain(self) -> None:
+        """Wait for the end. From now on nothing is kept for `next`."""
+        async with self._changed:
+            self._room = 0
+            self._unread.clear()
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._over)
+        self._raise()
+
+    async def stop(self) -> None:
+        """Take no more. Who waits for more is told that this is the end."""
+        if asyncio.current_task() is not self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            # A task that is cancelled before its first step never comes to its end.
+            await self._end()
+
+    async def _run(self) -> None:
+        try:
+            while (found := await self._source()) is not None:
+                for one in found:
+                    await self._deliver(one)
+                    await self._keep(one)
+        except Exception as error:  # noqa: BLE001 - a callback may raise anything; who waits gets it
+            self._failure = error
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        self._over = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _keep(self, one: T) -> None:
+        if self._room == 0:
+            return
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._room or len(self._unread) < self._room)
+            if self._room != 0:
+                self._unread.append(one)
+                self._changed.notify_all()
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+class Reader(Generic[T]):
+    """Takes what a source has when it is asked to, in the thread that asks."""
+
+    def __init__(
+        self,
+        source: Callable[[float | None], Iterable[T] | None],
+        deliver: Callable[[T], None],
+        *,
+        room: int | None,  # noqa: ARG002 - nothing waits here
+    ) -> None:
+        self._source = source
+        self._deliver = deliver
+        self._ready: deque[T] = deque()
+        self._over = False
+
+    def next(self, timeout_s: float | None = None) -> T | None:
+        while not self._ready:
+            found = None if self._over else self._source(timeout_s)
+            if found is None:
+                self._over = True
+                return None
+            self._ready.extend(found)
+        one = self._ready.popleft()
+        self._deliver(one)
+        return one
+
+    def drain(self) -> None:
+        while self.next() is not None:
+            pass
+
+    def stop(self) -> None:
+        self._over = True
+        self._ready.clear()

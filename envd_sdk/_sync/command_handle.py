@@ -1,0 +1,166 @@
+# Made by scripts/unasync from envd_sdk/_async/command_handle.py; change that one.
+"""A command that runs, from its caller's side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from envd_sdk._colour.callbacks import Handler, hand_over
+from envd_sdk._colour.reader import UNREAD_PIECES, Reader
+from envd_sdk._sync.following import Following
+from envd_sdk._sync.input import Input
+from envd_sdk._wire.blocking import clock
+from envd_sdk.exceptions import CommandExitException, SandboxException
+from envd_sdk.output import Piece
+from envd_sdk.results import CommandResult, StreamName
+from envd_sdk.starting import limit
+from envd_sdk.waiting import Deadline, Wanted
+
+
+class CommandHandle:
+    """A command or terminal that was started or connected to.
+
+    Iterating gives `(stdout, stderr, pty)`, one of which is not None: text, text, bytes, in the order it was printed.
+    """
+
+    def __init__(
+        self,
+        following: Following,
+        feed: Input,
+        *,
+        on_stdout: Handler[str] | None = None,
+        on_stderr: Handler[str] | None = None,
+        on_pty: Handler[bytes] | None = None,
+        retain_output: bool = True,
+    ) -> None:
+        self._following = following
+        self._feed = feed
+        self._on_stdout = on_stdout
+        self._on_stderr = on_stderr
+        self._on_pty = on_pty
+        room = None if retain_output else UNREAD_PIECES
+        if not retain_output and (on_stdout or on_stderr or on_pty):
+            room = 0
+        self._reader: Reader[Piece] = Reader(following.next, self._deliver, room=room)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._following.pid
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed to standard output, as far as it has come here."""
+        return self._following.output.stdout
+
+    @property
+    def stderr(self) -> str:
+        """What it has printed to standard error, as far as it has come here."""
+        return self._following.output.stderr
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None if that is not known yet."""
+        ending = self._following.output.ending
+        return None if ending is None else ending.exit_code
+
+    @property
+    def error(self) -> str | None:
+        """How it ended, for people; None if it ended with 0, or not yet."""
+        ending = self._following.output.ending
+        return None if ending is None else ending.error
+
+    def wait(
+        self,
+        on_pty: Handler[bytes] | None = None,
+        on_stdout: Handler[str] | None = None,
+        on_stderr: Handler[str] | None = None,
+    ) -> CommandResult:
+        """Wait for its end.
+
+        Args:
+            on_pty: called with the bytes of a terminal that are still to come; as are the others.
+
+        Raises:
+            CommandExitException: it ended with another status than 0.
+            CommandTimeoutException: the time it was given is up.
+        """
+        self._on_pty = on_pty or self._on_pty
+        self._on_stdout = on_stdout or self._on_stdout
+        self._on_stderr = on_stderr or self._on_stderr
+        self._reader.drain()
+        return self._result()
+
+    def wait_for(
+        self, pattern: str | re.Pattern[str], timeout: float | None = 60, *, stream: StreamName | None = None
+    ) -> re.Match[str]:
+        """Read its output until an expression is found in it. Iterating goes on behind that.
+
+        Args:
+            pattern: compared with the newest 64 KiB of each stream; of a terminal as UTF-8.
+            timeout: seconds to wait; 0 for no limit.
+            stream: look only at this one.
+
+        Raises:
+            TimeoutException: it has not come in time. It can be waited for again.
+            CommandExitException: the command has ended, with another status than 0, without it.
+            SandboxException: the command has ended without it.
+        """
+        wanted, deadline = Wanted(pattern, stream), Deadline(limit(timeout), clock)
+        while (piece := self._reader.next(deadline.left_s())) is not None:
+            found = wanted.found_in(piece)
+            if found is not None:
+                return found
+        self._result()
+        raise SandboxException(f"wait for {wanted} in the output of {self.pid}: it has ended without it")
+
+    def kill(self) -> bool:
+        """SIGKILL it and everything it started; False if it is not there any more."""
+        return self._feed.kill(self.pid)
+
+    def send_stdin(self, data: str | bytes, request_timeout: float | None = None) -> None:
+        """Write to its standard input."""
+        self._feed.send(self.pid, data, request_timeout)
+
+    def close_stdin(self, request_timeout: float | None = None) -> None:
+        """Close its standard input: it reads end-of-file once it has read all that was sent."""
+        self._feed.close(self.pid, request_timeout)
+
+    def disconnect(self) -> None:
+        """Follow it no further. It runs on, and can be connected to again."""
+        self._following.leave()
+        self._reader.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    def __iter__(self) -> Iterator[tuple[str | None, str | None, bytes | None]]:
+        while (piece := self._reader.next()) is not None:
+            yield piece.stdout, piece.stderr, piece.pty
+
+    def _deliver(self, piece: Piece) -> None:
+        if piece.stdout is not None:
+            hand_over(self._on_stdout, piece.stdout)
+        elif piece.stderr is not None:
+            hand_over(self._on_stderr, piece.stderr)
+        elif piece.pty is not None:
+            hand_over(self._on_pty, piece.pty)
+
+    def _result(self) -> CommandResult:
+        ending = self._following.output.ending
+        if ending is None:
+            raise SandboxException(f"wait for {self.pid}: this handle was disconnected before the command ended")
+        if ending.timed_out:
+            raise self._following.time_is_up()
+        result = self._following.output.result()
+        if result.exit_code != 0:
+            raise CommandExitException(result)
+        return result

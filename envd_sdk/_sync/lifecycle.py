@@ -1,0 +1,59 @@
+# Made by scripts/unasync from envd_sdk/_async/lifecycle.py; change that one.
+"""How a control plane is asked for a sandbox."""
+
+from __future__ import annotations
+
+from envd_sdk._sync.api_client import ApiClient
+from envd_sdk._sync.owners import Controlled, Parts, Unowned
+from envd_sdk.client import models
+from envd_sdk.connection_config import ConnectionConfig
+from envd_sdk.exceptions import TemplateException
+from envd_sdk.versions import too_old
+
+# Seconds a sandbox lives unless it is told otherwise.
+DEFAULT_SANDBOX_TIMEOUT = 300
+_DEBUG_ID = "debug_sandbox_id"
+
+
+def created(config: ConnectionConfig, wanted: models.NewSandbox) -> Parts:
+    """Make a sandbox; in debug mode, take the daemon on this machine for one.
+
+    Raises:
+        TemplateException: its daemon is too old.
+    """
+    if config.debug:
+        return _debugged(config, _DEBUG_ID)
+    with ApiClient(config) as api:
+        made = api.post_sandboxes(wanted)
+        if too_old(made.envd_version):
+            api.delete_sandboxes_sandbox_id(made.sandbox_id)
+            raise TemplateException(
+                f"the daemon of template {wanted.template_id} is of version {made.envd_version}, which is too old: "
+                "build the template anew"
+            )
+    return _parts(config, made)
+
+
+def connected(sandbox_id: str, config: ConnectionConfig, timeout: int | None, request_timeout: float | None) -> Parts:
+    """A sandbox that was made before.
+
+    Raises:
+        SandboxNotFoundException: there is none by that id.
+    """
+    if config.debug:
+        return _debugged(config, sandbox_id)
+    lives_s = DEFAULT_SANDBOX_TIMEOUT if timeout is None else timeout
+    with ApiClient(config) as api:
+        found = api.post_sandboxes_sandbox_id_connect(sandbox_id, lives_s, timeout_s=request_timeout)
+    return _parts(config, found)
+
+
+def _parts(config: ConnectionConfig, found: models.Sandbox) -> Parts:
+    address = config.address(found.sandbox_id, found.domain, found.envd_access_token)
+    owner = Controlled(found.sandbox_id, config)
+    return Parts(found.sandbox_id, address, config, owner, found.envd_version, found.domain)
+
+
+def _debugged(config: ConnectionConfig, sandbox_id: str) -> Parts:
+    owner = Unowned(sandbox_id, debug=True)
+    return Parts(sandbox_id, config.address(sandbox_id, None, None), config, owner)

@@ -1,0 +1,132 @@
+# Made by scripts/unasync from envd_sdk/_async/pty.py; change that one.
+"""Terminals of a sandbox: open them, type into them, leave, come back and see what was missed."""
+
+from __future__ import annotations
+
+from envd_proto.process import process_pb2 as pb
+from envd_proto.pty import pty_pb2
+from envd_sdk._colour.callbacks import Handler
+from envd_sdk._colour.feeding import Feeding
+from envd_sdk._sync.calls import Calls
+from envd_sdk._sync.command_handle import CommandHandle
+from envd_sdk._sync.following import Following
+from envd_sdk._sync.input import Input
+from envd_sdk._wire.methods import TERMINALS
+from envd_sdk.exceptions import NotFoundException
+from envd_sdk.messages import by_pid, terminal_from
+from envd_sdk.output import Output
+from envd_sdk.results import PtySize, TerminalInfo, Username
+from envd_sdk.starting import NEWS_S, Program, limit
+
+_ENVS = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+
+class Pty(Feeding):
+    """Terminals of a sandbox. Times are in seconds, as for commands."""
+
+    _input: Input
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._input = Input(calls, "pty")
+
+    def create(
+        self,
+        size: PtySize,
+        on_data: Handler[bytes] | None = None,
+        user: Username | None = None,
+        cwd: str | None = None,
+        envs: dict[str, str] | None = None,
+        timeout: float | None = 60,
+        request_timeout: float | None = None,
+        *,
+        cmd: str = "/bin/bash",
+        args: tuple[str, ...] = ("-i", "-l"),
+        tag: str | None = None,
+    ) -> CommandHandle:
+        """Open a terminal with a shell in it.
+
+        Args:
+            size: before the shell runs.
+            on_data: called with its output, bytes as they come.
+            timeout: seconds until it is ended; 0 for never.
+            cmd: another program than a login shell, with its `args`.
+        """
+        timeout_s = limit(timeout)
+        what = Program(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
+        following = Following(self._calls, Output(begin=pb.OutputPosition()), doing="open a terminal")
+        try:
+            following.start(what.request(), user, self._calls.timeout(request_timeout))
+        except BaseException:
+            following.leave()
+            raise
+        following.end_at(timeout_s, least_s=NEWS_S)
+        return CommandHandle(following, self._input, on_pty=on_data)
+
+    def connect(
+        self,
+        pid: int,
+        on_data: Handler[bytes] | None = None,
+        timeout: float | None = 60,
+        request_timeout: float | None = None,
+    ) -> CommandHandle:
+        """Follow a terminal from what nobody has read yet."""
+        return self._follow(pid, None, on_data, limit(timeout), request_timeout)
+
+    def attach(
+        self,
+        pid: int,
+        scrollback: int | None = None,
+        on_data: Handler[bytes] | None = None,
+        timeout: float | None = 0,
+        request_timeout: float | None = None,
+    ) -> CommandHandle:
+        """Follow a terminal, beginning with what was on it.
+
+        Args:
+            scrollback: bytes before its end to begin with, or as many as are kept; None is all that are kept.
+
+        Raises:
+            NotFoundException: there is no terminal by that pid.
+        """
+        found = next((one for one in self.list(request_timeout, include_finished=True) if one.pid == pid), None)
+        if found is None:
+            raise NotFoundException(f"attach to {pid}: there is no terminal by that pid")
+        begin = found.kept_from if scrollback is None else max(found.kept_from, found.output_end - scrollback)
+        return self._follow(pid, pb.OutputPosition(pty=begin), on_data, limit(timeout), request_timeout)
+
+    def list(self, request_timeout: float | None = None, *, include_finished: bool = False) -> list[TerminalInfo]:
+        """The terminals that are open."""
+        request = pty_pb2.ListRequest(include_finished=include_finished)
+        found = self._calls.unary(TERMINALS, request, doing="list terminals", request_timeout=request_timeout)
+        return [terminal_from(one) for one in found.terminals]
+
+    def kill(self, pid: int, request_timeout: float | None = None) -> bool:
+        """SIGKILL what runs in a terminal; False if there is none by that pid."""
+        return self._input.kill(pid, request_timeout)
+
+    def resize(self, pid: int, size: PtySize, request_timeout: float | None = None) -> None:
+        """Change the size of a terminal; what runs in it gets SIGWINCH."""
+        self._input.resize(pid, size, request_timeout)
+
+    def send_stdin(self, pid: int, data: bytes | str, request_timeout: float | None = None) -> None:
+        """Type into a terminal."""
+        self._input.send(pid, data, request_timeout)
+
+    def _follow(
+        self,
+        pid: int,
+        begin: pb.OutputPosition | None,
+        on_data: Handler[bytes] | None,
+        timeout_s: float | None,
+        request_timeout: float | None,
+    ) -> CommandHandle:
+        following = Following(self._calls, Output(begin=begin), doing=f"connect to terminal {pid}")
+        request = pb.ConnectRequest(process=by_pid(pid), resume=begin)
+        try:
+            following.connect(request, self._calls.timeout(request_timeout))
+        except BaseException:
+            following.leave()
+            raise
+        following.end_at(timeout_s)
+        return CommandHandle(following, self._input, on_pty=on_data)

@@ -1,0 +1,212 @@
+# Made by scripts/unasync from envd_sdk/_async/transfers.py; change that one.
+"""What goes into the files of a sandbox, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, overload
+
+from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_sdk._colour.callbacks import Handler, hand_over
+from envd_sdk._colour.content import Source, back_to, pieces, place_of
+from envd_sdk._sync.calls import Calls
+from envd_sdk._sync.reading import FileStream, read_request
+from envd_sdk._wire.methods import WRITE
+from envd_sdk.entries import Content, WriteEntry, WriteInfo
+from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.messages import write_info_from
+from envd_sdk.results import Username
+from envd_sdk.uploads import WriteOptions, chunks_of
+
+
+class Transfers:
+    """The part of a sandbox's files that moves content."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    @overload
+    def read(
+        self,
+        path: str,
+        format: Literal["text"] = "text",
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        on_progress: Handler[int] | None = None,
+        gzip: bool = False,
+    ) -> str: ...
+
+    @overload
+    def read(
+        self,
+        path: str,
+        format: Literal["bytes"],
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        on_progress: Handler[int] | None = None,
+        gzip: bool = False,
+    ) -> bytearray: ...
+
+    @overload
+    def read(
+        self,
+        path: str,
+        format: Literal["stream"],
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        on_progress: Handler[int] | None = None,
+        gzip: bool = False,
+    ) -> FileStream: ...
+
+    def read(
+        self,
+        path: str,
+        format: Literal["text", "bytes", "stream"] = "text",
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        on_progress: Handler[int] | None = None,
+        gzip: bool = False,
+    ) -> str | bytearray | FileStream:
+        """Read a file, or a range of it.
+
+        Args:
+            path: of a regular file.
+            format: "text" (UTF-8, with U+FFFD for what is not), "bytes", or "stream" to iterate over.
+            offset: first byte.
+            length: bytes at most; None for all.
+            on_progress: called with the number of bytes that have come.
+
+        Raises:
+            FileNotFoundException: it is not there.
+            InvalidArgumentException: it is a directory, or no regular file.
+            ConflictException: it was changed while the connection was broken.
+        """
+        if offset < 0 or (length is not None and length < 0):
+            raise InvalidArgumentException(f"read {path}: offset and length must not be negative")
+        if format not in ("text", "bytes", "stream"):
+            raise InvalidArgumentException(f'read {path}: format is {format!r}: give "text", "bytes" or "stream"')
+        idle_s = self._calls.timeout(request_timeout)
+        stream = FileStream(self._calls, read_request(path, offset, length), user, idle_s, on_progress)
+        stream.open()
+        if format == "stream":
+            return stream
+        content = bytearray()
+        with stream:
+            while data := stream.read():
+                content += data
+        return content if format == "bytes" else content.decode(errors="replace")
+
+    @overload
+    def write(
+        self,
+        path: str,
+        data: Source,
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        options: WriteOptions | None = None,
+        on_progress: Handler[int] | None = None,
+        gzip: bool = False,
+        use_octet_stream: bool = False,
+    ) -> WriteInfo: ...
+
+    @overload
+    def write(
+        self,
+        files: Sequence[WriteEntry | Mapping[str, Content]],
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        gzip: bool = False,
+        use_octet_stream: bool = False,
+    ) -> list[WriteInfo]: ...
+
+    def write(self, *args: Any, **named: Any) -> WriteInfo | list[WriteInfo]:
+        """Write a file, and the directories above it; or, given a list, several files (preferred: `write_files`).
+
+        Args:
+            path: of the file.
+            data: text (as UTF-8), bytes, an open file, or an iterable of text or bytes.
+            metadata: the caller's own key-value pairs, stored with the file.
+            options: mode, conditions and so on.
+            on_progress: called with the number of bytes that were sent.
+            gzip, use_octet_stream: of the published package; without effect.
+
+        Raises:
+            NotEnoughSpaceException: the disk is full.
+            ConflictException: a condition does not hold.
+        """
+        if "files" in named or (args and not isinstance(args[0], str)):
+            return self.write_files(*args, **named)
+        return self._write(*args, **named)
+
+    def write_files(
+        self,
+        files: Sequence[WriteEntry | Mapping[str, Content]],
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        gzip: bool = False,
+        use_octet_stream: bool = False,
+    ) -> list[WriteInfo]:
+        """Write several files, one after the other; an entry is a WriteEntry or has keys `path` and `data`."""
+        del gzip, use_octet_stream
+        written = []
+        for entry in files:
+            one = entry if isinstance(entry, WriteEntry) else WriteEntry(**entry)  # type: ignore[arg-type]
+            written.append(self._write(one.path, one.data, user, request_timeout, metadata=metadata))
+        return written
+
+    def _write(
+        self,
+        path: str,
+        data: Source,
+        user: Username | None = None,
+        request_timeout: float | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        options: WriteOptions | None = None,
+        on_progress: Handler[int] | None = None,
+        gzip: bool = False,
+        use_octet_stream: bool = False,
+    ) -> WriteInfo:
+        options = (options or WriteOptions()).with_metadata(metadata)
+        place = place_of(data)
+        rewindable = isinstance(data, str | bytes | bytearray | memoryview) or place is not None
+
+        def messages() -> Iterator[fs.WriteRequest]:
+            if place is not None:
+                back_to(data, place)
+            sent = 0
+            yield options.message(path)
+            for piece in pieces(data):
+                for message in chunks_of(piece):
+                    yield message
+                    sent += len(message.chunk)
+                    hand_over(on_progress, sent)
+
+        found = self._calls.upload(
+            WRITE,
+            messages,
+            doing=f"write {path}",
+            repeat=options.repeat(rewindable=rewindable),
+            user=user,
+            request_timeout=request_timeout,
+            about_files=True,
+        )
+        return write_info_from(found.entry)

@@ -1,0 +1,103 @@
+"""grpc itself: loaded when first needed, set up the same for both colours, and kept from crossing a fork unnoticed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from envd_sdk._wire.address import Address
+from envd_sdk._wire.failure import WireError
+
+if TYPE_CHECKING:
+    import grpc
+
+_FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
+_TRUE = ("true", "1", "yes")
+
+# Bytes of the largest answer: a listing (docs/contract.md), with room to spare.
+_LARGEST_ANSWER = 600 * 1024 * 1024
+_LARGEST_REQUEST = 64 * 1024 * 1024
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", _LARGEST_ANSWER),
+    ("grpc.max_send_message_length", _LARGEST_REQUEST),
+    # One connection for each sandbox object, closed with it.
+    ("grpc.use_local_subchannel_pool", 1),
+    # Trying again is decided in retrying.py, which knows what may be done twice.
+    ("grpc.enable_retries", 0),
+    # A daemon's server that was killed is back in a fraction of a second.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A peer that is gone without a word is noticed while something waits for it.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class _Fork:
+    """What a fork did to grpc in this process."""
+
+    def __init__(self) -> None:
+        # Whether a child may use grpc: decided by grpc itself when it was loaded.
+        self.survivable = True
+        # How many forks lie between the process that loaded the SDK and this one.
+        self.generation = 0
+        self.broken = False
+
+    def in_child(self) -> None:
+        self.generation += 1
+        self.broken = "grpc" in sys.modules and not self.survivable
+
+
+fork = _Fork()
+os.register_at_fork(after_in_child=fork.in_child)
+
+
+def load() -> Any:
+    """grpc, imported now if it has not been.
+
+    Raises:
+        WireError: failed_precondition, in a forked child in which grpc would hang.
+    """
+    if fork.broken:
+        raise WireError(
+            "failed_precondition",
+            "this process was forked from one that had used grpc, which cannot go on in a child: start processes with "
+            "multiprocessing's 'spawn', or fork before the first call to a sandbox",
+        )
+    if "grpc" not in sys.modules:
+        os.environ.setdefault(_FORK_SUPPORT, "1")
+        # grpc's own lines about what its fork handlers skip are no news to a caller.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import grpc  # noqa: PLC0415 - it takes as long to load as all else together
+
+    fork.survivable = fork.survivable and os.environ.get(_FORK_SUPPORT, "").lower() in _TRUE
+    return grpc
+
+
+def load_aio() -> Any:
+    """grpc.aio; a child of this process cannot use grpc afterwards, for its thread does not survive a fork."""
+    load()
+    import grpc.aio  # noqa: PLC0415 - as above
+
+    fork.survivable = False
+    return grpc.aio
+
+
+def options(address: Address) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = list(_OPTIONS)
+    if address.proxy is not None:
+        found.append(("grpc.http_proxy", address.proxy))
+    elif address.local:
+        found.append(("grpc.enable_http_proxy", 0))
+    return found
+
+
+def wire_error(error: grpc.RpcError) -> WireError:
+    """A failed call of the library's, as the rest of the SDK knows it."""
+    # Every error of a call is a grpc.Call, too, which the types do not say.
+    name = error.code().name.lower()
+    details = error.details() or ""
+    return WireError("canceled" if name == "cancelled" else name, details)

@@ -1,0 +1,92 @@
+"""Between the contract's messages and what callers see. No network in here."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Literal
+
+from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_proto.process import process_pb2 as pb
+from envd_proto.pty import pty_pb2 as pty
+from envd_sdk.entries import EntryInfo, FilesystemEvent, FilesystemEventType, FileType, WriteInfo
+from envd_sdk.results import ProcessInfo, PtySize, TerminalInfo
+
+_TYPES = {
+    fs.FILE_TYPE_FILE: FileType.FILE,
+    fs.FILE_TYPE_DIRECTORY: FileType.DIR,
+    fs.FILE_TYPE_SYMLINK: FileType.SYMLINK,
+}
+_EVENTS = {
+    fs.EVENT_TYPE_CREATE: FilesystemEventType.CREATE,
+    fs.EVENT_TYPE_WRITE: FilesystemEventType.WRITE,
+    fs.EVENT_TYPE_REMOVE: FilesystemEventType.REMOVE,
+    fs.EVENT_TYPE_RENAME: FilesystemEventType.RENAME,
+    fs.EVENT_TYPE_CHMOD: FilesystemEventType.CHMOD,
+}
+
+
+def entry_from(message: fs.EntryInfo) -> EntryInfo:
+    return EntryInfo(
+        name=message.name,
+        type=_TYPES.get(message.type),
+        path=message.path,
+        metadata=dict(message.metadata),
+        size=message.size,
+        mode=message.mode,
+        permissions=message.permissions,
+        owner=message.owner,
+        group=message.group,
+        modified_time=message.modified_time.ToDatetime(UTC) if message.HasField("modified_time") else None,
+        symlink_target=message.symlink_target if message.HasField("symlink_target") else None,
+        etag=message.etag,
+    )
+
+
+def write_info_from(message: fs.EntryInfo) -> WriteInfo:
+    return WriteInfo(message.name, _TYPES.get(message.type), message.path, metadata=dict(message.metadata))
+
+
+def event_from(message: fs.FilesystemEvent) -> FilesystemEvent | None:
+    """None for a kind this SDK does not know."""
+    kind = _EVENTS.get(message.type)
+    if kind is None:
+        return None
+    return FilesystemEvent(message.name, kind, entry_from(message.entry) if message.HasField("entry") else None)
+
+
+def process_from(message: pb.ProcessInfo) -> ProcessInfo:
+    config = message.config
+    return ProcessInfo(
+        pid=message.pid,
+        cmd=config.cmd,
+        tag=message.tag if message.HasField("tag") else None,
+        args=list(config.args),
+        envs=dict(config.envs),
+        cwd=config.cwd if config.HasField("cwd") else None,
+        user=message.user,
+        exit_code=message.end.exit_code if message.HasField("end") else None,
+    )
+
+
+def terminal_from(message: pty.TerminalInfo) -> TerminalInfo:
+    return TerminalInfo(
+        terminal_id=message.id,
+        pid=message.process.pid,
+        size=PtySize(rows=message.size.rows, cols=message.size.cols),
+        kept_from=message.kept_from,
+        output_end=message.output_end,
+        exit_code=message.process.end.exit_code if message.process.HasField("end") else None,
+    )
+
+
+def by_pid(pid: int) -> pb.ProcessSelector:
+    return pb.ProcessSelector(pid=pid)
+
+
+def size_from(size: PtySize) -> pb.PTY:
+    return pb.PTY(size=pb.PTY.Size(cols=size.cols, rows=size.rows))
+
+
+def input_from(kind: Literal["stdin", "pty"], data: str | bytes) -> pb.ProcessInput:
+    content = data.encode() if isinstance(data, str) else bytes(data)
+    return pb.ProcessInput(stdin=content) if kind == "stdin" else pb.ProcessInput(pty=content)

@@ -1,0 +1,145 @@
+"""From events of a program to pieces of text: each byte once, no character cut in two. No network in here."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+
+from envd_proto.process import process_pb2 as pb
+from envd_sdk.results import CommandResult, OutputGap, StreamName
+
+_NAMES: dict[int, StreamName] = {
+    pb.ProcessEvent.STREAM_STDOUT: "stdout",
+    pb.ProcessEvent.STREAM_STDERR: "stderr",
+    pb.ProcessEvent.STREAM_PTY: "pty",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some output: text of stdout or stderr, or bytes of a terminal. One of the three, in the order it was printed."""
+
+    stdout: str | None = None
+    stderr: str | None = None
+    pty: bytes | None = None
+
+
+class HoleError(Exception):
+    """Output came that does not follow what came before; the stream has to be taken up again where that ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a program ended, as the daemon says it."""
+
+    exit_code: int
+    error: str | None
+    timed_out: bool
+
+
+class Output:
+    """What one reader of a program has got so far."""
+
+    def __init__(self, *, retain: bool = True, begin: pb.OutputPosition | None = None) -> None:
+        """Begin at a position, or at the start.
+
+        Args:
+            retain: keep everything for the result. False: `result` has no output.
+            begin: None takes the position that the stream itself says.
+        """
+        self._retain = retain
+        self._begun = begin is not None
+        start = begin or pb.OutputPosition()
+        self._offsets: dict[StreamName, int] = {"stdout": start.stdout, "stderr": start.stderr, "pty": start.pty}
+        decoder = codecs.getincrementaldecoder("utf-8")
+        self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
+        self._kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        self.gaps: list[OutputGap] = []
+        self.ending: Ending | None = None
+
+    @property
+    def position(self) -> pb.OutputPosition:
+        """Where to go on after a stream that broke."""
+        return pb.OutputPosition(**self._offsets)
+
+    @property
+    def stdout(self) -> str:
+        return self._text("stdout")
+
+    @property
+    def stderr(self) -> str:
+        return self._text("stderr")
+
+    def started(self, event: pb.ProcessEvent.StartEvent) -> None:
+        """The stream has begun. One that was not asked to begin anywhere says where it does."""
+        if not self._begun and event.HasField("position"):
+            at = event.position
+            self._offsets = {"stdout": at.stdout, "stderr": at.stderr, "pty": at.pty}
+        self._begun = True
+
+    def pieces(self, event: pb.ProcessEvent) -> list[Piece]:
+        """What an event adds. Bytes that came before are left out.
+
+        Raises:
+            HoleError: bytes are missing that nobody has announced.
+        """
+        kind = event.WhichOneof("event")
+        if kind == "data":
+            return self._data(event.data)
+        if kind == "gap":
+            return self._gap(event.gap)
+        if kind == "end":
+            return self._end(event.end)
+        return []
+
+    def result(self) -> CommandResult:
+        """What a caller gets; only after the end."""
+        ending = self.ending or Ending(-1, "it has not ended", timed_out=False)
+        return CommandResult(self.stderr, self.stdout, ending.exit_code, ending.error, tuple(self.gaps))
+
+    def _data(self, data: pb.ProcessEvent.DataEvent) -> list[Piece]:
+        name: StreamName = data.WhichOneof("output") or "stdout"
+        content = self._new_part(name, data.offset, getattr(data, name))
+        if not content:
+            return []
+        return [Piece(pty=content)] if name == "pty" else self._decoded(name, content)
+
+    def _new_part(self, name: StreamName, offset: int, content: bytes) -> bytes:
+        have = self._offsets[name]
+        if offset > have:
+            raise HoleError(f"{name} goes on at {offset}, but ended at {have}")
+        self._offsets[name] = max(have, offset + len(content))
+        return content[have - offset :]
+
+    def _decoded(self, name: StreamName, content: bytes, *, final: bool = False) -> list[Piece]:
+        text = self._decoders[name].decode(content, final)
+        if not text:
+            return []
+        if self._retain:
+            self._kept[name].append(text)
+        return [Piece(stdout=text) if name == "stdout" else Piece(stderr=text)]
+
+    def _gap(self, gap: pb.ProcessEvent.GapEvent) -> list[Piece]:
+        name = _NAMES[gap.stream]
+        begin = max(gap.begin, self._offsets[name])
+        if begin >= gap.end:
+            return []
+        self.gaps.append(OutputGap(name, begin, gap.end))
+        self._offsets[name] = gap.end
+        # A character that began before the gap will never be whole.
+        return [] if name == "pty" else self._decoded(name, b"", final=True)
+
+    def _end(self, end: pb.ProcessEvent.EndEvent) -> list[Piece]:
+        self.ending = Ending(
+            end.exit_code,
+            end.error or None,
+            timed_out=end.cause in (pb.ProcessEvent.CAUSE_WALL_TIMEOUT, pb.ProcessEvent.CAUSE_DEADLINE),
+        )
+        return [*self._decoded("stdout", b"", final=True), *self._decoded("stderr", b"", final=True)]
+
+    def _text(self, name: str) -> str:
+        kept = self._kept[name]
+        if len(kept) > 1:
+            # Joined once and not at every look.
+            kept[:] = ["".join(kept)]
+        return kept[0] if kept else ""

@@ -1,0 +1,103 @@
+"""Commands and terminals as callers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Text of standard output, text of standard error, bytes of a terminal.
+Stdout = str
+Stderr = str
+PtyOutput = bytes
+
+# The name of a user of the sandbox.
+Username = str
+
+StreamName = Literal["stdout", "stderr", "pty"]
+
+
+@dataclass(frozen=True)
+class OutputGap:
+    """Output that is gone: the daemon no longer had it when it was asked for.
+
+    Attributes:
+        stream: of which stream.
+        begin: offset of the first missing byte.
+        end: offset of the first byte after it.
+    """
+
+    stream: StreamName
+    begin: int
+    end: int
+
+
+@dataclass
+class CommandResult:
+    """How a command ended.
+
+    Attributes:
+        stderr: what it printed to standard error.
+        stdout: what it printed to standard output.
+        exit_code: 0 to 255; -1 if a signal ended it.
+        error: for people, "exit status 3" or "signal: killed"; None if it ended with 0.
+        gaps: output that was no longer kept. Empty unless the command was followed late, or not for longer than the
+            daemon keeps what it prints.
+    """
+
+    stderr: str
+    stdout: str
+    exit_code: int
+    error: str | None = None
+    gaps: tuple[OutputGap, ...] = field(default=(), repr=False)
+
+
+@dataclass
+class ProcessInfo:
+    """A command the sandbox knows.
+
+    Attributes:
+        pid: its process id.
+        cmd: the program; what `commands.run` started is a shell with the command in `args`.
+        tag: a name to find it by, if it was given one.
+        user: whose rights it has.
+        exit_code: how it ended; None while it runs.
+    """
+
+    pid: int
+    cmd: str
+    tag: str | None = None
+    args: list[str] = field(default_factory=list)
+    envs: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    user: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class PtySize:
+    """The size of a terminal, in character cells, 1 to 65535 each."""
+
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True)
+class TerminalInfo:
+    """A terminal the sandbox knows.
+
+    Attributes:
+        terminal_id: never used again for another one.
+        pid: of the program in it.
+        size: as it is now.
+        kept_from: offset of the oldest byte of output that is kept.
+        output_end: offset where its output ends so far.
+        exit_code: how it ended; None while it is open.
+    """
+
+    terminal_id: str
+    pid: int
+    size: PtySize
+    kept_from: int
+    output_end: int
+    exit_code: int | None = None

@@ -1,0 +1,257 @@
+"""Finding and replacing, as callers see it and as it is asked for. No network in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypedDict
+
+from envd_proto.filesystem import search_pb2 as pb
+
+EntryKind = Literal["file", "dir", "symlink", "other"]
+Order = Literal["name", "none", "modified", "size"]
+Case = Literal["sensitive", "insensitive", "smart"]
+
+_KINDS: Mapping[EntryKind, pb.SearchType] = {
+    "file": pb.SEARCH_TYPE_FILE,
+    "dir": pb.SEARCH_TYPE_DIRECTORY,
+    "symlink": pb.SEARCH_TYPE_SYMLINK,
+    "other": pb.SEARCH_TYPE_OTHER,
+}
+_ORDERS: Mapping[Order, pb.SearchOrder] = {
+    "name": pb.SEARCH_ORDER_UNSPECIFIED,
+    "none": pb.SEARCH_ORDER_NONE,
+    "modified": pb.SEARCH_ORDER_MODIFIED,
+    "size": pb.SEARCH_ORDER_SIZE,
+}
+_CASES: Mapping[Case, pb.CaseMode] = {
+    "sensitive": pb.CASE_MODE_UNSPECIFIED,
+    "insensitive": pb.CASE_MODE_INSENSITIVE,
+    "smart": pb.CASE_MODE_SMART,
+}
+_REASONS = {
+    pb.SKIP_REASON_UNREADABLE: "unreadable",
+    pb.SKIP_REASON_BINARY: "binary",
+    pb.SKIP_REASON_TOO_LARGE: "too large",
+    pb.SKIP_REASON_TOO_SLOW: "too slow",
+    pb.SKIP_REASON_CHANGED: "changed",
+}
+
+
+class Selected(TypedDict, total=False):
+    """Which entries below a path; what is absent restricts nothing.
+
+    `include` and `exclude` are globs: `*.py` is compared with names at any depth, `src/**/*.py` with paths. `gitignore`
+    leaves out what git would ignore. Sizes are in bytes. "modified" and "size" have the newest and the largest first.
+    """
+
+    include: Sequence[str]
+    exclude: Sequence[str]
+    gitignore: bool
+    skip_hidden: bool
+    max_depth: int
+    follow_links: bool
+    one_file_system: bool
+    kinds: Sequence[EntryKind]
+    min_size: int
+    max_size: int
+    modified_since: datetime
+    modified_before: datetime
+    order: Order
+
+
+class Matched(TypedDict, total=False):
+    """How text is compared: `fixed` takes it as it is, `word` only as a whole word, `multiline` across lines."""
+
+    fixed: bool
+    case: Case
+    word: bool
+    multiline: bool
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was not searched, and why: unreadable, binary, too large, too slow, changed."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class GrepLine:
+    """A line.
+
+    Attributes:
+        number: from 1.
+        text: without its end; U+FFFD stands for what is not UTF-8, and a long line is clipped.
+        matches: begin and end of each match, in bytes of the whole line; none in a line of context.
+    """
+
+    number: int
+    text: str
+    matches: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class GrepFile:
+    """A file in which something was found.
+
+    Attributes:
+        lines: those that match, and their context.
+        count: lines that match.
+    """
+
+    path: str
+    lines: tuple[GrepLine, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class GrepResult:
+    """What was found.
+
+    Attributes:
+        truncated: the search ended at its limits; there may be more.
+        files_searched: files read.
+        skipped: what was not searched, the first 1000.
+    """
+
+    files: tuple[GrepFile, ...]
+    count: int
+    truncated: bool
+    files_searched: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReplacedFile:
+    """A file in which text was, or would be, replaced.
+
+    Attributes:
+        count: matches.
+        etag: of the new content; of the old one if nothing was changed.
+        diff: the change, if it was asked for.
+        error: why it was not changed; "" if it was.
+    """
+
+    path: str
+    count: int
+    etag: str
+    diff: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ReplaceResult:
+    """What was replaced."""
+
+    files: tuple[ReplacedFile, ...]
+    count: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Some lines of a file.
+
+    Attributes:
+        text: with their ends.
+        first: number of the first of them, from 1; 0 if it is not known.
+        count: how many they are.
+        more: there are more of those that were asked for.
+        total: lines in the file; None if they were not counted.
+        etag: of the file.
+    """
+
+    text: str
+    first: int
+    count: int
+    more: bool
+    total: int | None
+    etag: str
+
+
+def selection(path: str, given: Selected) -> pb.Selection:
+    found = pb.Selection(
+        path=path,
+        include=_globs(given.get("include", ())),
+        exclude=_globs(given.get("exclude", ())),
+        types=[_KINDS[kind] for kind in given.get("kinds", ())],
+        order=_ORDERS[given.get("order", "name")],
+        gitignore=given.get("gitignore", False),
+        skip_hidden=given.get("skip_hidden", False),
+        max_depth=given.get("max_depth", 0),
+        follow_links=given.get("follow_links", False),
+        one_file_system=given.get("one_file_system", False),
+        min_size=given.get("min_size"),
+        max_size=given.get("max_size"),
+    )
+    if "modified_since" in given:
+        found.modified_since.FromDatetime(given["modified_since"])
+    if "modified_before" in given:
+        found.modified_before.FromDatetime(given["modified_before"])
+    return found
+
+
+def pattern(text: str, given: Matched) -> pb.Pattern:
+    return pb.Pattern(
+        text=text,
+        fixed=given.get("fixed", False),
+        case=_CASES[given.get("case", "sensitive")],
+        word=given.get("word", False),
+        multiline=given.get("multiline", False),
+    )
+
+
+def grep_result(messages: Sequence[pb.GrepResponse]) -> GrepResult:
+    """Everything a stream had. Of a file that came in several parts, one."""
+    parts: dict[str, list[pb.GrepFile]] = {}
+    for message in messages:
+        for file in message.files:
+            parts.setdefault(file.path, []).append(file)
+    summary = messages[-1].summary
+    return GrepResult(
+        files=tuple(_grep_file(path, found) for path, found in parts.items()),
+        count=summary.matches,
+        truncated=summary.truncated,
+        files_searched=summary.files_searched,
+        skipped=tuple(_skipped(one) for message in messages for one in message.skipped),
+    )
+
+
+def replace_result(message: pb.ReplaceResponse) -> ReplaceResult:
+    return ReplaceResult(
+        files=tuple(ReplacedFile(one.path, one.matches, one.etag, one.diff, one.error) for one in message.files),
+        count=message.matches,
+        skipped=tuple(_skipped(one) for one in message.skipped),
+    )
+
+
+def lines_from(message: pb.ReadLinesResponse) -> Lines:
+    return Lines(
+        text=message.text,
+        first=message.first_line,
+        count=message.lines,
+        more=message.more,
+        total=message.total_lines if message.HasField("total_lines") else None,
+        etag=message.etag,
+    )
+
+
+def _globs(given: Sequence[str]) -> list[str]:
+    # One glob alone is a sequence, too: of characters.
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _grep_file(path: str, parts: Sequence[pb.GrepFile]) -> GrepFile:
+    lines = tuple(
+        GrepLine(line.number, line.text, tuple((one.start, one.end) for one in line.submatches))
+        for part in parts
+        for line in part.lines
+    )
+    return GrepFile(path, lines, sum(part.matches for part in parts))
+
+
+def _skipped(message: pb.Skipped) -> Skipped:
+    return Skipped(message.path, _REASONS.get(message.reason, "unknown"))

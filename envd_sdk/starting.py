@@ -1,0 +1,74 @@
+"""The request that starts a program. No network in here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from envd_proto.process import process_pb2 as pb
+from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.messages import size_from
+from envd_sdk.results import PtySize
+
+# As published SDKs run commands: a login shell, which has the user's profile.
+_SHELL = "/bin/bash"
+# A daemon ends a program whose time is up; this side waits so much longer, in seconds, for the news of it.
+NEWS_S = 5.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run.
+
+    Attributes:
+        timeout_s: after which the daemon ends it; None for never.
+        size: of the terminal to run it in; None for pipes.
+        stdin: it gets an input pipe.
+        tag: a name to find it by.
+        key: two starts with the same key are one; None makes one up.
+    """
+
+    cmd: str
+    args: tuple[str, ...] = ()
+    cwd: str | None = None
+    envs: Mapping[str, str] | None = None
+    timeout_s: float | None = None
+    size: PtySize | None = None
+    stdin: bool = False
+    tag: str | None = None
+    key: str | None = None
+
+    def request(self) -> pb.StartRequest:
+        """The message, the same for every attempt: its idempotency key lets the program run once."""
+        found = pb.StartRequest(
+            process=pb.ProcessConfig(cmd=self.cmd, args=self.args, envs=self.envs, cwd=self.cwd),
+            stdin=self.stdin,
+            tag=self.tag,
+            idempotency_key=self.key or uuid.uuid4().hex,
+            # From the first byte, also if an earlier attempt has started it; and gaps are understood.
+            resume=pb.OutputPosition(),
+        )
+        if self.timeout_s is not None:
+            found.timeouts.wall_ms = max(1, round(self.timeout_s * 1000))
+        if self.size is not None:
+            found.pty.CopyFrom(size_from(self.size))
+        return found
+
+
+def shell(cmd: str) -> tuple[str, tuple[str, ...]]:
+    """A command line as a program and its arguments."""
+    return _SHELL, ("-l", "-c", cmd)
+
+
+def limit(timeout: float | None, *, name: str = "timeout") -> float | None:
+    """Seconds, or None for no limit, which 0 means too.
+
+    Raises:
+        InvalidArgumentException: it is negative.
+    """
+    if timeout is None or timeout == 0:
+        return None
+    if timeout < 0:
+        raise InvalidArgumentException(f"{name} is {timeout}: give seconds, or 0 for no limit")
+    return timeout

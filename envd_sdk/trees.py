@@ -1,0 +1,106 @@
+"""Directories of this machine as tar streams, and back. Blocking; no network in here."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from envd_sdk.exceptions import InvalidArgumentException, SandboxException
+
+# Bytes read from a file at a time.
+_PIECE = 256 * 1024
+
+
+@dataclass(frozen=True)
+class TreeInfo:
+    """What was sent or received.
+
+    Attributes:
+        path: the directory.
+        entries: files, directories and links.
+        content_bytes: bytes of the files.
+        left_out: entries that are not there although nothing excluded them: what cannot be read, and what is neither
+            file, directory nor link. The first 1000.
+    """
+
+    path: str
+    entries: int
+    content_bytes: int
+    left_out: tuple[str, ...] = ()
+
+
+def tar_of(directory: str, exclude: Sequence[str] = ()) -> Iterator[bytes]:
+    """The content of a directory as a tar archive, in pieces, with names that begin there.
+
+    Args:
+        exclude: globs, compared with names at any depth or, with a slash, with paths from there on.
+
+    Raises:
+        InvalidArgumentException: it is no directory.
+        SandboxException: a file changed while it was read.
+        OSError: something cannot be read.
+    """
+    if not os.path.isdir(directory):
+        raise InvalidArgumentException(f"send {directory}: it is no directory of this machine")
+    # Never written to: it knows how to describe a file, and which are the same one.
+    with tarfile.TarFile(fileobj=io.BytesIO(), mode="w", format=tarfile.PAX_FORMAT) as known:
+        for path, name in _below(directory, "", exclude):
+            yield from _member(known, path, name)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def untar(archive: IO[bytes], directory: str) -> None:
+    """Take an archive apart into a directory, which is made if it is not there. What is there is replaced.
+
+    Raises:
+        SandboxException: an entry would lie, or lead, outside of it.
+    """
+    os.makedirs(directory, exist_ok=True)
+    with tarfile.open(fileobj=archive, mode="r:") as members:
+        if not hasattr(tarfile, "data_filter"):
+            raise SandboxException("receive a directory: this Python cannot do that safely; it takes 3.11.4 or newer")
+        try:
+            members.extractall(directory, filter="data")
+        except tarfile.FilterError as error:
+            raise SandboxException(f"receive {directory}: {error}") from error
+
+
+def _below(directory: str, prefix: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each entry with its name in the archive, a directory before what it contains."""
+    with os.scandir(directory) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        name = prefix + entry.name
+        if any(fnmatch.fnmatch(name if "/" in glob else entry.name, glob) for glob in exclude):
+            continue
+        yield entry.path, name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(entry.path, f"{name}/", exclude)
+
+
+def _member(known: tarfile.TarFile, path: str, name: str) -> Iterator[bytes]:
+    info = known.gettarinfo(path, name)
+    if info is None:
+        # A socket, which no archive can hold.
+        return
+    yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    if info.isreg():
+        yield from _content(path, info.size)
+
+
+def _content(path: str, size: int) -> Iterator[bytes]:
+    left = size
+    with open(path, "rb") as file:
+        while left:
+            piece = file.read(min(left, _PIECE))
+            if not piece:
+                raise SandboxException(f"send {path}: it became shorter while it was read")
+            left -= len(piece)
+            yield piece
+    if size % tarfile.BLOCKSIZE:
+        yield bytes(tarfile.BLOCKSIZE - size % tarfile.BLOCKSIZE)

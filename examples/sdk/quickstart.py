@@ -1,0 +1,24 @@
+"""Run a command, write a file and read it back, in a sandbox on this machine."""
+
+from __future__ import annotations
+
+from envd_sdk import CommandExitException, Sandbox
+
+
+def main() -> None:
+    with Sandbox.local() as sandbox:
+        print(sandbox.commands.run("echo hello from $(uname)").stdout, end="")
+
+        sandbox.files.write("/tmp/envd-quickstart/numbers.txt", "3\n1\n2\n")
+        print(sandbox.commands.run("sort /tmp/envd-quickstart/numbers.txt | paste -sd ' '").stdout, end="")
+        print(repr(sandbox.files.read("/tmp/envd-quickstart/numbers.txt")))
+
+        try:
+            sandbox.commands.run("ls /no/such/place")
+        except CommandExitException as error:
+            print(f"status {error.exit_code}: {error.stderr.strip()}")
+        sandbox.files.remove("/tmp/envd-quickstart")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Run the tests of a project again whenever one of its files changes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from envd_sdk import AsyncSandbox, CommandExitException, FilesystemEvent
+
+ROOT = "/tmp/envd-project"
+TEST = "from add import add\nassert add(2, 2) == 4, add(2, 2)\nprint('all well')\n"
+
+
+async def test(sandbox: AsyncSandbox) -> None:
+    try:
+        print("tests:", (await sandbox.commands.run("python3 -B test_add.py", cwd=ROOT)).stdout.strip())
+    except CommandExitException as error:
+        print("tests:", error.stderr.strip().splitlines()[-1])
+
+
+async def main() -> None:
+    async with await AsyncSandbox.local() as sandbox:
+        await sandbox.files.write(f"{ROOT}/test_add.py", TEST)
+        await sandbox.files.write(f"{ROOT}/add.py", "def add(a, b):\n    return a - b\n")
+        changed = asyncio.Event()
+
+        def on_event(event: FilesystemEvent) -> None:
+            if event.name.endswith(".py"):
+                changed.set()
+
+        watch = await sandbox.files.watch_dir(ROOT, on_event=on_event, recursive=True, timeout=0)
+        await test(sandbox)
+        # Whoever edits the file: here it is this program.
+        await sandbox.files.write(f"{ROOT}/add.py", "def add(a, b):\n    return a + b\n")
+        async with asyncio.timeout(20):
+            await changed.wait()
+        await test(sandbox)
+        await watch.stop()
+        await sandbox.files.remove(ROOT)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,123 @@
+"""Whole directories, up and down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import stat
+from pathlib import Path
+
+import pytest
+
+from envd_sdk import FileNotFoundException, InvalidArgumentException, SandboxException
+from tests.support.daemon import Daemon
+from tests.support.proxy import proxy_to
+
+
+def make(root: Path) -> None:
+    chance = random.Random(1)
+    (root / "sub" / "deeper" / ("long" * 40)).mkdir(parents=True)
+    (root / "empty").mkdir()
+    (root / "a").write_text("first")
+    (root / "sub" / "b").write_bytes(chance.randbytes(700_001))
+    (root / "sub" / "deeper" / ("long" * 40) / "ünï").write_text("deep")
+    (root / "run.sh").write_text("#!/bin/sh\n")
+    (root / "run.sh").chmod(0o755)
+    os.symlink("sub/b", root / "link")
+    os.link(root / "a", root / "same")
+
+
+def content(root: Path) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_dir():
+            found[name] = None
+        else:
+            found[name] = (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
+    return found
+
+
+async def test_a_directory_goes_up_and_comes_down(sandbox, colour, tmp_path):
+    here, there, back = tmp_path / "here", tmp_path / "there", tmp_path / "back"
+    here.mkdir()
+    make(here)
+    sent: list[int] = []
+    info = await colour.call(sandbox.files.upload_dir, str(here), str(there), on_progress=sent.append)
+    assert content(there) == content(here)
+    assert (info.path, info.entries) == (str(there), len(content(here)))
+    assert sent == sorted(sent)
+    come: list[int] = []
+    info = await colour.call(sandbox.files.download_dir, str(there), str(back), on_progress=come.append)
+    assert content(back) == content(here)
+    assert (info.path, info.left_out) == (str(back), ())
+    assert come == sorted(come)
+
+
+async def test_what_is_excluded_stays(sandbox, colour, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    make(here)
+    await colour.call(sandbox.files.upload_dir, str(here), str(tmp_path / "up"), exclude=["*.sh", "sub/deeper"])
+    names = set(content(tmp_path / "up"))
+    assert names == {"a", "same", "link", "empty", "sub", "sub/b"}
+    await colour.call(sandbox.files.download_dir, str(here), str(tmp_path / "down"), exclude=["*.sh", "sub/deeper"])
+    assert set(content(tmp_path / "down")) == names
+
+
+async def test_it_is_merged_with_what_is_there(sandbox, colour, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for root, name in ((here, "new"), (there, "old")):
+        root.mkdir()
+        (root / "both").write_text(name)
+        (root / name).write_text(name)
+    await colour.call(sandbox.files.upload_dir, str(here), str(there))
+    assert {path.name: path.read_text() for path in there.iterdir()} == {"both": "new", "old": "old", "new": "new"}
+
+
+async def test_links_that_lead_out_are_refused(sandbox, colour, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    os.symlink("/etc/passwd", here / "link")
+    with pytest.raises(InvalidArgumentException):
+        await colour.call(sandbox.files.upload_dir, str(here), str(tmp_path / "there"))
+    assert not (tmp_path / "there").exists()
+    await colour.call(sandbox.files.upload_dir, str(here), str(tmp_path / "there"), outside_links=True)
+    assert os.readlink(tmp_path / "there" / "link") == "/etc/passwd"
+    with pytest.raises(SandboxException):
+        await colour.call(sandbox.files.download_dir, str(here), str(tmp_path / "back"))
+
+
+async def test_what_is_not_there(sandbox, colour, tmp_path):
+    with pytest.raises(FileNotFoundException):
+        await colour.call(sandbox.files.download_dir, str(tmp_path / "nothing"), str(tmp_path / "back"))
+    assert not (tmp_path / "back").exists()
+    with pytest.raises(InvalidArgumentException, match="no directory"):
+        await colour.call(sandbox.files.upload_dir, str(tmp_path / "nothing"), str(tmp_path / "there"))
+
+
+async def test_a_broken_connection_costs_nothing(colour, daemon: Daemon, tmp_path):
+    here, there, back = tmp_path / "here", tmp_path / "there", tmp_path / "back"
+    here.mkdir()
+    (here / "large").write_bytes(random.Random(3).randbytes(15_000_000))
+    async with proxy_to(daemon.port) as proxy:
+        loop = asyncio.get_running_loop()
+        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        for function, arguments in (
+            (sandbox.files.upload_dir, (str(here), str(there))),
+            (sandbox.files.download_dir, (str(there), str(back))),
+        ):
+            todo = [6_000_000]
+
+            def progress(moved: int, todo: list[int] = todo) -> None:
+                if todo and moved >= todo[0]:
+                    todo.pop()
+                    loop.call_soon_threadsafe(proxy.cut)
+
+            await colour.call(function, *arguments, on_progress=progress)
+            assert not todo
+        assert content(back) == content(there) == content(here)
+        await colour.call(sandbox.close)
