@@ -81,6 +81,16 @@ async def test_one_process_answers_one_order_after_the_other(file: Path):
         assert len(workers(os.getpid())) == 1
 
 
+async def test_a_large_server_uses_its_processes_again_as_well(file: Path):
+    image = bytearray(300 << 20)
+    image[::4096] = b"x" * (len(image) // 4096)
+    async with pool() as made:
+        first = await answered(made, grep(file, most=10)), workers(os.getpid())
+        assert (await answered(made, grep(file, most=10)), workers(os.getpid())) == first
+        assert len(first[1]) == 1
+    del image
+
+
 async def test_who_comes_when_too_many_wait_is_refused(file: Path):
     async with pool(waiting=2) as made:
         async with made.answering(grep(file)) as answer:

@@ -12,7 +12,7 @@ from envd.filesystem.watching.events import Kind
 from envd.filesystem.watching.history import Backlog, History
 from envd.filesystem.watching.picture import FILLED, UNKNOWN, changed_attributes, same_inode, state_of, wrote
 from envd.filesystem.watching.placements import Placements
-from envd.filesystem.watching.slots import Slots
+from envd.filesystem.watching.slots import Slot, Slots
 
 RECORDS = [b"first", b"second" * 1000, b"x"]
 HEAD_BYTES = 4096
@@ -25,6 +25,12 @@ def memfd() -> Iterator[int]:
     os.close(fd)
 
 
+def rewrite(slot: Slot, records: list[bytes]) -> None:
+    slot.prepare(records)
+    slot.switch([])
+    slot.tidy()
+
+
 def kept(memfd: int) -> list[list[bytes]]:
     """What a later process finds."""
     return [list(slot.read()) for slot in Slots(memfd, 4).taken()]
@@ -33,20 +39,34 @@ def kept(memfd: int) -> list[list[bytes]]:
 def test_a_log_is_found_by_the_next_process(memfd: int):
     slots = Slots(memfd, 4)
     one, other = slots.take(), slots.take()
-    one.rewrite(RECORDS)
-    other.rewrite([b"other"])
+    rewrite(one, RECORDS)
+    rewrite(other, [b"other"])
     one.append(b"more")
     assert kept(memfd) == [[*RECORDS, b"more"], [b"other"]]
-    one.rewrite([b"anew"])
+    rewrite(one, [b"anew"])
     other.free()
     assert kept(memfd) == [[b"anew"]]
     assert slots.take() is other
 
 
+def test_the_old_log_counts_and_grows_until_the_new_one_does(memfd: int):
+    slot = Slots(memfd, 4).take()
+    rewrite(slot, RECORDS)
+    slot.append(b"before")
+    slot.prepare([b"anew"])
+    slot.append(b"meanwhile")
+    assert kept(memfd) == [[*RECORDS, b"before", b"meanwhile"]]
+    slot.switch([b"meanwhile"])
+    assert kept(memfd) == [[b"anew", b"meanwhile"]]
+    slot.append(b"after")
+    slot.tidy()
+    assert kept(memfd) == [[b"anew", b"meanwhile", b"after"]]
+
+
 @pytest.mark.parametrize("missing", [1, 3, 4, 5, 11])
 def test_a_record_that_was_cut_short_is_as_if_it_had_not_been_begun(memfd: int, missing: int):
     slot = Slots(memfd, 4).take()
-    slot.rewrite(RECORDS)
+    rewrite(slot, RECORDS)
     end = HEAD_BYTES + slot.size
     slot.append(b"last")
     os.ftruncate(memfd, end + 12 - missing)
@@ -59,7 +79,7 @@ def test_a_record_that_was_cut_short_is_as_if_it_had_not_been_begun(memfd: int, 
 
 def test_a_record_with_other_bytes_is_none(memfd: int):
     slot = Slots(memfd, 4).take()
-    slot.rewrite(RECORDS)
+    rewrite(slot, RECORDS)
     slot.append(b"last")
     os.pwrite(memfd, b"L", HEAD_BYTES + slot.size - 4)
     assert kept(memfd) == [RECORDS]

@@ -35,7 +35,7 @@ from .walking import Walk
 _NICE = 5
 _OOM_SCORE = "500"  # rather than the server
 _MEMORY_BYTES = 2 * 1024 * 1024 * 1024
-_WORN_KIB = 192 * 1024  # a worker that needed more once is not used again
+_WORN_BYTES = 192 * 1024 * 1024  # a worker that has kept more is not used again
 _BATCH_ENTRIES = 1000
 _BATCH_BYTES = 64 * 1024
 _BATCH_S = 0.05
@@ -59,8 +59,16 @@ def main() -> None:
         if order is None:
             break
         _answer(pickle.loads(order), patience)
-        worn = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _WORN_KIB
-        _write(frames.frame(frames.DONE, frames.packed(not worn)))
+        _write(frames.frame(frames.DONE, frames.packed(_resident_bytes() <= _WORN_BYTES)))
+
+
+def _resident_bytes() -> int:
+    """Return the memory in use; 0 where /proc is not there. Not getrusage's peak: that begins with the parent's."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _report(_: type[BaseException], failure: BaseException, __: TracebackType | None) -> None:

@@ -42,6 +42,7 @@ class Keeping:
     def __init__(self, slot: Slot) -> None:
         self._slot: Slot | None = slot
         self._whole_bytes = slot.size
+        self._rewriting = False
         self._waiting: list[bytes] | None = None
         self._doomed = False
 
@@ -49,7 +50,7 @@ class Keeping:
     def overgrown(self) -> bool:
         """It is time to write everything anew, because most of what was written is of no use any more."""
         slot = self._slot
-        return slot is not None and self._waiting is None and slot.size > max(_SMALL_BYTES, 2 * self._whole_bytes)
+        return slot is not None and not self._rewriting and slot.size > max(_SMALL_BYTES, 2 * self._whole_bytes)
 
     def note(self, events: Iterable[Event]) -> None:
         """Write down new events."""
@@ -60,11 +61,11 @@ class Keeping:
         self._append(marshal.dumps((_DROPPED, upto)))
 
     def begin(self) -> None:
-        """Have everything wait that is written from now on until `end`; what has waited until now is dropped."""
-        self._waiting = []
+        """Announce that everything will be written anew; until `end` nothing is let go of."""
+        self._rewriting = True
 
-    def rewrite(self, card: Card, account: Account, events: list[Event], last: int) -> None:
-        """Write everything anew. Blocks; the account must not change meanwhile.
+    def prepare(self, card: Card, account: Account, events: list[Event], last: int) -> None:
+        """Write everything anew, beside what there is. Blocks; the account must not change meanwhile.
 
         Args:
             card: the watch.
@@ -72,36 +73,54 @@ class Keeping:
             events: those that may still be wanted.
             last: number of the newest event there was.
         """
-        if self._slot is None:
-            return
         try:
-            self._slot.rewrite(_records(card, account, events, last))
-            self._whole_bytes = self._slot.size
+            if self._slot is not None:
+                self._slot.prepare(_records(card, account, events, last))
+        except OSError as exc:
+            self._failed(exc)
+
+    def collect(self) -> None:
+        """Have what is written from now on be written behind what is prepared, too."""
+        self._waiting = []
+
+    def switch(self) -> None:
+        """Have what was prepared count."""
+        waiting, self._waiting = self._waiting or [], None
+        try:
+            if self._slot is not None and not self._doomed:
+                self._slot.switch(waiting)
+                self._whole_bytes = self._slot.size
+        except OSError as exc:
+            self._failed(exc)
+
+    def tidy(self) -> None:
+        """Let go of what does not count any more. Blocks."""
+        try:
+            if self._slot is not None:
+                self._slot.tidy()
         except OSError as exc:
             self._failed(exc)
 
     def end(self) -> None:
-        """Write what has waited."""
-        waiting, self._waiting = self._waiting or [], None
+        """Everything was written anew, or that was given up."""
+        self._rewriting, self._waiting = False, None
         if self._doomed:
             self.free()
-        for record in waiting:
-            self._append(record)
 
     def free(self) -> None:
         """Forget the watch; what is being written comes to its end first."""
-        if self._waiting is not None:
+        if self._rewriting:
             self._doomed = True
         elif self._slot is not None:
             self._slot.free()
             self._slot = None
 
     def _append(self, record: bytes) -> None:
+        # What counts until the switch has it as well: it may be handed out before.
         if self._waiting is not None:
             self._waiting.append(record)
-            return
         try:
-            if self._slot is not None:
+            if self._slot is not None and self._slot.written:
                 self._slot.append(record)
         except OSError as exc:
             self._failed(exc)

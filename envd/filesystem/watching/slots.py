@@ -33,6 +33,7 @@ class Slot:
         self._base = number * _SLOT_BYTES
         head = os.pread(fd, _HEAD.size, self._base)
         self._half = _HEAD.unpack(head)[0] if len(head) == _HEAD.size else 0
+        self._prepared_bytes = 0
         self.size = 0
         self.taken = self._half != 0
 
@@ -51,6 +52,11 @@ class Slot:
             self.size += _RECORD.size + length
             yield record
 
+    @property
+    def written(self) -> bool:
+        """There are records."""
+        return self._half != 0
+
     def append(self, record: bytes) -> None:
         """Add a record, which is not empty.
 
@@ -59,23 +65,34 @@ class Slot:
         """
         self.size += self._write(record, self._start(self._half) + self.size)
 
-    def rewrite(self, records: Iterable[bytes]) -> None:
-        """Replace all records.
+    def prepare(self, records: Iterable[bytes]) -> None:
+        """Write other records beside those there are, which stay those that count, and can be appended to meanwhile.
 
         Raises:
-            OSError: there is no memory for them; the records are the old ones.
+            OSError: there is no memory for them.
         """
-        half = 2 if self._half == 1 else 1
-        start = self._start(half)
+        start = self._start(self._other)
         self._punch(start, _HALF_BYTES)
         size = 0
         for record in records:
             size += self._write(record, start + size)
-        old = self._half
-        os.pwrite(self._fd, _HEAD.pack(half), self._base)
-        self._half, self.size = half, size
-        if old:
-            self._punch(self._start(old), _HALF_BYTES)
+        self._prepared_bytes = size
+
+    def switch(self, records: Iterable[bytes]) -> None:
+        """Have the prepared records count, and some more behind them.
+
+        Raises:
+            OSError: there is no memory for those; the old records count.
+        """
+        size = self._prepared_bytes
+        for record in records:
+            size += self._write(record, self._start(self._other) + size)
+        os.pwrite(self._fd, _HEAD.pack(self._other), self._base)
+        self._half, self.size = self._other, size
+
+    def tidy(self) -> None:
+        """Let go of the records that do not count any more."""
+        self._punch(self._start(self._other), _HALF_BYTES)
 
     def free(self) -> None:
         """Drop all records."""
@@ -83,6 +100,10 @@ class Slot:
         self._half = self.size = 0
         self._punch(self._base, _SLOT_BYTES)
         self.taken = False
+
+    @property
+    def _other(self) -> int:
+        return 2 if self._half == 1 else 1
 
     def _start(self, half: int) -> int:
         return self._base + _FIRST + (half - 1) * _HALF_BYTES

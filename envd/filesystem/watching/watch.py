@@ -162,11 +162,13 @@ class Watch:
         """Write everything anew, while reports wait."""
 
         async def work() -> None:
-            self._unsaved.clear()  # they are among those of the history, and so is what has waited to be written
-            keeping.begin()
+            self._save()
+            keeping.collect()
             account, history = self.following.account, self.history
-            write = partial(keeping.rewrite, self.card, account, history.peek(), history.last)
+            write = partial(keeping.prepare, self.card, account, history.peek(), history.last)
             await self._means.threads.settle(write)
+            keeping.switch()
+            await self._means.threads.settle(keeping.tidy)
 
         try:
             await self.following.undisturbed(work)
