@@ -63,6 +63,19 @@ async def test_a_file_is_uploaded_in_parts(daemon: Daemon, tmp_path: Path):
     assert names(tmp_path) == ["a"]
 
 
+async def test_a_repeated_commit_has_to_mean_what_was_committed(daemon: Daemon, tmp_path: Path):
+    port, digest = daemon.port, hashlib.sha256(b"content").hexdigest()
+    for commit, terms in (({"sha256": digest}, {}), ({}, {"sha256": digest}), ({}, {})):
+        path = tmp_path / f"{len(commit)}{len(terms)}"
+        ident = await begun(port, path, **terms)
+        fields(await put(port, ident, 0, b"content"))
+        done = fields(await rest(port, "POST", f"/{ident}/commit", commit))
+        for same in ({}, {"size": 7}, commit):
+            assert fields(await rest(port, "POST", f"/{ident}/commit", same)) == done
+        for other in ({"size": 8}, {"sha256": hashlib.sha256(b"other").hexdigest()}):
+            assert "was committed with" in refusal(await rest(port, "POST", f"/{ident}/commit", other), 400)
+
+
 async def test_a_condition_that_does_not_hold_is_a_412(daemon: Daemon, tmp_path: Path):
     port, path = daemon.port, tmp_path / "file"
     assert "nothing at" in refusal(await rest(port, "POST", "", {"path": path, "if_match": "*"}), 412)

@@ -43,7 +43,7 @@ class Committer:
             await upload.close(_overtaken)
             for announced in {sha256, upload.state.terms.sha256} - {None}:
                 await self._verify(upload, whole, announced)
-            return await self._threads.settle(self._place, upload, owner, whole)
+            return await self._threads.settle(self._place, upload, owner, whole, sha256)
         finally:
             upload.reopen()
 
@@ -59,14 +59,35 @@ class Committer:
                 f"sha256 of the {size} bytes received is {found}, not as announced; abort and begin again",
             )
 
-    def _place(self, upload: Upload, owner: User, size: int) -> Committed:
+    def _place(self, upload: Upload, owner: User, size: int, verified: str | None) -> Committed:
         """Put it in place and write that down; in a thread, so that nobody who is cancelled comes between the two."""
 
         def note(created: bool) -> None:  # noqa: FBT001 - what it is told
-            upload.write_down(dataclasses.replace(upload.state, placing=created))
+            upload.write_down(dataclasses.replace(upload.state, placing=created, verified=verified))
 
         intent = upload.state.terms.intent(owner)
         return _settle(upload, put_in_place(upload.state, intent, size, note, self._temporaries))
+
+    def check_again(self, upload: Upload, size: int | None, sha256: str | None) -> None:
+        """Check that a repeated commit means what was committed.
+
+        Raises:
+            EnvdError: FAILED_PRECONDITION if it has another size, or nobody can tell; DATA_LOSS for other content.
+        """
+        state = upload.state
+        if state.committed is not None and size not in (None, state.committed.size):
+            raise EnvdError(
+                Code.FAILED_PRECONDITION, f"upload {upload.ident} was committed with {state.committed.size} bytes"
+            )
+        known = state.verified or state.terms.sha256
+        if sha256 is None or sha256 == known:
+            return
+        if known is None:
+            raise EnvdError(
+                Code.FAILED_PRECONDITION,
+                f"upload {upload.ident} was committed without a sha256; compare with the file itself",
+            )
+        raise EnvdError(Code.DATA_LOSS, f"upload {upload.ident} was committed with sha256 {known}, not as announced")
 
     async def tidy(self, upload: Upload) -> None:
         """Remove what a committed upload may have left beside its file."""

@@ -127,6 +127,7 @@ class State:
         touched: when it was created, got its last part or was committed; time.monotonic(), which outlives the process.
         placing: written down just before the file takes its place, in case the server dies in that instant: whether
             nothing is there. None before.
+        verified: SHA-256 of what was committed, in hexadecimal, if the commit asked for it to be compared.
     """
 
     terms: Terms
@@ -134,6 +135,7 @@ class State:
     touched: float
     placing: bool | None = None
     committed: Committed | None = None
+    verified: str | None = None
 
 
 def to_bytes(ident: str, state: State, extents: Extents) -> bytes:
@@ -153,5 +155,6 @@ def from_bytes(data: bytes) -> tuple[str, State, Extents]:
         fields["touched"],
         fields["placing"],
         committed and Committed(**committed),
+        fields["verified"],
     )
     return fields["id"], state, Extents.from_bytes(data[_LENGTH.size + length :])

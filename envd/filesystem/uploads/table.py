@@ -201,7 +201,7 @@ class Uploads:
         return part
 
     async def commit(self, upload: Upload, owner: User, size: int | None, sha256: str | None) -> Committed:
-        """Put an upload in place; once it is there, only say so again.
+        """Put an upload in place; once it is there, only say so again, if that is what was meant.
 
         Parts under way are ended: all they could bring is there. If anything fails the upload stays as it is, and takes
         parts again.
@@ -219,7 +219,10 @@ class Uploads:
         async with upload.turn:
             self.find(upload.ident, upload.state.terms.user)  # aborted while we waited?
             done = await self._committer.outcome(upload)
-            return done or await self._committer.commit(upload, owner, size, sha256)
+            if done is None:
+                return await self._committer.commit(upload, owner, size, sha256)
+            self._committer.check_again(upload, size, sha256)
+            return done
 
     async def abort(self, upload: Upload) -> None:
         """End an upload, and remove what was received.
