@@ -14,7 +14,8 @@ import pytest
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.search.orders import GrepOrder, Output, Pattern, Selection
-from envd.filesystem.search.pool import Answer, Workers
+from envd.filesystem.search.pool import Workers
+from envd.filesystem.search.processes import Answer
 from envd.filesystem.threads import Threads
 from tests.support.kernel import has_exited, open_pidfds
 from tests.support.searching import workers
@@ -125,6 +126,15 @@ async def test_results_nobody_takes_may_wait_as_long_as_nobody_else_does(file: P
         assert await slow.next() is not None
 
 
+async def test_orders_in_quick_succession_do_not_disturb_the_process(tmp_path: Path):
+    (tmp_path / "f").write_bytes(b"needle\n")
+    async with pool() as made:
+        first = await answered(made, grep(tmp_path / "f"))
+        pids = workers(os.getpid())
+        assert [await answered(made, grep(tmp_path / "f")) for _ in range(2000)] == [first] * 2000
+        assert workers(os.getpid()) == pids
+
+
 async def test_idle_processes_end_after_a_while(file: Path):
     async with pool(idle_s=0.1) as made:
         await answered(made, grep(file, most=1))
@@ -155,7 +165,7 @@ async def test_a_step_in_which_no_signal_is_let_in_ends_its_process():
         with patience.step(1):
             sum(range(10**12))
     """
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdin=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stderr=asyncio.subprocess.PIPE)
     async with asyncio.timeout(60):
         assert await process.wait() == -signal.SIGPROF
 

@@ -20,11 +20,12 @@ from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search import encoding
 from envd.filesystem.search.applying import apply
 from envd.filesystem.search.expression import compile_pattern
-from envd.filesystem.search.grepping import Line, Part
+from envd.filesystem.search.grepping import Part
 from envd.filesystem.search.orders import Case, Pattern, Selection, Type
 from envd.filesystem.search.patience import Patience
 from envd.filesystem.search.plans import Plan
 from envd.filesystem.search.reports import FindSummary, GrepSummary, Reason, Skip
+from envd.filesystem.search.shown import Line
 from envd.filesystem.search.walking import Walk
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.watching.placements import Placements

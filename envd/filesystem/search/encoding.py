@@ -10,8 +10,9 @@ from typing import NamedTuple
 from envd.filesystem.encoding import raw_path, text_of
 from envd.varint import varint
 
-from .grepping import Line, Part
+from .grepping import Part
 from .reports import FindSummary, GrepSummary, Skip
+from .shown import Line
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring
 

@@ -7,33 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .expression import Expression, Span, line_around
+from .found import Found
 from .orders import GrepOrder, Output
 from .patience import Patience, TooSlowError
 from .reports import Reason
-from .text import BinaryError, Encoding, TooLargeError, Window, open_file, whole, windows
-from .walking import Found
+from .shown import Line, Place, line_at
+from .text import BinaryError, TooLargeError, Window, open_file, whole, windows
 
 _PART_LINES = 256
 _PART_BYTES = 64 * 1024
-
-
-class Line(NamedTuple):
-    """A line, or lines that one match touches.
-
-    Attributes:
-        number: from 1.
-        offset: in the file, in bytes.
-        text: in UTF-8 as far as it is text.
-        spans: where it matches, in bytes of the whole line; none: a line of context.
-        clipped_before, clipped_after: bytes of the line that were left out.
-    """
-
-    number: int
-    offset: int
-    text: bytes
-    spans: tuple[Span, ...]
-    clipped_before: int
-    clipped_after: int
 
 
 class Part(NamedTuple):
@@ -180,7 +162,7 @@ class _File:
         Raises:
             Full: the answer has all it may have.
         """
-        text, place = window.text, _Place(window)
+        text, place = window.text, Place(window)
         lower = _line_start(text, self._next_number - window.number)
         for first, last, spans in matches if self.matches < self._matches_left else ():
             lower = self._context_after(place, lower, first)
@@ -198,7 +180,7 @@ class _File:
         self._next_number = place.number
         self.done = self.matches == self._matches_left and not self._after_left
 
-    def _context_after(self, place: _Place, at: int, until: int) -> int:
+    def _context_after(self, place: Place, at: int, until: int) -> int:
         """Take lines behind a match, up to another one; return where the first line begins that was not taken."""
         while self._after_left and at < until:
             first, last, behind = line_around(place.text, at)
@@ -207,9 +189,9 @@ class _File:
             at = min(behind, len(place.text))
         return at
 
-    def _take(self, place: _Place, begin: int, end: int, spans: list[Span] | tuple[()]) -> None:
+    def _take(self, place: Place, begin: int, end: int, spans: list[Span] | tuple[()]) -> None:
         place.move(begin)
-        line = _line(place, end, spans, self._order.max_line_bytes)
+        line = line_at(place, end, spans, self._order.max_line_bytes)
         if len(line.text) > self.bytes_left:
             raise Full
         self.bytes_left -= len(line.text)
@@ -224,24 +206,6 @@ class _File:
         matches = sum(1 for line in lines if line.spans) if self._order.output is Output.LINES else self.matches
         if lines or (last and matches):
             self._put(Part(self._path, lines, matches))
-
-
-class _Place:
-    """A place in a window, at the beginning of a line, that moves on."""
-
-    def __init__(self, window: Window) -> None:
-        self.text = window.text
-        self.encoding: Encoding = window.encoding
-        self.number = window.number
-        self.offset = window.offset
-        self.at = 0
-
-    def move(self, at: int) -> None:
-        """Move on to a later line."""
-        if at > self.at:
-            self.number += self.text.count("\n", self.at, at)
-            self.offset += self.encoding.size(self.text[self.at : at])
-            self.at = at
 
 
 def _line_start(text: str, number: int) -> int:
@@ -261,44 +225,3 @@ def _lines_before(text: str, first: int, lower: int, count: int) -> list[int]:
         first = text.rfind("\n", 0, first - 1) + 1
         found.append(first)
     return found[::-1]
-
-
-def _line(place: _Place, end: int, spans: list[Span] | tuple[()], limit: int) -> Line:
-    shown = place.text[place.at : end]
-    text = _utf8(shown)
-    if len(text) != len(shown):
-        spans = _in_bytes(shown, spans)
-    before, size = 0, len(text)
-    if size > limit:
-        before, behind = _clipped(text, spans[0][0] if spans else 0, limit)
-        text = text[before:behind]
-    return Line(place.number, place.offset, text, tuple(spans), before, size - before - len(text))
-
-
-def _in_bytes(shown: str, spans: list[Span] | tuple[()]) -> list[Span]:
-    found: list[Span] = []
-    at = column = 0
-    for first, last in spans:
-        begin = column + len(_utf8(shown[at:first]))
-        at, column = last, begin + len(_utf8(shown[first:last]))
-        found.append((begin, column))
-    return found
-
-
-def _clipped(text: bytes, match: int, limit: int) -> tuple[int, int]:
-    """Return the ends of a piece around a match that splits no character."""
-    begin = max(min(match - limit // 4, len(text) - limit), 0)
-    end = begin + limit
-    for _ in range(3):
-        if begin and text[begin] & 0xC0 == 0x80:
-            begin += 1
-        if end < len(text) and text[end] & 0xC0 == 0x80:
-            end -= 1
-    return begin, max(begin, end)
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")  # halves of characters in UTF-16

@@ -1,4 +1,4 @@
-"""What ends a step that takes too long, and a worker whose server is gone or does not want its answer any more."""
+"""What ends a step that takes too long, and a worker whose server is gone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_LEASH = 2
 _TICK_S = 0.2
 _STEP_S = 1.0
 _LONGEST_STEP_S = 20.0
@@ -25,7 +26,9 @@ class Patience:
     """Looks at the clock five times a second, also within a match: `re` lets signals in every few thousand steps.
 
     A step of a match can itself take long, so the kernel ends the process (SIGPROF) that has not listened for a second;
-    and at once (SIGIO) if the server closes its pipe, or is gone, while there is work.
+    and at once (SIGIO) if the server is gone. That holds the other end of the pipe that is standard error here, and
+    nothing ever happens in it but its end. (In the one that orders come through, the signal for an order may come after
+    the order itself.)
 
     Args:
         server: the process without which a worker has nothing to do.
@@ -41,18 +44,9 @@ class Patience:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, _TICK_S, _TICK_S)
-        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-
-    @contextmanager
-    def work(self) -> Iterator[None]:
-        """Work on an order: anything that happens on standard input now means that nobody waits for the answer."""
-        flags = fcntl.fcntl(0, fcntl.F_GETFL)
-        fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC)
+        fcntl.fcntl(_LEASH, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(_LEASH, fcntl.F_SETFL, fcntl.fcntl(_LEASH, fcntl.F_GETFL) | os.O_ASYNC)
         self._check_server()  # it may have gone just before
-        try:
-            yield
-        finally:
-            fcntl.fcntl(0, fcntl.F_SETFL, flags)
 
     @contextmanager
     def step(self, size: int) -> Iterator[None]:

@@ -10,13 +10,14 @@ from envd.filesystem.entries import etag_of
 
 from .diffs import Change, unified
 from .expression import Expression, compile_pattern
+from .found import Found
 from .orders import ReplaceOrder, Type
 from .patience import Patience, TooSlowError
 from .plans import EDITS, FILE, SKIP, TOTALS, Edit, Value
 from .reports import REPORTED, Reason
 from .template import Replaced, compile_template
 from .text import BinaryError, TooLargeError, Window, open_file, whole
-from .walking import Found, Walk
+from .walking import Walk
 
 _FILES = 10_000
 _MATCHES = 100_000

@@ -13,6 +13,7 @@ from envd.filesystem import listing
 from envd.filesystem.globs import Globs, State
 from envd.filesystem.temporary import TEMPORARY
 
+from .found import Found, size_suits, time_suits
 from .ignores import Ignores
 from .orders import Order, Selection, Type
 from .patience import Patience, TooSlowError
@@ -23,41 +24,6 @@ SORTED = 100_000
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 Unreadable = Callable[[str, int], None]
-
-
-class Found(NamedTuple):
-    """An entry.
-
-    Attributes:
-        path: as the client is to see it.
-        real: for the kernel.
-        entry: None if it is the place where the search began.
-        follow: a link stands for what it leads to.
-    """
-
-    path: str
-    real: str
-    type: Type
-    entry: os.DirEntry[str] | None
-    follow: bool = False
-
-    def stat(self) -> os.stat_result:
-        """Look at what was found.
-
-        Raises:
-            OSError: it is gone, or out of reach.
-        """
-        return os.stat(self.real) if self.follow else self.lstat()
-
-    def lstat(self) -> os.stat_result:
-        """Look at the entry itself.
-
-        Raises:
-            OSError: it is gone, or out of reach.
-        """
-        if self.entry is not None:
-            return self.entry.stat(follow_symlinks=False)
-        return os.lstat(self.real)
 
 
 class _Level(NamedTuple):
@@ -233,7 +199,7 @@ class Walk:
             st = found.stat()
         except OSError:
             return False
-        return _time_suits(wanted, st) and _size_suits(wanted, found.type, st)
+        return time_suits(wanted, st) and size_suits(wanted, found.type, st)
 
     def _enter(self, found: Found, include: State, exclude: State, levels: list[_Level]) -> None:
         wanted = self._selection
@@ -267,19 +233,6 @@ class Walk:
             st = os.stat(real)
             identity = (st.st_dev, st.st_ino)
         return _Level(f"{shown.rstrip('/')}/", f"{real.rstrip('/')}/", scan, include, exclude, ignores, identity)
-
-
-def _time_suits(wanted: Selection, st: os.stat_result) -> bool:
-    if wanted.since_ns is not None and st.st_mtime_ns < wanted.since_ns:
-        return False
-    return wanted.before_ns is None or st.st_mtime_ns < wanted.before_ns
-
-
-def _size_suits(wanted: Selection, kind: Type, st: os.stat_result) -> bool:
-    if wanted.min_size is None and wanted.max_size is None:
-        return True
-    largest = st.st_size if wanted.max_size is None else wanted.max_size
-    return kind is Type.FILE and (wanted.min_size or 0) <= st.st_size <= largest
 
 
 def _by_name(scan: Iterator[os.DirEntry[str]]) -> list[os.DirEntry[str]]:

@@ -58,8 +58,7 @@ def main() -> None:
         order = _read(frames.LENGTH.unpack(head)[0])
         if order is None:
             break
-        with patience.work():
-            _answer(pickle.loads(order), patience)
+        _answer(pickle.loads(order), patience)
         worn = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _WORN_KIB
         _write(frames.frame(frames.DONE, frames.packed(not worn)))
 

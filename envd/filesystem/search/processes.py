@@ -1,0 +1,171 @@
+"""A process that searches, as the server sees it, and its answer to one order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+from envd.errors import Code, EnvdError
+from envd.filesystem.content import write_all
+from envd.filesystem.threads import Threads
+
+from . import frames
+from .orders import AnyOrder
+
+log = logging.getLogger("envd.search")
+
+_BOOT = f"{os.path.dirname(os.path.abspath(__file__))}/boot.py"
+_BUFFER_BYTES = 256 * 1024
+_PIPE_BYTES = 4096  # what an empty pipe takes at once, pipe(7)
+
+
+class Worker:
+    """One process. It answers one order at a time."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._reader = asyncio.StreamReader(_BUFFER_BYTES)
+        self._transport: asyncio.ReadTransport | None = None
+        self.retiring: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def start(cls, threads: Threads) -> Worker:
+        """Start one.
+
+        Raises:
+            EnvdError: RESOURCE_EXHAUSTED if that is not possible now.
+        """
+        started: list[subprocess.Popen[bytes]] = []
+        try:
+            await threads.settle(lambda: started.append(_spawn()))
+        except OSError as exc:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED, f"search: no process could be started for it: {os.strerror(exc.errno or 0)}"
+            ) from exc
+        except asyncio.CancelledError:
+            for process in started:
+                cls(process).end()
+            raise
+        return cls(started[0])
+
+    @property
+    def lives(self) -> bool:
+        """True as long as it can be given orders."""
+        return self._process.poll() is None
+
+    async def send(self, order: AnyOrder, threads: Threads) -> None:
+        """Give it an order."""
+        if self._transport is None:
+            self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(self._reader), self._process.stdout
+            )
+        data = pickle.dumps(order, pickle.HIGHEST_PROTOCOL)
+        data = frames.LENGTH.pack(len(data)) + data
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died; reading tells
+            if len(data) <= _PIPE_BYTES:
+                write_all(self._process.stdin.fileno(), data)
+            else:
+                await threads.settle(write_all, self._process.stdin.fileno(), data)
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Return the next frame of its answer.
+
+        Raises:
+            EnvdError: UNAVAILABLE if it has died.
+        """
+        try:
+            length, kind = frames.HEAD.unpack(await self._reader.readexactly(frames.HEAD.size))
+            return kind, await self._reader.readexactly(length)
+        except asyncio.IncompleteReadError as exc:
+            status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+            raise _ended(status) from exc
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        if self.retiring is not None:
+            self.retiring.cancel()
+        self._process.kill()
+        for pipe in (self._process.stdin, self._transport or self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        # It is dead at once unless the kernel waits for a disk; the loop does not wait for either.
+        asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+
+
+def _ended(status: int) -> EnvdError:
+    if status == -signal.SIGPROF:
+        return EnvdError(Code.RESOURCE_EXHAUSTED, "search: the expression takes too long on a file; make it simpler")
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    return EnvdError(Code.UNAVAILABLE, f"search: the process that searched {how}; try again")
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    # Nothing of the environment but what the interpreter may need to find its libraries.
+    environment = {name: value for name, value in os.environ.items() if name.startswith("LD_")}
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-X", "utf8", _BOOT, *filter(None, sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # never read: its end tells the process that ours has come
+        bufsize=0,
+        cwd="/",
+        env=environment,
+        start_new_session=True,
+    )
+
+
+class Answer:
+    """What a worker answers to one order.
+
+    Attributes:
+        waits_since: when what came last was handed out; None while the worker is waited for.
+        evicted: it had to give way.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.waits_since: float | None = None
+        self.evicted = False
+        self.reusable = False
+        self._failure: EnvdError | None = None
+
+    async def next(self) -> tuple[int, bytes] | None:
+        """Return the next frame that is a part of the answer; None at its end.
+
+        Raises:
+            EnvdError: it failed, or the worker died.
+        """
+        self.waits_since = None
+        while True:
+            if self.evicted:
+                raise EnvdError(
+                    Code.ABORTED, "search: its results were not taken for a while, and other searches were waiting"
+                )
+            kind, payload = await self.worker.frame()
+            if kind in (frames.MESSAGE, frames.VALUE):
+                self.waits_since = time.monotonic()
+                return kind, payload
+            if kind == frames.DONE:
+                self.reusable = bool(frames.unpacked(payload))
+                if self._failure is not None:
+                    raise self._failure
+                return None
+            self._failure = _failure(kind, payload)
+            if kind == frames.BROKEN:
+                raise self._failure
+
+
+def _failure(kind: int, payload: bytes) -> EnvdError:
+    if kind == frames.FAILED:
+        code, message = frames.unpacked(payload)
+        return EnvdError(Code(code), message)
+    log.error("search failed", extra={"stack": payload.decode(errors="replace")})
+    return EnvdError(Code.INTERNAL, "search: a fault of the daemon's; its log says more")
