@@ -24,13 +24,15 @@ _READY_S = 30.0
 _STOP_S = 10.0
 
 # The daemon ends when its standard input does: also if this process is killed and can ask nobody any more.
-# Its output is its alone, so that the end of that is its end.
+# Its output is its alone, so that the end of that is its end. Its directory goes with it.
 _LIFELINE = """
+directory=$1; shift
 "$@" </dev/null & daemon=$!
 exec >/dev/null
 cat
 kill -TERM "$daemon" 2>/dev/null
 wait "$daemon"
+rm -rf "$directory"
 """
 
 
@@ -64,7 +66,7 @@ class LocalDaemon:
             socket = os.path.join(self.directory, "envd.sock")
             with open(self._log_path(), "wb") as log:
                 self._process = subprocess.Popen(
-                    ["/bin/sh", "-c", _LIFELINE, "envd", *command, "--listen", f"unix:{socket}"],
+                    ["/bin/sh", "-c", _LIFELINE, "envd", self.directory, *command, "--listen", f"unix:{socket}"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

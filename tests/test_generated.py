@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -52,11 +53,16 @@ def test_the_check_names_the_file_that_differs(tmp_path, harm):
     assert victim in done.stderr
 
 
+needs_ruff = pytest.mark.skipif(importlib.util.find_spec("ruff") is None, reason="needs ruff")
+
+
+@needs_ruff
 def test_the_blocking_half_of_the_sdk_is_up_to_date():
     done = run("scripts/unasync", "--check")
     assert done.returncode == 0, done.stderr
 
 
+@needs_ruff
 @pytest.mark.parametrize("harm", ["changed", "missing", "left over"])
 def test_the_check_names_the_module_that_differs(tmp_path, harm):
     assert run("scripts/unasync", "--out", str(tmp_path)).returncode == 0

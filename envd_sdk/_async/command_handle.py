@@ -12,7 +12,7 @@ from envd_sdk._async.input import AsyncInput
 from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
 from envd_sdk._colour.reader import UNREAD_PIECES, AsyncReader
 from envd_sdk._wire.aio import clock
-from envd_sdk.exceptions import CommandExitException, SandboxException
+from envd_sdk.exceptions import CommandExitException, SandboxException, TimeoutException
 from envd_sdk.output import Piece
 from envd_sdk.results import CommandResult, StreamName
 from envd_sdk.starting import limit
@@ -77,20 +77,24 @@ class AsyncCommandHandle:
         on_pty: AsyncHandler[bytes] | None = None,
         on_stdout: AsyncHandler[str] | None = None,
         on_stderr: AsyncHandler[str] | None = None,
+        *,
+        timeout: float | None = 0,
     ) -> CommandResult:
         """Wait for its end.
 
         Args:
             on_pty: called with the bytes of a terminal that are still to come; as are the others.
+            timeout: seconds to wait; 0 for no limit.
 
         Raises:
+            TimeoutException: it has not ended in time. It runs on, and can be waited for again.
             CommandExitException: it ended with another status than 0.
             CommandTimeoutException: the time it was given is up.
         """
         self._on_pty = on_pty or self._on_pty
         self._on_stdout = on_stdout or self._on_stdout
         self._on_stderr = on_stderr or self._on_stderr
-        await self._reader.drain()
+        await self._reader.drain(limit(timeout))
         return self._result()
 
     async def wait_for(
@@ -113,6 +117,8 @@ class AsyncCommandHandle:
             found = wanted.found_in(piece)
             if found is not None:
                 return found
+            if deadline.passed():
+                raise TimeoutException(f"wait for {wanted} in the output of {self.pid}: it has not come in time")
         self._result()
         raise SandboxException(f"wait for {wanted} in the output of {self.pid}: it has ended without it")
 

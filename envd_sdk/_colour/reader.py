@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from envd_sdk.exceptions import TimeoutException
+from envd_sdk.waiting import Deadline
 
 T = TypeVar("T")
 
@@ -59,13 +61,21 @@ class AsyncReader(Generic[T]):
         self._raise()
         return None
 
-    async def drain(self) -> None:
-        """Wait for the end. From now on nothing is kept for `next`."""
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Wait for the end. From now on nothing is kept for `next`.
+
+        Raises:
+            TimeoutException: it has not come.
+        """
         async with self._changed:
             self._room = 0
             self._unread.clear()
             self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._over)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait_for(lambda: self._over)
+            except TimeoutError:
+                raise TimeoutException("it has not ended in time") from None
         self._raise()
 
     async def stop(self) -> None:
@@ -132,9 +142,11 @@ class Reader(Generic[T]):
         self._deliver(one)
         return one
 
-    def drain(self) -> None:
-        while self.next() is not None:
-            pass
+    def drain(self, timeout_s: float | None = None) -> None:
+        deadline = Deadline(timeout_s, time.monotonic)
+        while self.next(deadline.left_s()) is not None:
+            if deadline.passed():
+                raise TimeoutException("it has not ended in time")
 
     def stop(self) -> None:
         self._over = True

@@ -13,7 +13,7 @@ from envd_sdk._colour.reader import UNREAD_PIECES, Reader
 from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
 from envd_sdk._wire.blocking import clock
-from envd_sdk.exceptions import CommandExitException, SandboxException
+from envd_sdk.exceptions import CommandExitException, SandboxException, TimeoutException
 from envd_sdk.output import Piece
 from envd_sdk.results import CommandResult, StreamName
 from envd_sdk.starting import limit
@@ -78,20 +78,24 @@ class CommandHandle:
         on_pty: Handler[bytes] | None = None,
         on_stdout: Handler[str] | None = None,
         on_stderr: Handler[str] | None = None,
+        *,
+        timeout: float | None = 0,
     ) -> CommandResult:
         """Wait for its end.
 
         Args:
             on_pty: called with the bytes of a terminal that are still to come; as are the others.
+            timeout: seconds to wait; 0 for no limit.
 
         Raises:
+            TimeoutException: it has not ended in time. It runs on, and can be waited for again.
             CommandExitException: it ended with another status than 0.
             CommandTimeoutException: the time it was given is up.
         """
         self._on_pty = on_pty or self._on_pty
         self._on_stdout = on_stdout or self._on_stdout
         self._on_stderr = on_stderr or self._on_stderr
-        self._reader.drain()
+        self._reader.drain(limit(timeout))
         return self._result()
 
     def wait_for(
@@ -114,6 +118,8 @@ class CommandHandle:
             found = wanted.found_in(piece)
             if found is not None:
                 return found
+            if deadline.passed():
+                raise TimeoutException(f"wait for {wanted} in the output of {self.pid}: it has not come in time")
         self._result()
         raise SandboxException(f"wait for {wanted} in the output of {self.pid}: it has ended without it")
 

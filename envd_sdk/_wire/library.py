@@ -29,10 +29,15 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # A daemon's server that was killed is back in a fraction of a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # A peer that is gone without a word is noticed while something waits for it.
-    ("grpc.keepalive_time_ms", 20_000),
+    # A peer that is gone without a word is noticed within 20 s while something waits for it; the first is grpc's least.
+    ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # A window that does not grow: what the daemon has sent and this side has not read is then known to it, and never
+    # more than it keeps of a finished program: bytes that a proxy between had taken are not lost with the connection.
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
+    ("grpc.http2.bdp_probe", 0),
 )
 
 

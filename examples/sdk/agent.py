@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from envd_sdk import CommandExitException, CommandTimeoutException, FileNotFoundException, Sandbox
 
-ROOT = "/tmp/envd-agent"
 # Characters of an answer that a model is shown.
 SHOWN = 2000
 
@@ -23,17 +22,17 @@ class ToolCall:
     arguments: dict[str, str]
 
 
-def scripted_model() -> Generator[ToolCall | str, str, None]:
+def scripted_model(root: str) -> Generator[ToolCall | str, str, None]:
     """Look, write, run, read the failure, repair, run again, answer. It is sent what each tool said."""
-    seen = yield ToolCall("read_file", {"path": f"{ROOT}/fib.py"})
+    seen = yield ToolCall("read_file", {"path": f"{root}/fib.py"})
     assert "no such file" in seen.lower()
     wrong = "def fib(n):\n    return n if n < 2 else fib(n - 1)\n"
-    yield ToolCall("write_file", {"path": f"{ROOT}/fib.py", "text": wrong})
-    check = f"cd {ROOT} && python3 -B -c 'from fib import fib; assert fib(10) == 55, fib(10)'"
+    yield ToolCall("write_file", {"path": f"{root}/fib.py", "text": wrong})
+    check = f"cd {root} && python3 -B -c 'from fib import fib; assert fib(10) == 55, fib(10)'"
     seen = yield ToolCall("run", {"command": check})
     assert "AssertionError" in seen
     right = "def fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
-    yield ToolCall("write_file", {"path": f"{ROOT}/fib.py", "text": right})
+    yield ToolCall("write_file", {"path": f"{root}/fib.py", "text": right})
     seen = yield ToolCall("run", {"command": check})
     yield "fib is done and checked" if "status 0" in seen else f"I could not do it: {seen}"
 
@@ -73,14 +72,15 @@ class Tools:
 
 def main() -> None:
     with Sandbox.local() as sandbox:
-        tools, model = Tools(sandbox), scripted_model()
+        root = sandbox.commands.run("mktemp -d").stdout.strip()
+        tools, model = Tools(sandbox), scripted_model(root)
         step = next(model)
         while isinstance(step, ToolCall):
             answer = tools.use(step)
             print(f"{step.tool}: {answer.strip().splitlines()[-1]}")
             step = model.send(answer)
         print("answer:", step)
-        sandbox.files.remove(ROOT)
+        sandbox.files.remove(root)
 
 
 if __name__ == "__main__":

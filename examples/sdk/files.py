@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from envd_sdk import ConflictException, Sandbox, WriteEntry, WriteOptions
 
-ROOT = "/tmp/envd-files"
 MIB = 1024 * 1024
 
 
@@ -19,26 +18,27 @@ def pieces() -> Iterator[bytes]:
 def main() -> None:
     with Sandbox.local() as sandbox:
         files = sandbox.files
-        files.write_files([WriteEntry(f"{ROOT}/{name}.txt", f"I am {name}\n") for name in ("one", "two")])
-        print("listed:", [entry.name for entry in files.list(ROOT)])
+        root = sandbox.commands.run("mktemp -d").stdout.strip()
+        files.write_files([WriteEntry(f"{root}/{name}.txt", f"I am {name}\n") for name in ("one", "two")])
+        print("listed:", [entry.name for entry in files.list(root)])
 
         sent: list[int] = []
-        files.write(f"{ROOT}/large", pieces(), on_progress=sent.append)
-        with files.read(f"{ROOT}/large", "stream") as stream:
+        files.write(f"{root}/large", pieces(), on_progress=sent.append)
+        with files.read(f"{root}/large", "stream") as stream:
             print("up and down:", sent[-1] // MIB, "MiB,", sum(map(len, stream)) // MIB, "MiB")
-        print("a range:", bytes(files.read(f"{ROOT}/large", "bytes", offset=3 * MIB - 1, length=2)))
+        print("a range:", bytes(files.read(f"{root}/large", "bytes", offset=3 * MIB - 1, length=2)))
 
         # Of several writers with the same condition one succeeds.
-        etag = files.get_info(f"{ROOT}/one.txt").etag
-        files.write(f"{ROOT}/one.txt", "changed\n", options=WriteOptions(if_match=etag))
+        etag = files.get_info(f"{root}/one.txt").etag
+        files.write(f"{root}/one.txt", "changed\n", options=WriteOptions(if_match=etag))
         try:
-            files.write(f"{ROOT}/one.txt", "changed again\n", options=WriteOptions(if_match=etag))
+            files.write(f"{root}/one.txt", "changed again\n", options=WriteOptions(if_match=etag))
         except ConflictException:
-            print("somebody else was quicker:", files.read(f"{ROOT}/one.txt").strip())
+            print("somebody else was quicker:", files.read(f"{root}/one.txt").strip())
 
-        sandbox.commands.run(f"(sleep 0.2; echo done > {ROOT}/report) >/dev/null 2>&1 &")
-        print("appeared:", files.wait_for(f"{ROOT}/report", timeout=10).name)
-        files.remove(ROOT)
+        sandbox.commands.run(f"(sleep 0.2; echo done > {root}/report) >/dev/null 2>&1 &")
+        print("appeared:", files.wait_for(f"{root}/report", timeout=10).name)
+        files.remove(root)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ def main() -> None:
     with Sandbox.local() as sandbox:
         print(sandbox.commands.run("echo hello from $(uname)").stdout, end="")
 
-        sandbox.files.write("/tmp/envd-quickstart/numbers.txt", "3\n1\n2\n")
-        print(sandbox.commands.run("sort /tmp/envd-quickstart/numbers.txt | paste -sd ' '").stdout, end="")
-        print(repr(sandbox.files.read("/tmp/envd-quickstart/numbers.txt")))
+        path = sandbox.commands.run("mktemp").stdout.strip()
+        sandbox.files.write(path, "3\n1\n2\n")
+        print(sandbox.commands.run(f"sort {path} | paste -sd ' '").stdout, end="")
+        print(repr(sandbox.files.read(path)))
+        sandbox.files.remove(path)
 
         try:
             sandbox.commands.run("ls /no/such/place")
         except CommandExitException as error:
             print(f"status {error.exit_code}: {error.stderr.strip()}")
-        sandbox.files.remove("/tmp/envd-quickstart")
 
 
 if __name__ == "__main__":

@@ -116,6 +116,27 @@ async def test_output_is_waited_for(sandbox, colour):
         await colour.call(handle.wait_for, "never")
 
 
+async def test_an_end_is_waited_for_as_long_as_asked(sandbox, colour):
+    handle = await colour.call(sandbox.commands.run, "echo up; read line; echo $line", background=True, stdin=True)
+    await colour.call(handle.wait_for, "up")
+    with pytest.raises(TimeoutException):
+        await colour.call(handle.wait, timeout=0.1)
+    await colour.call(handle.send_stdin, "down\n")
+    assert (await colour.call(handle.wait, timeout=20)).stdout == "up\ndown\n"
+
+
+async def test_what_never_stops_printing_is_not_waited_for_either(sandbox, colour):
+    handle = await colour.call(sandbox.commands.run, "yes", background=True, timeout=0)
+    for wait in (
+        lambda: colour.call(handle.wait_for, "no", timeout=0.2),
+        lambda: colour.call(handle.wait, timeout=0.2),
+    ):
+        with pytest.raises(TimeoutException):
+            await wait()
+    assert await colour.call(handle.kill) is True
+    await colour.call(handle.disconnect)
+
+
 async def test_output_that_never_comes_is_not_waited_for(sandbox, colour):
     handle = await colour.call(sandbox.commands.run, "echo other", background=True)
     with pytest.raises(SandboxException, match="without it"):

@@ -74,7 +74,7 @@ async def test_an_example_prints_what_it_shows(name: str):
 async def test_the_page_about_the_sdk_is_a_program(tmp_path: Path):
     pieces = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "sdk.md").read_text(), re.MULTILINE | re.DOTALL)
     program = tmp_path / "page.py"
-    program.write_text("\n".join(pieces))
+    program.write_text("\n".join(pieces).replace("/tmp/", f"{tmp_path}/"))
     assert (await run(str(program))).startswith("hello\n")
 
 

@@ -91,18 +91,27 @@ def test_it_does_not_outlive_an_owner_that_was_killed():
 import os, signal
 from envd_sdk import Sandbox
 sandbox = Sandbox.local()
+print(sandbox._parts.owner._daemon.directory)
 print(sandbox.commands.run("echo $PPID").stdout.strip(), flush=True)
 sandbox.commands.run("sleep 1000", background=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     owner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
+    directory = owner.stdout.readline().strip()
     keeper = int(owner.stdout.readline())
-    with open_pidfds([keeper]) as fds:
+    # What holds the lifeline's end, and removes the directory last of all.
+    with open_pidfds([keeper, parent(keeper)]) as fds:
         owner.wait()
-        assert fds
-        assert has_exited(fds[0], timeout_s=GONE_S)
+        assert len(fds) == 2
+        assert all(has_exited(fd, timeout_s=GONE_S) for fd in fds)
+    assert not os.path.exists(directory)
     owner.stdout.close()
+
+
+def parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
 
 
 async def test_one_that_does_not_start_says_why(colour):

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from envd_sdk import CommandExitException
-from tests.support.colours import Colour
+from tests.support.colours import COLOURS, Colour
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.proxy import Proxy, proxy_to
 
@@ -89,6 +89,25 @@ async def test_a_server_killed_at_any_moment_costs_nothing(colour, tmp_path):
                 await asyncio.to_thread(thread.join)
             assert harm.done
         await colour.call(sandbox.close)
+
+
+async def test_a_connection_that_falls_silent_costs_nothing(daemon: Daemon):
+    """Both halves at once: it takes 20 s until a peer counts as gone."""
+    loop = asyncio.get_running_loop()
+
+    async def one(colour: Colour) -> None:
+        async with proxy_to(daemon.port) as proxy:
+            harm = Harm([1], lambda: loop.call_soon_threadsafe(proxy.swallow))
+            sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+            # Within what is kept of a program that has ended meanwhile, beside what was on the way.
+            found = await colour.call(sandbox.commands.run, "seq 1 300000", on_stdout=harm, timeout=0)
+            assert found.stdout == EXPECTED[: EXPECTED.index("300001")]
+            assert (found.gaps, harm.done) == ((), 1)
+            await colour.call(sandbox.close)
+
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        for colour in COLOURS:
+            group.create_task(one(colour))
 
 
 async def test_an_answer_lost_at_the_start_does_not_start_a_program_twice(colour, daemon: Daemon, tmp_path):

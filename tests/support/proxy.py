@@ -17,6 +17,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._writers: set[asyncio.StreamWriter] = set()
+        # Writers whose bytes are taken and go nowhere.
+        self._silent: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -33,13 +35,19 @@ class Proxy:
                 group.create_task(self._pass_on(onward_reader, writer))
         finally:
             self._writers -= pair
+            self._silent -= pair
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(_PIECE_BYTES):
-                writer.write(data)
-                await writer.drain()
+                if writer not in self._silent:
+                    writer.write(data)
+                    await writer.drain()
         writer.close()
+
+    def swallow(self) -> None:
+        """Take what comes over the connections there are and pass on none of it; new ones are not affected."""
+        self._silent |= self._writers
 
     def cut(self) -> None:
         """Reset every connection, on both sides; what is under way is lost."""
