@@ -23,8 +23,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return tmp_path_factory.mktemp("sdk-files")
+def root(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One for each, for some have the same name for what is below."""
+    return tmp_path_factory.mktemp(f"sdk-files-{kind}")
 
 
 @pytest.fixture(scope="module")
