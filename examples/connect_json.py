@@ -159,6 +159,8 @@ def _accepted(response: http.client.HTTPResponse) -> http.client.HTTPResponse:
 
 def main() -> int:
     """Run one command, pass its output through and return its exit code."""
+    if len(sys.argv) < 3:
+        sys.exit("usage: python connect_json.py HOST:PORT COMMAND [ARGUMENT ...]")
     host, _, port = sys.argv[1].rpartition(":")
     start = {"process": {"cmd": sys.argv[2], "args": sys.argv[3:]}, "stdin": False}
     end: Message = {}
