@@ -27,6 +27,20 @@ def done(fields: object) -> Response:
     return Response(200, (_JSON, _NOSNIFF), to_json(fields))
 
 
+def from_json(body: bytes) -> object:
+    """Decode a client's body.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, or has half of a surrogate pair in a string.
+    """
+    try:
+        fields: object = json.loads(body)
+        json.dumps(fields, ensure_ascii=False).encode()
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc
+    return fields
+
+
 def to_json(fields: object) -> bytes:
     """Encode for a body a browser may look at."""
     return json.dumps(fields, separators=(",", ":")).translate(_MARKUP).encode()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from envd.errors import Code, EnvdError
 from envd.web import Reply, Request, Response, Route
 
 from .addresses import Addresses
-from .answers import done, refused
+from .answers import done, from_json, refused
 from .compose import compose
 from .entries import name_of
 from .incoming import NoRoomError
@@ -69,8 +67,8 @@ async def _whole(request: Request) -> bytes:
 def _wish(body: bytes) -> tuple[list[str], str, str | None]:
     """Read the body: sources, destination, user."""
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        fields = from_json(body)
+    except ValueError as exc:
         raise _invalid(f"invalid request body: {exc}") from exc
     if not isinstance(fields, dict):
         raise _invalid("invalid request body: not an object")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import os
 import random
 from pathlib import Path
@@ -61,6 +62,13 @@ async def test_a_file_is_uploaded_in_parts(daemon: Daemon, tmp_path: Path):
     assert fields(await rest(port, "POST", f"/{told['id']}/commit")) == done
     assert (await rest(port, "HEAD", f"/{told['id']}")).headers["Upload-Complete"] == "?1"
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("wish", [{"path": "\ud800x"}, {"path": "/tmp/x", "metadata": {"k": "\ud800"}}])
+async def test_half_of_a_surrogate_pair_is_refused(daemon: Daemon, wish: dict[str, object]):
+    refusal(await exchange(daemon.port, "POST", "/files/uploads", body=json.dumps(wish).encode()), 400)
+    body = json.dumps({"source_paths": ["\ud800"], "destination": "/tmp/x"}).encode()
+    refusal(await exchange(daemon.port, "POST", "/files/compose", body=body), 400)
 
 
 async def test_a_repeated_commit_has_to_mean_what_was_committed(daemon: Daemon, tmp_path: Path):

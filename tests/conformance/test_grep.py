@@ -350,6 +350,7 @@ async def test_bounds_out_of_bounds_are_invalid(search: Search, poem: Path):
     ):
         await refused(search.grep(poem, "two", **options), "invalid_argument")
     await refused(search.grep(poem, "x" * 70_000), "invalid_argument")
+    await refused(search.grep(poem, "(?u)(?a)x"), "invalid_argument")
     await refused(search.grep(poem, "(" * 5000 + ")" * 5000), "invalid_argument")
     assert (await search.grep(poem, "two")).summary.matches == 3
 

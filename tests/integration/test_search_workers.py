@@ -108,6 +108,18 @@ async def test_who_comes_when_too_many_wait_is_refused(file: Path):
             assert await asyncio.gather(second, third) == [1, 1]
 
 
+async def test_who_leaves_just_as_the_turn_comes_leaves_quietly(file: Path):
+    async with pool() as made:
+        async with made.answering(grep(file, most=1)) as answer:
+            await rest_of(answer)
+            waiting = asyncio.ensure_future(answered(made, grep(file, most=1)))
+            await asyncio.sleep(0)
+            waiting.cancel()  # heard of only after the turn was passed on
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await answered(made, grep(file, most=1)) == 1
+
+
 async def test_those_who_wait_get_their_turn(file: Path):
     async with pool() as made:
         async with made.answering(grep(file)) as answer:

@@ -152,7 +152,7 @@ class Merge:
             if not found.is_file(follow_symlinks=False):
                 self._rename(pair, name)
             else:
-                with self._announced(pair, name):
+                with self._announced(pair, found):
                     self._rename(pair, name)
         except OSError as exc:
             if exc.errno != errno.EXDEV:
@@ -168,14 +168,14 @@ class Merge:
             _rename_if_free(name, pair)
 
     @contextlib.contextmanager
-    def _announced(self, pair: _Pair, name: str) -> Iterator[None]:
+    def _announced(self, pair: _Pair, found: os.DirEntry[str]) -> Iterator[None]:
         """Tell those who watch that a file comes as from an upload."""
         placements = self.temporaries.placements
-        placements.announce(pair.key, name, filled=True)
+        placements.announce(pair.key, found.name, filled=found.stat(follow_symlinks=False).st_size > 0)
         try:
             yield
         except BaseException:
-            placements.retract(pair.key, name)
+            placements.retract(pair.key, found.name)
             raise
 
 

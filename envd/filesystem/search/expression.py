@@ -180,6 +180,8 @@ def _compiled(text: str, flags: int, shown: str) -> re.Pattern[str]:
     except re.error as exc:
         where = "" if exc.pos is None else f" at position {exc.pos}"
         raise EnvdError(Code.INVALID_ARGUMENT, f"pattern {_short(shown)}: {exc.msg}{where}") from exc
+    except ValueError as exc:  # flags that exclude each other
+        raise EnvdError(Code.INVALID_ARGUMENT, f"pattern {_short(shown)}: {exc}") from exc
     except (RecursionError, OverflowError, MemoryError) as exc:
         raise EnvdError(Code.INVALID_ARGUMENT, f"pattern {_short(shown)}: too large, or nested too deeply") from exc
 

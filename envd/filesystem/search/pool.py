@@ -78,10 +78,10 @@ class Workers:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._pass_on()
-            else:
+            if turn in self._queue:
                 self._queue.remove(turn)
+            elif not turn.cancelled():
+                self._pass_on()  # we had got it already
             raise
 
     def _pass_on(self) -> None:

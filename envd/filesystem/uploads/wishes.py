@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.addresses import Caller
+from envd.filesystem.answers import from_json
 from envd.web import Request
 
 from .part import Start
@@ -73,8 +73,8 @@ def commit_from(body: bytes) -> tuple[int | None, str | None]:
 
 def _fields(body: bytes, known: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        fields = from_json(body)
+    except ValueError as exc:
         raise _invalid(str(exc)) from exc
     if not isinstance(fields, dict):
         raise _invalid("not an object")

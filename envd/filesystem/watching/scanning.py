@@ -156,7 +156,10 @@ class Scan:
         if self._is_foreign(fd, level.device):
             os.close(fd)
             return None
-        below = self._level(fd)
+        try:
+            below = self._level(fd)
+        except PermissionError:
+            return None  # the kernel lets nobody follow it, as some of /proc
         level.found.entries.pop(name, None)
         level.found.below[name] = below.found
         return below
