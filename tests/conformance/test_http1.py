@@ -203,9 +203,19 @@ async def test_a_stream_of_a_client_that_asks_to_close_is_whole(client: Client):
 
 async def test_a_body_nobody_reads_does_not_spoil_the_next_request(daemon: Daemon):
     async with connection(daemon.port) as conn:
-        await conn.send(request("POST", "/nope", body=b"x" * 100_000) + HEALTH)
+        await conn.send(request("POST", "/nope", body=b"x" * 10_000) + HEALTH)  # one segment: it arrives whole
         assert (await conn.read_response()).status == 404
         assert (await conn.read_response()).status == 204
+
+
+async def test_an_answer_before_the_end_of_the_body_announces_the_close(daemon: Daemon):
+    async with connection(daemon.port) as conn:
+        whole = request("POST", "/nope", body=b"x" * 100_000)
+        await conn.send(whole[:30_000])
+        response = await conn.read_response()
+        assert (response.status, response.headers["Connection"]) == (404, "close")
+        await conn.send(whole[30_000:])
+        assert await ends(conn) == b""
 
 
 async def test_a_fin_after_the_request_ends_the_stream_and_not_the_program(over_connect: Processes):

@@ -100,6 +100,7 @@ async def test_what_nobody_took_is_replayed_while_the_program_runs(processes: Pr
     script = f"read _ < {gate.path}; echo lost; echo x > {reported.path}; exec sleep 1000"
     async with processes.start(shell(script)) as program:
         program.leave()
+        await processes.list()  # over the same connection where there is but one: the daemon has heard of the leaving
         gate.open()
         await reported.reached()
         reported.close()
@@ -112,6 +113,7 @@ async def test_what_nobody_took_is_replayed_while_the_program_runs(processes: Pr
 async def test_what_nobody_took_is_replayed_after_the_program_ended(processes: Processes, gate: Gate):
     async with processes.start(shell(f"read _ < {gate.path}; echo out; echo err >&2; exit 3")) as program:
         program.leave()
+        await processes.list()  # over the same connection where there is but one: the daemon has heard of the leaving
         gate.open()
         await exited(program.pid)
         outcome = await processes.replay(pid(program.pid))
