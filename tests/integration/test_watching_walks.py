@@ -87,7 +87,9 @@ async def test_a_random_walk_is_told(root: Path, events: int, seed: int):
 @pytest.mark.parametrize("seed", range(2))
 async def test_a_random_walk_is_told_across_deaths_of_the_server(root: Path, seed: int):
     async with configured_daemon(Config()) as daemon:
-        cursor, known = "", Known(root)
+        known = Known(root)
+        async with over(daemon).stream(root, recursive=True, cursor="") as stream:
+            cursor = stream.cursor
         for turn in range(ROUNDS):
             async with walking(root, ROUNDS * seed + turn) as walkers:
                 while not all(walker.done() for walker in walkers):
