@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from envd.errors import Code, EnvdError, from_os_error
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A directory that things are removed from need not be readable: one may only be allowed to search and write it.
+_ABOVE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ROUNDS = 10
 
 
@@ -38,17 +40,23 @@ def remove_tree(path: str) -> None:
     """
     parent, name = os.path.split(path.rstrip("/"))
     try:
-        top = os.open(parent or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        top = os.open(parent or "/", _ABOVE)
     except FileNotFoundError:
         return
-    except PermissionError:
-        os.unlink(path)  # the directory may be searched but not read
-        return
     try:
-        if _unlink(name, top):
-            _Descent(top, name).run()
+        remove_tree_in(top, name)
     finally:
         os.close(top)
+
+
+def remove_tree_in(directory: int, name: str) -> None:
+    """As remove_tree, of a name in an open directory, wherever that is by now.
+
+    Raises:
+        OSError: something could not be removed.
+    """
+    if _unlink(name, directory):
+        _Descent(directory, name).run()
 
 
 @dataclass(slots=True)
@@ -107,7 +115,7 @@ class _Descent:
     def _leave(self) -> None:
         """Go up out of an empty directory and remove it."""
         done = self._levels.pop()
-        self._go(os.open("..", _DIRECTORY, dir_fd=self._here))
+        self._go(os.open("..", _ABOVE, dir_fd=self._here))
         level = self._levels[-1]
         if _inode(self._here) != level.inode:
             raise OSError(errno.ENOTEMPTY, "a directory was moved away while it was removed", done.name)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .removal import remove_tree
+from .removal import remove_tree_in
 
 if TYPE_CHECKING:
     from .leftovers import Leftovers
@@ -45,14 +45,24 @@ class Temporaries:
 
 @contextlib.contextmanager
 def hidden_beside(path: str, temporaries: Temporaries) -> Iterator[str]:
-    """Yield a free path in the same directory; what is left there in the end is removed, with all below it. Blocks."""
-    hidden = os.path.join(os.path.dirname(path.rstrip("/")), temporary_name())
-    with temporaries.leftovers.noted(hidden):
-        try:
-            yield hidden
-        finally:
-            with contextlib.suppress(OSError):
-                remove_tree(hidden)
+    """Yield a free path in the same directory; what is left there in the end is removed, with all below it. Blocks.
+
+    Raises:
+        OSError: there is no such directory.
+    """
+    directory, name = os.path.dirname(path.rstrip("/")) or "/", temporary_name()
+    hidden = os.path.join(directory, name)
+    # Open, for it may be renamed meanwhile, or one above it.
+    beside = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with temporaries.leftovers.noted(hidden):
+            try:
+                yield hidden
+            finally:
+                with contextlib.suppress(OSError):
+                    remove_tree_in(beside, name)
+    finally:
+        os.close(beside)
 
 
 class Temporary:

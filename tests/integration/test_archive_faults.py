@@ -148,6 +148,24 @@ async def test_a_client_that_dies_at_any_byte_changes_nothing(daemon: Daemon, tm
     await until(lambda: descriptors(server) <= before)
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["into-a-directory", "as-a-new-one"])
+async def test_an_extraction_whose_directory_is_moved_away_leaves_nothing_either(
+    daemon: Daemon, tmp_path: Path, *, there: bool
+):
+    top = tmp_path / "a/t"
+    (top if there else top.parent).mkdir(parents=True)
+    data = tar(*(entry(f"f{number}", bytes(20_000)) for number in range(100)))
+    async with connection(daemon.port) as conn:
+        headers = {**TAR, "Content-Length": str(len(data))}
+        await conn.send(request("POST", f"/files/extract?path={top}", headers=headers))
+        await conn.send(data[: len(data) // 2])
+        await until(lambda: any(path.name == "f0" for path in tmp_path.rglob("*")))
+        (tmp_path / "a").rename(tmp_path / "moved")
+        conn.reset()
+    expected = ["moved", "moved/t"] if there else ["moved"]
+    await until(lambda: sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == expected)
+
+
 async def test_archives_that_nobody_takes_to_their_end_hold_nothing(daemon: Daemon, tmp_path: Path):
     many_files(tmp_path / "t", 500)
     (tmp_path / "t/large").write_bytes(bytes(5_000_000))

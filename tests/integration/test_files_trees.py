@@ -286,7 +286,44 @@ async def test_a_file_the_kernel_makes_up_can_be_copied(files: Files, tmp_path: 
     assert (tmp_path / "version").read_bytes() == Path("/proc/version").read_bytes()
 
 
+@needs_root
+async def test_a_directory_above_that_is_renamed_while_a_tree_is_copied_has_nothing_left_in_it(tmp_path: Path):
+    source = tmp_path / "tree"
+    source.mkdir()
+    for number in range(3000):
+        (source / f"file-{number:04d}").write_bytes(b"x" * 1000)
+    with small_disk(tmp_path / "disk", "size=64m") as disk:
+        (disk / "a/b").mkdir(parents=True)
+        async with running_daemon() as own:
+            copying = asyncio.create_task(
+                Files(Client(own.port, Codec.PROTO)).copy(source, disk / "a/b/tree", recursive=True)
+            )
+            assert await settled(lambda: os.listdir(disk / "a/b"), bool)
+            (disk / "a").rename(disk / "moved")
+            with pytest.raises(RpcError) as error:
+                await copying
+        assert error.value.code == "not_found"
+        assert [str(path.relative_to(disk)) for path in disk.rglob("*")] == ["moved", "moved/b"]
+
+
 # Without root.
+
+
+@needs_root
+async def test_directories_that_cannot_be_read_can_be_worked_in(other_user: pwd.struct_passwd):
+    home = Path(other_user.pw_dir)
+    async with running_daemon("--port", "0", "--listen", "127.0.0.1", user=other_user.pw_name) as daemon:
+        files = Files(Client(daemon.port, Codec.PROTO))
+        await files.write("~/closed/tree/below/file", b"x")
+        (home / "closed").chmod(0o300)
+        await files.copy("~/closed/tree", "~/closed/copy", recursive=True)
+        await files.remove("~/closed/tree")
+        (home / "closed").chmod(0o700)
+        assert sorted(str(path.relative_to(home / "closed")) for path in (home / "closed").rglob("*")) == [
+            "copy",
+            "copy/below",
+            "copy/below/file",
+        ]
 
 
 @needs_root
