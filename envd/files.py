@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from envd import rpc
 from envd.config import Config
-from envd.filesystem import routes as transfers
-from envd.filesystem.addresses import Addresses
 from envd.filesystem.archive import routes as archive_routes
 from envd.filesystem.archive.service import ArchiveService
 from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.rest import routes as transfers
+from envd.filesystem.rest.addresses import Addresses
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.service import SearchService
 from envd.filesystem.service import FilesystemService

@@ -13,7 +13,8 @@ from envd.host.users import User
 
 from . import attributes, content
 from .directories import make_parents, remove_directories
-from .temporary import TEMPORARY, Temporaries, Temporary, hidden_beside
+from .hidden_names import TEMPORARY
+from .temporary import Temporaries, Temporary, hidden_beside
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from envd.errors import EnvdError
 
+from .hidden_names import TEMPORARY
 from .removal import remove_tree
-from .temporary import TEMPORARY
 
 log = logging.getLogger("envd.filesystem")
 

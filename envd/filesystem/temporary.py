@@ -5,29 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .hidden_names import temporary_name
+from .leftovers import Leftovers
 from .removal import remove_tree_in
 
 if TYPE_CHECKING:
-    from .leftovers import Leftovers
     from .watching.placements import Placements
-
-TEMPORARY = re.compile(r"\.envd-[0-9a-f]{16}\.tmp")
-"""The names temporaries have, for the moment before they take their place, or where no file can be without a name."""
 
 # What O_TMPFILE gives where it is not supported; open(2), and older kernels' take on the unknown flag.
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
 _PROC_FDS = "/proc/self/fd"
-
-
-def temporary_name() -> str:
-    """Return a name nobody uses."""
-    return f".envd-{secrets.token_hex(8)}.tmp"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from typing import Protocol
 
 from envd.errors import Code, EnvdError
 
-from .multipart import Source
 from .threads import Threads
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -14,6 +14,13 @@ _PACKED_BYTES = 256 * 1024
 _MOST_RATIO = 200
 _FREE_BYTES = 64 * 1024 * 1024  # up to this any ratio will do
 _MOST_BYTES = 64 * 1024 * 1024 * 1024
+
+
+class Source(Protocol):
+    """Bytes that arrive."""
+
+    async def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
 
 
 class Unpacked:

@@ -220,7 +220,7 @@ from envd.host.users import own_user
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.watching.placements import Placements
-from envd.filesystem.temporary import TEMPORARY
+from envd.filesystem.hidden_names import TEMPORARY
 temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
 os.chdir(sys.argv[1])
 assert not os.path.exists("/proc/self")

@@ -15,9 +15,9 @@ from envd.filesystem import metadata, pages
 from envd.filesystem.batches import Batch, batches
 from envd.filesystem.encoding import EncodedContent, EntryEncoder, text_of, varint
 from envd.filesystem.entries import Entry, Link, entry_of, etag_of, name_of, permissions_of
+from envd.filesystem.hidden_names import TEMPORARY, temporary_name
 from envd.filesystem.listing import Listing, walk
 from envd.filesystem.messages import batch_message, listed
-from envd.filesystem.temporary import TEMPORARY, temporary_name
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from envd.filesystem.hidden_names import temporary_name
 from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import Temporaries, hidden_beside, temporary_name
+from envd.filesystem.temporary import Temporaries, hidden_beside
 from envd.filesystem.watching.placements import Placements
 from tests.support.daemon import ROOT
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.globs import Globs, State
-from envd.filesystem.temporary import TEMPORARY
+from envd.filesystem.hidden_names import TEMPORARY
 
 from . import headers
 from .inventory import Reason

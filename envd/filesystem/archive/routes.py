@@ -10,13 +10,13 @@ from functools import partial
 from typing import TypeVar
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.addresses import Address, Addresses, address_from_query, values_from_query
-from envd.filesystem.answers import done, refused
-from envd.filesystem.disposition import attachment
-from envd.filesystem.multipart import Multipart, Source, boundary_from
+from envd.filesystem.rest.addresses import Address, Addresses, address_from_query, values_from_query
+from envd.filesystem.rest.answers import done, refused
+from envd.filesystem.rest.disposition import attachment
+from envd.filesystem.rest.multipart import Multipart, boundary_from
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
-from envd.filesystem.unpacking import Unpacked
+from envd.filesystem.unpacking import Source, Unpacked
 from envd.web import Reply, Request, Response, Route
 
 from . import messages

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem import listing
 from envd.filesystem.globs import Globs, State
-from envd.filesystem.temporary import TEMPORARY
+from envd.filesystem.hidden_names import TEMPORARY
 
 from .found import Found, size_suits, time_suits
 from .ignores import Ignores

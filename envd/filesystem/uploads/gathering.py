@@ -9,8 +9,9 @@ from contextlib import ExitStack, closing
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.entries import ConditionError
+from envd.filesystem.hidden_names import temporary_name
 from envd.filesystem.place import Intent, Place
-from envd.filesystem.temporary import Temporaries, Temporary, temporary_name
+from envd.filesystem.temporary import Temporaries, Temporary
 
 from .state import Kept
 

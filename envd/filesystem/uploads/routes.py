@@ -10,10 +10,10 @@ from email.utils import formatdate
 from urllib.parse import parse_qsl
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.addresses import Addresses, Caller, address_from_query
-from envd.filesystem.answers import done, refused, to_json
 from envd.filesystem.encoding import text_of
 from envd.filesystem.entries import ConditionError, name_of
+from envd.filesystem.rest.addresses import Addresses, Caller, address_from_query
+from envd.filesystem.rest.answers import done, refused, to_json
 from envd.web import Headers, Reply, Request, Response, Route
 
 from . import wishes

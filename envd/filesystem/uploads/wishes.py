@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.addresses import Caller
-from envd.filesystem.answers import from_json
+from envd.filesystem.rest.addresses import Caller
+from envd.filesystem.rest.answers import from_json
 from envd.web import Request
 
 from .part import Start

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from envd.filesystem.temporary import TEMPORARY
+from envd.filesystem.hidden_names import TEMPORARY
 
 from .mounts import is_made_up, on_network
 from .picture import state_of

@@ -8,9 +8,9 @@ import stat
 import zlib
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.entries import etag_of
 
 from .content_type import SNIFFED_BYTES
-from .entries import etag_of
 
 SMALL_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.unpacking import Source
 
 from .disposition import parameters
 
@@ -14,13 +14,6 @@ _HEADER_BYTES = 16 * 1024  # of one part
 _MOST_PARTS = 10_000
 _PADDING_BYTES = 256  # blanks behind a boundary
 _BOUNDARY_CHARS = 70
-
-
-class Source(Protocol):
-    """Bytes that arrive."""
-
-    async def read(self, size: int) -> bytes:
-        """Return the next bytes, at most `size`; none at the end."""
 
 
 @dataclass(frozen=True, slots=True)

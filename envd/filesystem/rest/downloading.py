@@ -7,6 +7,7 @@ import secrets
 from contextlib import closing
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response
 
 from .addresses import Addresses, address_from_query
@@ -18,7 +19,6 @@ from .disposition import inline
 from .negotiation import best_coding, identity_accepted
 from .outgoing import Outgoing, Slices, gzip_of
 from .ranges import MalformedRangeError, NoOverlapError, Span, spans_from_range
-from .threads import Threads
 
 _VARY = ("Vary", "Accept-Encoding")
 _NO_CODING = "error parsing Accept-Encoding: no acceptable encoding found, supported: [gzip]"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.compose import compose
+from envd.filesystem.entries import name_of
+from envd.filesystem.incoming import NoRoomError
+from envd.filesystem.place import Intent
+from envd.filesystem.temporary import Temporaries
+from envd.filesystem.threads import Threads
 from envd.web import Reply, Request, Response, Route
 
 from .addresses import Addresses
 from .answers import done, from_json, refused
-from .compose import compose
-from .entries import name_of
-from .incoming import NoRoomError
-from .place import Intent
-from .rest_download import Download
-from .rest_upload import Upload
-from .temporary import Temporaries
-from .threads import Threads
+from .downloading import Download
+from .uploading import Upload
 
 _COMPOSE_BYTES = 4 * 1024 * 1024
 

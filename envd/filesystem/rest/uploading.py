@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from typing import Self
 
 from envd.errors import Code, EnvdError
+from envd.filesystem import metadata
+from envd.filesystem.entries import ConditionError, name_of
+from envd.filesystem.incoming import Incoming, NoRoomError, Wanted
+from envd.filesystem.place import Intent
+from envd.filesystem.temporary import Temporaries
+from envd.filesystem.threads import Threads
+from envd.filesystem.unpacking import Source, Unpacked
 from envd.web import Reply, Request, Response
 
-from . import metadata
 from .addresses import Address, Addresses, Caller, address_from_query
 from .answers import done, refused
-from .entries import ConditionError, name_of
-from .incoming import Incoming, NoRoomError, Wanted
-from .multipart import Multipart, Source, boundary_from
-from .place import Intent
-from .temporary import Temporaries
-from .threads import Threads
-from .unpacking import Unpacked
+from .multipart import Multipart, boundary_from
 
 _PIECE_BYTES = 1024 * 1024
 _HELD_BYTES = 64 * 1024  # what is smaller is written with others in one turn of a thread

@@ -1,0 +1,1 @@
+"""Files over plain HTTP: /files, and what its headers mean."""
