@@ -1,0 +1,11 @@
+# An image with the daemon and nothing else: build it from a checkout, or copy the lines into your own.
+FROM python:3.12-slim
+
+COPY pyproject.toml README.md LICENSE /src/
+COPY envd /src/envd
+COPY envd_proto /src/envd_proto
+COPY envd_sdk /src/envd_sdk
+RUN pip install --no-cache-dir /src && rm -r /src
+
+EXPOSE 49983
+CMD ["envd"]
