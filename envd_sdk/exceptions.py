@@ -30,9 +30,11 @@ class SandboxException(Exception):  # noqa: N818 - the names are the contract's
 
     Attributes:
         code: the contract's name for it ("not_found", "unavailable", ...), or "" if it did not come from a daemon.
+        repeated: an earlier attempt at the same call got no answer, and may have been carried out.
     """
 
     code: str = ""
+    repeated: bool = False
 
 
 class TimeoutException(SandboxException):

@@ -35,7 +35,8 @@ def exception_from(error: WireError, *, doing: str, about_files: bool = False) -
     if isinstance(error, WireTimeoutError) or error.code == "deadline_exceeded":
         text = f"{text}; give a larger timeout or request_timeout, or 0 for none"
     elif error.code == "unavailable":
-        text = f"the sandbox cannot be reached: {text}"
+        known = "" if error.never_sent else "; whether it was done is not known"
+        text = f"the sandbox cannot be reached: {text}{known}"
     elif error.code == "unimplemented":
         text = f"the sandbox's daemon is too old for this: {text}"
     elif error.code == "resource_exhausted" and any(words in text.lower() for words in _FULL):

@@ -64,8 +64,8 @@ class Command:
         for name in self.envs:
             if not name or "=" in name:
                 raise _invalid(f"'{name}' cannot name an environment variable: it is empty or contains '='")
-        if self.key is not None and not 1 <= len(self.key.encode()) <= _KEY_BYTES:
-            raise _invalid(f"idempotency_key must have 1 to {_KEY_BYTES} bytes")
+        if self.key is not None:
+            check_key(self.key)
         if any(value > _LARGEST_LIMIT and value != _UNLIMITED for _, value in self.limits):
             raise _invalid(f"a limit must be at most {_LARGEST_LIMIT}, or {_UNLIMITED} for none")
         if self.nice not in _NICE:
@@ -98,6 +98,16 @@ class Command:
                 "terminal": Size(*fields["terminal"]) if fields.get("terminal") else None,
             }
         )
+
+
+def check_key(key: str) -> None:
+    """Refuse what is no idempotency key.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT.
+    """
+    if not 1 <= len(key.encode()) <= _KEY_BYTES:
+        raise _invalid(f"idempotency_key must have 1 to {_KEY_BYTES} bytes")
 
 
 def _invalid(message: str) -> EnvdError:

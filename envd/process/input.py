@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from envd.errors import Code, EnvdError
 
+from .keyed_input import KeyedInput
+
 _WAITING_WRITERS = 256
 _LOOK_AGAIN_S = 0.001
 _LOOK_AGAIN_AT_MOST_S = 0.25
@@ -25,40 +27,60 @@ class Input:
         name: for messages: stdin or tty.
         fd: non-blocking, -1 if the program has no input. Owned.
         closed: called when it is to end, so that other holders of the descriptor let go of it.
+        keyed: knows what was written under which key.
     """
 
-    def __init__(self, pid: int, name: str, fd: int, closed: Callable[[], None]) -> None:
+    def __init__(self, pid: int, name: str, fd: int, closed: Callable[[], None], keyed: KeyedInput) -> None:
         self._pid = pid
         self._name = name
         self._fd = fd
         self._closed = closed
+        self.keyed = keyed
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._writable: asyncio.Future[None] | None = None
         self.last_byte_at = 0.0
 
-    async def write(self, data: bytes) -> None:
-        """Write all bytes, after those of earlier writers.
+    async def write(self, data: bytes, key: str | None = None) -> None:
+        """Write all bytes, after those of earlier writers; with a key, what was not yet written under it.
 
         Raises:
-            EnvdError: INTERNAL if it is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait.
+            EnvdError: INTERNAL if it is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait; as
+                KeyedInput.find.
         """
         async with self._place():
-            view, pause_s = memoryview(data), 0.0
-            while view:
-                if self._fd < 0:
-                    raise EnvdError(Code.INTERNAL, f"error writing to {self._name}: {self._name} not enabled or closed")
-                try:
-                    view = view[os.write(self._fd, view) :]
-                    self.last_byte_at, pause_s = asyncio.get_running_loop().time(), 0.0
-                except BlockingIOError:
-                    await self._until_writable(pause_s)
-                    # A full terminal that nobody has open says that it is writable, and is not: then look now and then.
-                    pause_s = min(max(2 * pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_AT_MOST_S)
-                except OSError as exc:
-                    raise self._broken(exc) from exc
-                if view:
-                    await asyncio.sleep(0)  # others have a turn between two pieces
+            if key is None:
+                await self._write(memoryview(data), self._give)
+                return
+            note = self.keyed.find(key, len(data))
+
+            def give(view: memoryview) -> int:
+                with self.keyed.writing(key, note, len(view)):
+                    count = self._give(view)
+                    note.written += count
+                return count
+
+            await self._write(memoryview(data)[note.written :], give)
+
+    def _give(self, view: memoryview) -> int:
+        return os.write(self._fd, view)
+
+    async def _write(self, view: memoryview, give: Callable[[memoryview], int]) -> None:
+        pause_s = 0.0
+        while view:
+            if self._fd < 0:
+                raise EnvdError(Code.INTERNAL, f"error writing to {self._name}: {self._name} not enabled or closed")
+            try:
+                view = view[give(view) :]
+                self.last_byte_at, pause_s = asyncio.get_running_loop().time(), 0.0
+            except BlockingIOError:
+                await self._until_writable(pause_s)
+                # A full terminal that nobody has open says that it is writable, and is not: then look now and then.
+                pause_s = min(max(2 * pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_AT_MOST_S)
+            except OSError as exc:
+                raise self._broken(exc) from exc
+            if view:
+                await asyncio.sleep(0)  # others have a turn between two pieces
 
     def _broken(self, exc: OSError) -> EnvdError:
         doing = f"error writing to {self._name}"

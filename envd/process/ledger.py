@@ -4,8 +4,9 @@ It holds the command, how far some reader has taken the output, and in which ord
 
 Layout, little-endian: magic and version (8 bytes), taken offsets (3 x u64), length of the metadata (u64), index of the
 first order record (u64), whether somebody follows (u64); at 64 the metadata; from the next page on one page with what
-is known of the program's end (length as u64, then bytes); from the page after that order records of 8 bytes, the stream
-in the two top bits and the offset at which the piece ends in the others.
+is known of the program's end (length as u64, then bytes); from the page after that one page with what is known of
+its input (keyed_input.py); from the page after that order records of 8 bytes, the stream in the two top bits and the
+offset at which the piece ends in the others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections import deque
 from .events import BEGINNING, Position
 from .journal import punch
 
-_MAGIC = b"envdldg1"
+_MAGIC = b"envdldg2"
 _HEADER = struct.Struct("<8s3QQQQ")
 _TAKEN_AT = 8
 _FIRST_AT = 40
@@ -27,6 +28,7 @@ _PAGE = 4096
 _RECORD = struct.Struct("<Q")
 _OFFSET_BITS = 62
 _SEGMENTS = 65536
+INPUT_BYTES = _PAGE
 
 
 class Ledger:
@@ -41,7 +43,8 @@ class Ledger:
         self.taken: Position = BEGINNING
         self.followed = False
         self._end_at = -(-(_METADATA_AT + len(metadata)) // _PAGE) * _PAGE
-        self._records_at = self._end_at + _PAGE
+        self._input_at = self._end_at + _PAGE
+        self._records_at = self._input_at + INPUT_BYTES
         self._segments: deque[tuple[int, int]] = deque()
         self._first = 0
         self._freed = 0
@@ -90,6 +93,15 @@ class Ledger:
             return b""
         (size,) = _RECORD.unpack_from(data)
         return data[_RECORD.size : _RECORD.size + size]
+
+    def write_input(self, at: int, record: bytes) -> None:
+        """Keep something about the program's input, at a place within INPUT_BYTES."""
+        if self.fd >= 0:
+            os.pwrite(self.fd, record, self._input_at + at)
+
+    def read_input(self) -> bytes:
+        """Return what write_input kept, zeros where nothing was; at most INPUT_BYTES, less for nothing at the end."""
+        return os.pread(self.fd, INPUT_BYTES, self._input_at)
 
     def take(self, position: Position) -> None:
         """Note that a reader surely has everything before `position`."""

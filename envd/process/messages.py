@@ -68,7 +68,7 @@ def command_from(request: pb.StartRequest, timeout_s: float | None) -> Command:
         cwd=process.cwd if process.HasField("cwd") else None,
         tag=request.tag if request.HasField("tag") else None,
         stdin=request.stdin if request.HasField("stdin") else True,
-        key=request.idempotency_key if request.HasField("idempotency_key") else None,
+        key=key_from(request),
         timeouts=Timeouts(timeouts.wall_ms, timeouts.idle_ms, timeouts.grace_ms),
         limits=tuple((which, getattr(limits, name)) for name, which in _RLIMITS.items() if limits.HasField(name)),
         nice=limits.nice,
@@ -99,6 +99,11 @@ def size_from(size: pb.PTY.Size) -> Size:
 def size_message(size: Size) -> pb.PTY.Size:
     """Return a size as a message."""
     return pb.PTY.Size(cols=size.cols, rows=size.rows)
+
+
+def key_from(request: pb.StartRequest | pb.SendInputRequest) -> str | None:
+    """Return the idempotency key; None if there is none."""
+    return request.idempotency_key if request.HasField("idempotency_key") else None
 
 
 def position_from(message: pb.OutputPosition) -> Position:

@@ -11,6 +11,7 @@ from envd.rpc import Call, Reply, keepalive_from
 from envd_proto.process import process_pb2 as pb
 
 from . import messages, signals
+from .command import check_key
 from .events import BEGINNING, Event, Position
 from .running import Running, nothing_aside
 from .table import Table
@@ -54,8 +55,13 @@ class ProcessService:
 
     async def send_input(self, request: pb.SendInputRequest, _: Call) -> pb.SendInputResponse:
         """Write to a program's input."""
-        running = self._select_live(request.process)
-        await running.input.write(_input(running, request.input))
+        key = messages.key_from(request)
+        if key is not None:
+            check_key(key)
+        running = select(self._table, request.process)
+        if key is None or not running.input.keyed.has_all(key, len(_input(running, request.input))):
+            running = self._select_live(request.process)
+            await running.input.write(_input(running, request.input), key)
         return pb.SendInputResponse()
 
     async def stream_input(self, requests: AsyncIterator[pb.StreamInputRequest], _: Call) -> pb.StreamInputResponse:

@@ -21,6 +21,7 @@ from .descriptors import SLOT_INPUT, SLOT_LEDGER, Descriptors, Releases, make_de
 from .ending import is_missing
 from .events import PTY, STDERR
 from .input import Input
+from .keyed_input import KeyedInput
 from .ledger import Ledger
 from .output import Output
 from .pool import Pool
@@ -131,7 +132,7 @@ class Spawner:
         releases = Releases(self._keeper, identity.ident, set(held), streams)
         output = Output(streams, ledger, self._pool, self._stall_s, lambda: running.stream_closed())  # noqa: PLW0108 - it is made below
         name = "stdin" if command.terminal is None else "tty"
-        read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input)
+        read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input, KeyedInput(ledger))
         running = Running(identity, command, output, read, self._drain, releases.ended)
         running.terminal = next((one for one in streams.values() if isinstance(one, TerminalStream)), None)
         if spawned.errno:

@@ -310,12 +310,14 @@ class ProcessInput(_message.Message):
     def __init__(self, stdin: _Optional[bytes] = ..., pty: _Optional[bytes] = ...) -> None: ...
 
 class SendInputRequest(_message.Message):
-    __slots__ = ("process", "input")
+    __slots__ = ("process", "input", "idempotency_key")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     process: ProcessSelector
     input: ProcessInput
-    def __init__(self, process: _Optional[_Union[ProcessSelector, _Mapping]] = ..., input: _Optional[_Union[ProcessInput, _Mapping]] = ...) -> None: ...
+    idempotency_key: str
+    def __init__(self, process: _Optional[_Union[ProcessSelector, _Mapping]] = ..., input: _Optional[_Union[ProcessInput, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class SendInputResponse(_message.Message):
     __slots__ = ()

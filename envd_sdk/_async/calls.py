@@ -103,5 +103,7 @@ class AsyncCalls:
         try:
             delay_s = attempts.delay_after(error)
         except WireError:
-            raise exception_from(error, doing=doing, about_files=about_files) from error
+            found = exception_from(error, doing=doing, about_files=about_files)
+            found.repeated = attempts.repeated
+            raise found from error
         await sleep(delay_s)

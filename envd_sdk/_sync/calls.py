@@ -104,5 +104,7 @@ class Calls:
         try:
             delay_s = attempts.delay_after(error)
         except WireError:
-            raise exception_from(error, doing=doing, about_files=about_files) from error
+            found = exception_from(error, doing=doing, about_files=about_files)
+            found.repeated = attempts.repeated
+            raise found from error
         sleep(delay_s)

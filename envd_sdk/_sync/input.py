@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import uuid
 from collections.abc import Iterator
 from typing import Literal
 
@@ -24,10 +25,11 @@ class Input:
         self._kind: Literal["stdin", "pty"] = kind
 
     def send(self, pid: int, data: str | bytes, request_timeout: float | None) -> None:
-        request = pb.SendInputRequest(process=by_pid(pid), input=input_from(self._kind, data))
-        self._calls.unary(
-            SEND_INPUT, request, doing=f"write to {pid}", repeat=Repeat.UNSENT, request_timeout=request_timeout
+        # With a key the daemon writes no byte of it twice, so that it can be tried again.
+        request = pb.SendInputRequest(
+            process=by_pid(pid), input=input_from(self._kind, data), idempotency_key=uuid.uuid4().hex
         )
+        self._calls.unary(SEND_INPUT, request, doing=f"write to {pid}", request_timeout=request_timeout)
 
     def stream(self, pid: int, chunks: Iterator[str | bytes], request_timeout: float | None) -> None:
         """Write what an iterator yields, over one request."""
@@ -63,6 +65,7 @@ class Input:
             self._calls.unary(
                 SEND_SIGNAL, request, doing=f"signal {pid}", repeat=repeat, request_timeout=request_timeout
             )
-        except NotFoundException:
-            return False
+        except NotFoundException as error:
+            # If it was asked before, and only the answer was lost, that may be why it is not there any more.
+            return error.repeated
         return True

@@ -299,3 +299,53 @@ async def test_an_input_stream_ends_at_its_deadline_though_its_client_sends_noth
     with pytest.raises(RpcError) as error:
         await processes.stream_input(messages(), timeout_s=0.3)
     assert error.value.code == "deadline_exceeded"
+
+
+# The same input once more.
+
+
+async def test_a_key_is_written_once_however_often_it_is_sent(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        for key, data in (("a", b"one "), ("a", b"one "), ("b", b"one "), ("a", b"one "), ("b", b"one ")):
+            await processes.send_input(pid(program.pid), data, key=key)
+        await processes.send_input(pid(program.pid), b"and without")
+        await processes.close_stdin(pid(program.pid))
+        outcome = await program.rest()
+        # Its answer was lost, and the program has read it and ended: that is no failure.
+        await processes.send_input(pid(program.pid), b"one ", key="b")
+        with pytest.raises(RpcError) as new:
+            await processes.send_input(pid(program.pid), b"one ", key="c")
+    assert outcome.stdout == b"one one and without"
+    assert new.value.code == "not_found"
+
+
+async def test_a_repeated_call_writes_what_the_first_could_not(processes: Processes, gate: Gate):
+    data = bytes(range(256)) * 1000
+    async with processes.start(slow_reader(gate)) as program:
+        with pytest.raises(RpcError) as late:
+            await processes.send_input(pid(program.pid), data, key="key", timeout_s=0.3)
+        assert late.value.code == "deadline_exceeded"
+        gate.open()
+        await processes.send_input(pid(program.pid), data, key="key")
+        await processes.close_stdin(pid(program.pid))
+        assert (await program.rest()).stdout.splitlines()[-1] == b"%d" % len(data)
+
+
+async def test_a_key_that_was_used_for_more_is_refused(processes: Processes):
+    async with processes.start(start_request("cat")) as program:
+        await processes.send_input(pid(program.pid), b"more", key="key")
+        with pytest.raises(RpcError) as used:
+            await processes.send_input(pid(program.pid), b"les", key="key")
+        await processes.close_stdin(pid(program.pid))
+        assert (await program.rest()).stdout == b"more"
+    assert (used.value.code, "use another one" in used.value.message) == ("invalid_argument", True)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256], ids=["empty", "long"])
+async def test_a_key_has_1_to_255_bytes(processes: Processes, key: str):
+    async with processes.start(start_request("cat")) as program:
+        with pytest.raises(RpcError) as refused:
+            await processes.send_input(pid(program.pid), b"x", key=key)
+        await processes.close_stdin(pid(program.pid))
+        assert (await program.rest()).stdout == b""
+    assert refused.value.code == "invalid_argument"

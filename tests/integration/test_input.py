@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 import select
 import sys
 import time
@@ -14,12 +15,14 @@ import pytest
 
 from envd_proto.process.process_pb2 import (
     SIGNAL_SIGKILL,
+    OutputPosition,
     ProcessInput,
     SendInputRequest,
     StreamInputResponse,
 )
 from tests.support.connect import Client, Codec, ConnectError, frame
 from tests.support.daemon import Daemon, running_daemon
+from tests.support.faults import kill_server, new_server, persist
 from tests.support.http1 import Connection, chunk, connection
 from tests.support.kernel import Gate, exited
 from tests.support.process import (
@@ -37,6 +40,7 @@ from tests.support.readers import MIB, at_rest, descriptors, memory_file_bytes, 
 
 # A pipe holds 64 KiB unless somebody widens it.
 MUCH = pattern(0, 10 * MIB)
+KILLS = 6
 DIGEST = "import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())"
 
 
@@ -339,3 +343,40 @@ async def test_input_acknowledged_before_the_server_is_killed_arrives(gate: Gate
             gate.open()
             outcome = await processes.replay(pid(program.pid))
     assert outcome.stdout.endswith(b"acknowledged\nby the next\n")
+
+
+async def test_input_with_keys_arrives_once_while_servers_are_killed():
+    sent: list[bytes] = []
+    unknown: list[bytes] = []
+    async with running_daemon() as daemon:
+        processes = Processes.on(daemon.port, Codec.PROTO)
+        async with processes.start(start_request("cat")) as program:
+            killing = asyncio.create_task(_kill_some(daemon))
+            while not killing.done():
+                sent.append(b"%d\n" % len(sent))
+                if not await persist(lambda: _accepted(processes, program.pid, sent[-1])):
+                    unknown.append(sent[-1])
+            await persist(lambda: processes.close_stdin(pid(program.pid)))
+            outcome = await persist(lambda: processes.replay(pid(program.pid), resume=OutputPosition()))
+    # A line is unknown if a server was killed between the kernel's taking it and the note of that.
+    assert len(unknown) <= KILLS
+    got = outcome.stdout.splitlines(keepends=True)
+    assert [line for line in got if line not in unknown] == [line for line in sent if line not in unknown]
+    assert len(got) == len(set(got))
+
+
+async def _accepted(processes: Processes, number: int, line: bytes) -> bool:
+    try:
+        await processes.send_input(pid(number), line, key=line.decode())
+    except ConnectError as error:
+        if error.code != "aborted":
+            raise
+        return False
+    return True
+
+
+async def _kill_some(daemon: Daemon) -> None:
+    chance = random.Random(4)
+    for _ in range(KILLS):
+        await asyncio.sleep(chance.random() * 0.1)
+        await new_server(daemon, await kill_server(daemon))

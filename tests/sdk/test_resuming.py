@@ -181,3 +181,29 @@ async def test_a_file_that_is_written_is_written_again(colour, daemon: Daemon, t
         assert (tmp_path / "large").read_bytes() == content
         assert [path.name for path in tmp_path.iterdir()] == ["large"]
         await colour.call(sandbox.close)
+
+
+async def test_what_is_typed_arrives_once_over_a_connection_that_is_cut(colour, daemon: Daemon):
+    expected = ""
+    async with proxy_to(daemon.port) as proxy:
+        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        handle = await colour.call(sandbox.commands.run, "cat", background=True, stdin=True, timeout=0)
+        cutting = asyncio.create_task(cut_now_and_then(proxy, random.Random(6)))
+        while not cutting.done():
+            line = f"{len(expected)}\n"
+            expected += line
+            await colour.call(handle.send_stdin, line)
+        await colour.call(handle.close_stdin)
+        assert (await colour.call(handle.wait)).stdout == expected
+        await colour.call(sandbox.close)
+
+
+async def test_a_kill_whose_answer_is_lost_is_a_kill(colour, daemon: Daemon):
+    async with proxy_to(daemon.port) as proxy:
+        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        for run in range(8):
+            handle = await colour.call(sandbox.commands.run, "exec sleep 1000", background=True, timeout=0)
+            cutting = asyncio.create_task(cut_now_and_then(proxy, random.Random(run)))
+            assert await colour.call(sandbox.commands.kill, handle.pid)
+            cutting.cancel()
+        await colour.call(sandbox.close)

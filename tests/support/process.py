@@ -238,8 +238,10 @@ class Processes:
     async def pids(self) -> set[int]:
         return {info.pid for info in await self.list()}
 
-    async def send_input(self, selector: ProcessSelector, stdin: bytes, *, timeout_s: float | None = None) -> None:
-        request = SendInputRequest(process=selector, input=ProcessInput(stdin=stdin))
+    async def send_input(
+        self, selector: ProcessSelector, stdin: bytes, *, key: str | None = None, timeout_s: float | None = None
+    ) -> None:
+        request = SendInputRequest(process=selector, input=ProcessInput(stdin=stdin), idempotency_key=key)
         await self.wire.unary(SEND_INPUT, request, SendInputResponse, timeout_s=timeout_s)
 
     async def close_stdin(self, selector: ProcessSelector) -> None:
