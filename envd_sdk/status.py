@@ -34,7 +34,8 @@ def exception_from(error: WireError, *, doing: str, about_files: bool = False) -
     text = error.details or error.code
     if isinstance(error, WireTimeoutError) or error.code == "deadline_exceeded":
         text = f"{text}; give a larger timeout or request_timeout, or 0 for none"
-    elif error.code == "unavailable":
+    elif error.lost:
+        kind = exc.SandboxUnreachableException
         known = "" if error.never_sent else "; whether it was done is not known"
         text = f"the sandbox cannot be reached: {text}{known}"
     elif error.code == "unimplemented":

@@ -66,9 +66,16 @@ class KeyedInput:
         return note
 
     def has_all(self, key: str, size: int) -> bool:
-        """Return whether an input of so many bytes was written whole."""
+        """Return whether an input of so many bytes was written whole.
+
+        Raises:
+            EnvdError: as find.
+        """
         note = self._notes.get(_digest(key))
-        return note is not None and note.written == size and not note.uncertain
+        if note is None:
+            return False
+        _check(note, size)
+        return note.written == size
 
     @contextmanager
     def writing(self, key: str, note: Note, size: int) -> Iterator[None]:

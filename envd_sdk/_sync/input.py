@@ -46,7 +46,12 @@ class Input:
 
     def close(self, pid: int, request_timeout: float | None) -> None:
         request = pb.CloseStdinRequest(process=by_pid(pid))
-        self._calls.unary(CLOSE_STDIN, request, doing=f"close the input of {pid}", request_timeout=request_timeout)
+        try:
+            self._calls.unary(CLOSE_STDIN, request, doing=f"close the input of {pid}", request_timeout=request_timeout)
+        except NotFoundException as error:
+            # Closed by an attempt whose answer was lost, it may have ended.
+            if not error.repeated:
+                raise
 
     def resize(self, pid: int, size: PtySize, request_timeout: float | None) -> None:
         request = pb.UpdateRequest(process=by_pid(pid), pty=size_from(size))
