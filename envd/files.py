@@ -25,6 +25,7 @@ from envd.filesystem.uploads.table import Bounds, Uploads
 from envd.filesystem.views import Views
 from envd.filesystem.watching.account import Room
 from envd.filesystem.watching.hub import Hub
+from envd.filesystem.watching.lookout import Lookout
 from envd.filesystem.watching.placements import Placements
 from envd.filesystem.watching.reach import Means
 from envd.filesystem.watching.service import WatchingService
@@ -100,7 +101,8 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor) ->
 def _watches(config: Config, jobs: Supervisor) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
-    means = Means(Hub(Placements()), Threads(_WATCHING_THREADS), jobs, Room(watching.entries))
+    threads = Threads(_WATCHING_THREADS)
+    means = Means(Hub(Placements()), threads, jobs, Room(watching.entries), Lookout(threads, jobs))
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
     return Watches(means, slots, Sizes(watching.kept_watches, watching.kept_s, watching.events))
 

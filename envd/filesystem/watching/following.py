@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from envd.errors import Code, EnvdError
 
 from .account import Account
+from .anchor import Anchor, Departure
 from .audience import Audience
-from .events import ROOT, Kind
+from .events import ROOT
 from .inotify import Raw
-from .picture import same_inode, state_of
 from .reach import LIMBO_S, Means, Reach
 from .repair import Course, Repair
 from .reports import Reports
@@ -25,7 +23,6 @@ from .tops import Top
 _WAITING = 65536
 _SLICE = 64
 _ROUNDS = 3
-_CHECK_S = 1.0
 
 
 class Following:
@@ -48,7 +45,6 @@ class Following:
         self._waiting: deque[Raw] | None = None
         self._errands: list[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = []
         self._releasing = False
-        self._checked_at = time.monotonic()
         self._ended = False
         self._closed = False
         self._reach = Reach(top, means, self.account, self)
@@ -64,6 +60,7 @@ class Following:
             EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches.
             ScanStoppedError: it was closed meanwhile, or the directory is gone.
         """
+        self._look_out()
         self.account.quiet = True
         self._waiting = deque()
         self._repair.request()
@@ -73,6 +70,7 @@ class Following:
 
     def recover(self) -> None:
         """Tell all differences between what was told and what there is, and follow on; `recovered` says when."""
+        self._look_out()
         self.frozen = False
         self._repair.lose()
         if self._waiting is None:
@@ -90,28 +88,12 @@ class Following:
         """Wait until all differences that are known to be there were told."""
         await self._repair.done()
 
-    async def check(self) -> None:
-        """Look whether the directory is still there: as long as a program works in it, the kernel does not say."""
-        if self._top.remote or self._waiting is not None or self._checked_at + _CHECK_S > time.monotonic():
-            return
-        self._checked_at = time.monotonic()
-        if not await self._means.threads.run(self._is_there):
-            await self._means.hub.passed()  # perhaps the kernel has said it, or says how
-            if not self._closed:
-                self.account.tell(Kind.REMOVE, ROOT)
-                self._gone("removed")
-
-    def _is_there(self) -> bool:
-        try:
-            return same_inode(self.account.root.state, state_of(os.stat(self._top.real)))
-        except OSError:
-            return False
-
     def close(self) -> None:
         """Stop following."""
         if self._closed:
             return
         self._closed = True
+        self._means.lookout.remove(self)
         self._reach.close()
         self._repair.close()
         if self._waiting is None:
@@ -129,6 +111,8 @@ class Following:
             self._reports.take(raw)
         elif len(self._waiting) < _WAITING:
             self._waiting.append(raw)
+            if not raw.name and self._reports.is_end(raw):
+                self._repair.leaving = True
         else:
             self._waiting.clear()
             self._repair.lose()
@@ -153,6 +137,30 @@ class Following:
                 asyncio.get_running_loop().call_later(LIMBO_S, self._release_now)
         self._audience.told()
         self.frozen = self._audience.full
+
+    # What the lookout calls.
+
+    def _look_out(self) -> None:
+        if not self._closed and not self._top.remote:  # what is far away may never answer
+            self._means.lookout.add(self)
+
+    @property
+    def real(self) -> str:
+        """The path of the tree, with all links resolved."""
+        return self._top.real
+
+    def seen(self, there: Anchor | None) -> None:
+        """Hear what the path leads to.
+
+        If that is something else, a directory above was renamed, or this one was removed while a program works in it:
+        the kernel reports neither.
+        """
+        anchor = self._reach.anchor
+        if self._waiting is not None or self.frozen or anchor is None:
+            return
+        if there is None or there.key != anchor.key:
+            self._repair.doubt()
+            self._start()
 
     # While reports wait.
 
@@ -229,7 +237,8 @@ class Following:
                     break
                 await self._replay()
                 continue
-            await self._repair.scan(self._course)
+            if not await self._repair.scan(self._course):
+                continue
             rounds = None if rounds is None else max(rounds - 1, 0)
             # What the kernel had to report when the scan was done is older than what the scan has found.
             self._reports.settling = True
@@ -268,9 +277,10 @@ class Following:
         if self._waiting is None:
             self._start()
 
-    def _gone(self, how: str) -> None:
+    def _gone(self, departure: Departure) -> None:
         """End, because the directory has left its path."""
-        path = self._top.path
+        self.account.tell(departure.kind, ROOT)
+        path, how = self._top.path, departure.how
         self._end(EnvdError(Code.NOT_FOUND, f"{path} was {how} while it was watched: watch again once it is there"))
 
     def _end(self, error: EnvdError) -> None:

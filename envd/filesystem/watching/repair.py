@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,16 +12,21 @@ from functools import partial
 from envd.errors import EnvdError
 
 from .account import Account
+from .anchor import REMOVED, AwayError, Departure, departure, find_anchor
 from .audience import Audience
 from .events import ROOT, Kind
-from .picture import DIRECTORY
+from .picture import DIRECTORY, Directory
 from .polling import INTERVAL_S, Poller
 from .reach import Means, Reach
 from .reports import Reports
-from .scanning import ScanStoppedError
+from .scanning import Found, ScanStoppedError
 from .tops import Top
 
 log = logging.getLogger("envd.filesystem.watching")
+
+# How long the path of a tree may lead elsewhere: a directory above it that was renamed may be renamed back.
+_AWAY_S = 0.5
+_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +35,21 @@ class Course:
 
     Attributes:
         breathe: gives others a turn, after a millisecond of work.
-        gone: called when the watched directory has left its path, with how.
+        gone: called when the watched directory has left its path.
         changed: called when something has changed on a network file system, with the paths that were renamed.
     """
 
     breathe: Callable[[], Awaitable[None]]
-    gone: Callable[[str], None]
+    gone: Callable[[Departure], None]
     changed: Callable[[list[str]], None]
 
 
 class Repair:
-    """What is to be scanned of a tree, and scanning it. No report may be taken meanwhile."""
+    """What is to be scanned of a tree, and scanning it. No report may be taken meanwhile.
+
+    Attributes:
+        leaving: a report that waits says that the directory has left its path: nothing is there to scan.
+    """
 
     def __init__(self, top: Top, means: Means, reports: Reports, reach: Reach, audience: Audience) -> None:
         self._top = top
@@ -48,7 +58,10 @@ class Repair:
         self._reach = reach
         self._audience = audience
         self._account: Account = reports.account
+        self.leaving = False
         self._all = False
+        self._doubted = False
+        self._closed = False
         self._done = asyncio.Event()
         self._done.set()
         self._poller: Poller | None = None
@@ -56,7 +69,7 @@ class Repair:
     @property
     def due(self) -> bool:
         """There is something to scan."""
-        return bool(self._all or self._reports.arrived)
+        return bool(self._all or self._doubted or self._reports.arrived)
 
     @property
     def due_whole(self) -> bool:
@@ -67,12 +80,17 @@ class Repair:
         """Have the whole tree scanned."""
         self._all = True
 
+    def doubt(self) -> None:
+        """Have somebody look whether the path of the tree still leads to it."""
+        self._doubted = True
+
     def lose(self) -> None:
         """Note that reports were lost: the whole tree is to be compared with what was told."""
         # Without a picture the client must list for itself, but only once changes behind its listing will be told.
         if not self._all and not self._account.quiet and self._account.whole:
             self._audience.lost(worthless=False)
         self._all = True
+        self.leaving = False
         self._done.clear()
         self._reports.arrived.clear()
 
@@ -82,22 +100,31 @@ class Repair:
 
     def close(self) -> None:
         """Have nobody wait any more."""
+        self._closed = True
         self._done.set()
         if self._poller is not None:
             self._poller.stop()
 
-    async def scan(self, course: Course) -> None:
+    async def scan(self, course: Course) -> bool:
         """Scan what is to be scanned: the whole tree, or all directories that have arrived.
+
+        Returns:
+            Whether that was done; not if it was only in doubt whether the tree is there.
 
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches.
             ScanStoppedError: it was closed meanwhile, or the directory is gone.
         """
+        if self._doubted:
+            self._doubted = False
+            await self._find(course)
+            return False
         if self._all:
             self._all = False
             await self._scan_all(course)
         else:
             await self._scan_arrivals(course)
+        return True
 
     async def _scan_all(self, course: Course) -> None:
         account, quiet = self._account, self._account.quiet
@@ -106,7 +133,7 @@ class Repair:
             start = partial(self._poller.start, self._top.real, recursive=self._top.recursive)
             await self._means.threads.run(start)
         try:
-            (found,), cut = await self._reach.walk([account.root])
+            (found,), cut = await self._walk([account.root], course)
         except EnvdError as exc:
             if quiet or not self._top.remote:
                 raise
@@ -114,8 +141,9 @@ class Repair:
             asyncio.get_running_loop().call_later(INTERVAL_S, course.changed, [])
             return
         if found is None:
-            account.tell(Kind.REMOVE, ROOT)
-            course.gone("removed")
+            if self.leaving:
+                return
+            course.gone(REMOVED)
             raise ScanStoppedError
         if cut and account.whole:
             account.give_up()
@@ -132,7 +160,7 @@ class Repair:
     async def _scan_arrivals(self, course: Course) -> None:
         arrived, self._reports.arrived = self._reports.arrived, {}
         there = [directory for directory in arrived if not directory.gone]
-        found, cut = await self._reach.walk(there)
+        found, cut = await self._walk(there, course)
         if cut:
             if self._account.whole:
                 self._account.give_up()
@@ -141,3 +169,35 @@ class Repair:
             if one is not None and not directory.gone:
                 await self._account.merge(directory, one, course.breathe, moved=arrived[directory])
         await self._reach.release()
+
+    async def _walk(self, directories: list[Directory], course: Course) -> tuple[list[Found | None], bool]:
+        """Scan directories, once the path of the tree leads to it."""
+        while True:
+            try:
+                return await self._reach.walk(directories)
+            except AwayError:
+                await self._find(course)
+                if self.leaving:
+                    return [None] * len(directories), False
+
+    async def _find(self, course: Course) -> None:
+        """Return when the path leads to the tree, or the kernel has said how it left; end if neither comes."""
+        give_up_at = time.monotonic() + _AWAY_S
+        while not (self.leaving or await self._is_there()):
+            if time.monotonic() > give_up_at and self._reach.anchor is not None:
+                how = await self._means.threads.run(departure, self._reach.anchor, self._top.real)
+                course.gone(how)
+            if self._closed:
+                raise ScanStoppedError
+            await asyncio.sleep(_AGAIN_S)
+            await self._means.hub.passed()
+
+    async def _is_there(self) -> bool:
+        anchor = self._reach.anchor
+        if anchor is None:
+            return True
+        try:
+            there = await self._means.threads.run(find_anchor, self._top.real)
+        except OSError:
+            return True  # nobody can tell, so who scans it will say
+        return there is not None and there.key == anchor.key

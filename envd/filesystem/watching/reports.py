@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from . import inotify
 from .account import Account
+from .anchor import REMOVED, RENAMED, UNMOUNTED, Departure
 from .events import ROOT, Kind
 from .inotify import Raw
 from .picture import DIRECTORY, UNKNOWN, Directory
@@ -14,20 +15,21 @@ from .scanning import is_temporary
 
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 _NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY
+_ENDS = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT | inotify.IGNORED
 
 
 class Reports:
     """Takes reports one by one.
 
     Args:
-        gone: called when the watched directory has left its path, with how.
+        gone: called when the watched directory has left its path.
 
     Attributes:
         arrived: directories to scan; true for those that were moved here with what is in them.
         settling: what comes now may be older than the last scan.
     """
 
-    def __init__(self, account: Account, *, recursive: bool, gone: Callable[[str], None]) -> None:
+    def __init__(self, account: Account, *, recursive: bool, gone: Callable[[Departure], None]) -> None:
         self.account = account
         self._recursive = recursive
         self._gone = gone
@@ -43,6 +45,10 @@ class Reports:
         return bool(self.arrived) and (
             raw.mask & _NEW_DIRECTORY != _NEW_DIRECTORY or next(reversed(self.arrived.values()))
         )
+
+    def is_end(self, raw: Raw) -> bool:
+        """Return whether a report is that the watched directory has left its path."""
+        return not raw.name and raw.mask & _ENDS != 0 and raw.watch == self.account.root.watch
 
     def take(self, raw: Raw) -> None:
         """Take one report."""
@@ -90,13 +96,11 @@ class Reports:
         elif mask & inotify.ATTRIB:
             account.tell(Kind.CHMOD, ROOT)
         elif mask & inotify.DELETE_SELF:
-            account.tell(Kind.REMOVE, ROOT)
-            self._gone("removed")
+            self._gone(REMOVED)
         elif mask & inotify.MOVE_SELF:
-            account.tell(Kind.RENAME, ROOT)
-            self._gone("renamed")
-        elif mask & (inotify.UNMOUNT | inotify.IGNORED):
-            self._gone("unmounted")
+            self._gone(RENAMED)
+        elif mask & _ENDS:
+            self._gone(UNMOUNTED)
 
     def _file_appeared(self, place: Directory, raw: Raw, *, placed: bool) -> None:
         account, name = self.account, raw.name

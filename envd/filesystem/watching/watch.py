@@ -209,7 +209,6 @@ class Reader:
             if watch.following.frozen:
                 watch.following.recover()
             if not await watch.wait(keepalive_s):
-                await watch.following.check()
                 return KeepAlive()
 
 

@@ -166,10 +166,8 @@ class Watches:
             events += watch.take(_ANSWER - len(events))
             if events:
                 asyncio.get_running_loop().call_later(_SENDING_S, watch.drop, events[-1].number)
-        if not events:
-            if watch.error is not None:
-                raise watch.error
-            await watch.following.check()
+        if not events and watch.error is not None:
+            raise watch.error
         return events
 
     async def _recovered(self, watch: Watch) -> None:
