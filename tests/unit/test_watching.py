@@ -139,16 +139,44 @@ def test_states_say_what_has_changed(tmp_path: Path):
     assert not changed_attributes(before, after)
 
 
+HERE = (1, 2)
+
+
 def test_placements_are_remembered_where_somebody_watches_and_as_long():
     placements = Placements()
-    placements.announce((1, 2), "nobody", filled=True)
+    with placements.placing(HERE, "nobody", filled=True):
+        pass
     assert not placements.pending
-    placements.watched((1, 2))
+    with placements.placing(HERE, "watched by now", filled=True):
+        placements.watched(HERE)
+    assert placements.take(HERE, "watched by now", 0) is True
     for number in range(5000):
-        placements.announce((1, 2), str(number), filled=False)
-    assert len(placements.pending) == 4096
-    assert placements.take((1, 2), "0") is None
-    assert placements.take((1, 2), "4999") is False
-    assert placements.take((1, 2), "4999") is None
-    placements.unwatched((1, 2))
+        with placements.placing(HERE, str(number), filled=False):
+            pass
+    assert placements.pending == 4096
+    assert placements.take(HERE, "0", 0) is None
+    assert placements.take(HERE, "4999", 0) is False
+    assert placements.take(HERE, "4999", 0) is None
+    placements.unwatched(HERE)
+    assert not placements.pending
+
+
+def test_each_of_several_placements_at_once_is_remembered():
+    placements = Placements()
+    placements.watched(HERE)
+    with placements.placing(HERE, "file", filled=False):
+        pass
+    with pytest.raises(FileExistsError), placements.placing(HERE, "file", filled=True):
+        raise FileExistsError
+    with placements.placing(HERE, "file", filled=True):
+        pass
+    assert [placements.take(HERE, "file", 0) for _ in range(3)] == [True, True, None]
+    assert not placements.pending
+
+
+def test_the_halves_of_renames_are_found_together_in_whatever_order_they_come():
+    placements = Placements()
+    for cookie in (7, 8):
+        placements.unhidden(cookie)
+    assert [placements.take(HERE, "file", cookie) for cookie in (7, 9, 8, 8)] == [True, None, True, None]
     assert not placements.pending

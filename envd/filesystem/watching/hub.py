@@ -13,6 +13,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from . import inotify
 from .inotify import Raw
 from .placements import FILLED, PLACED, Key, Placements
+from .scanning import is_temporary
 
 # What one turn of the loop takes: some 300 reports, 2 ms of work.
 _READ_BYTES = 12 * 1024
@@ -129,9 +130,13 @@ class Hub:
         if raw.mask & inotify.OVERFLOW:
             self._overflow()
             return
-        followers = self._followers.get(raw.watch, ())
+        if is_temporary(raw.name):
+            if raw.mask & inotify.MOVED_FROM:
+                self.placements.unhidden(raw.cookie)
+            return
         if raw.mask & _ARRIVALS and self.placements.pending:
             raw = self._marked(raw)
+        followers = self._followers.get(raw.watch, ())
         for follower in followers:
             follower.take(raw)
             touched[follower] = None
@@ -141,8 +146,9 @@ class Hub:
                     self._forget(raw.watch)
 
     def _marked(self, raw: Raw) -> Raw:
+        """Return a report with what is known of the file that has appeared, if the daemon has put it there."""
         key = self._keys.get(raw.watch)
-        filled = None if key is None else self.placements.take(key, raw.name)
+        filled = None if key is None else self.placements.take(key, raw.name, raw.cookie)
         if filled is None:
             return raw
         return raw._replace(mask=raw.mask | PLACED | (FILLED if filled else 0))

@@ -11,7 +11,6 @@ from .events import ROOT, Kind
 from .inotify import Raw
 from .picture import DIRECTORY, UNKNOWN, Directory
 from .placements import FILLED, PLACED
-from .scanning import is_temporary
 
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 _NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY
@@ -35,7 +34,6 @@ class Reports:
         self._gone = gone
         self.arrived: dict[Directory, bool] = {}
         self.settling = False
-        self._hidden_cookie = 0
 
     def must_wait(self, raw: Raw) -> bool:
         """Return whether a scan must come before a report: what is told of later changes comes later.
@@ -58,9 +56,6 @@ class Reports:
         mask, name = raw.mask, raw.name
         if not name:
             self._follow_self(place, mask)
-        elif is_temporary(name):
-            if mask & inotify.MOVED_FROM:
-                self._hidden_cookie = raw.cookie
         elif mask & _ARRIVALS:
             self._appeared(place, raw)
         else:
@@ -79,7 +74,7 @@ class Reports:
 
     def _appeared(self, place: Directory, raw: Raw) -> None:
         moved = bool(raw.mask & inotify.MOVED_TO)
-        placed = bool(raw.mask & PLACED) or (moved and raw.cookie == self._hidden_cookie)
+        placed = bool(raw.mask & PLACED)
         if raw.mask & inotify.IS_DIRECTORY:
             self._directory_appeared(place, raw, moved=moved and not placed)
         else:
@@ -109,7 +104,7 @@ class Reports:
             if placed:
                 # As if it had been made, given to its owner, and written.
                 account.change(place, name, Kind.CHMOD)
-                if raw.mask & (FILLED | inotify.MOVED_TO):
+                if raw.mask & FILLED:
                     account.change(place, name, Kind.WRITE)
         elif not raw.mask & inotify.MOVED_TO:
             return  # found already
