@@ -30,6 +30,7 @@ from envd.filesystem.watching.placements import Placements
 from envd.filesystem.watching.reach import Means
 from envd.filesystem.watching.service import WatchingService
 from envd.filesystem.watching.slots import Slots as WatchSlots
+from envd.filesystem.watching.turns import Turns
 from envd.filesystem.watching.watches import Sizes, Watches
 from envd.host.access import Access
 from envd.host.session import Session
@@ -102,7 +103,7 @@ def _watches(config: Config, jobs: Supervisor) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
     threads = Threads(_WATCHING_THREADS)
-    means = Means(Hub(Placements()), threads, jobs, Room(watching.entries), Lookout(threads, jobs))
+    means = Means(Hub(Placements()), threads, jobs, Room(watching.entries), Lookout(threads, jobs), Turns())
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
     return Watches(means, slots, Sizes(watching.kept_watches, watching.kept_s, watching.events))
 

@@ -96,15 +96,15 @@ def test_numbers_go_on_whatever_was_dropped():
     for name in "abc":
         history.add(Kind.CREATE, name, UNKNOWN)
     assert history.full
-    assert [event.number for event in history.take(2)] == [1, 2]
+    assert [event[0] for event in history.take(2)] == [1, 2]
     assert not history.full
     history.add(Kind.WRITE, "c", UNKNOWN)
     assert history.add(Kind.WRITE, "c", UNKNOWN) is None
-    assert [event.number for event in history.take(9)] == [3, 4]
+    assert [event[0] for event in history.take(9)] == [3, 4]
     assert history.add(Kind.WRITE, "c", UNKNOWN) is not None
     assert (history.first, history.last) == (3, 5)
     assert history.rewind(2)
-    assert [event.number for event in history.take(9)] == [3, 4, 5]
+    assert [event[0] for event in history.take(9)] == [3, 4, 5]
     assert not history.rewind(1)
     assert not history.rewind(6)
 

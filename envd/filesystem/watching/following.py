@@ -249,6 +249,8 @@ class Following:
         """Take what has waited, until a directory arrives that must be scanned first."""
         waiting = self._waiting
         count = 0
+        if waiting:
+            await self._means.turns.mine()
         while waiting and not self._closed:
             if self._reports.must_wait(waiting[0]):
                 return
@@ -264,7 +266,7 @@ class Following:
 
     async def _breathe(self) -> None:
         self._audience.told()
-        await asyncio.sleep(0)
+        await self._means.turns.mine()
 
     def _changed_elsewhere(self, renamed: list[str]) -> None:
         """Look what has changed on a network file system."""

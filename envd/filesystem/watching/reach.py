@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from .lookout import Lookout
 from .picture import DIRECTORY, Directory
 from .scanning import LONGEST_BYTES, Found, Scan, ScanStoppedError, TooLongError
 from .tops import Top
+from .turns import Turns
 
 # A directory that leaves one name has another a moment later.
 LIMBO_S = 0.1
@@ -30,6 +30,7 @@ class Means:
     Attributes:
         threads: scans are made in.
         room: for all pictures together.
+        turns: on the loop, for all who have much to do there.
     """
 
     hub: Hub
@@ -37,6 +38,7 @@ class Means:
     jobs: Supervisor
     room: Room
     lookout: Lookout
+    turns: Turns
 
 
 class Reach:
@@ -123,7 +125,7 @@ class Reach:
                     self._means.hub.remove(each.watch, self._follower)
                 count += 1
                 if count % _SLICE == 0:
-                    await asyncio.sleep(0)
+                    await self._means.turns.mine()
 
     def _arm(self, fd: int, key: tuple[int, int]) -> int:
         return self._means.hub.add(fd, key, self._follower)

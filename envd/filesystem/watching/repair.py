@@ -167,6 +167,7 @@ class Repair:
             self._audience.lost(worthless=True)
         for directory, one in zip(there, found, strict=True):
             if one is not None and not directory.gone:
+                await course.breathe()
                 await self._account.merge(directory, one, course.breathe, moved=arrived[directory])
         await self._reach.release()
 
