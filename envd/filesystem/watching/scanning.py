@@ -24,9 +24,9 @@ _BREATH_S = 50e-6
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (FileNotFoundError, NotADirectoryError)
-# What has vanished from /proc while it was read is gone in ways of its own.
-_UNREADABLE = (*_GONE, PermissionError, ProcessLookupError)
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
+# What only concerns one directory: it is gone, may not be read or followed, or is of a process that has ended.
+_ITS_OWN = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESRCH, errno.EINVAL)
 
 # The kernel takes paths of 4096 bytes; longer ones are followed piece by piece.
 _PIECE_BYTES = 4000
@@ -169,23 +169,30 @@ class Scan:
     def _read(self, fd: int, found: Found) -> list[str]:
         """Take note of all entries; return the names of the directories to enter, the first one last."""
         enter: list[str] = []
-        with contextlib.suppress(*_UNREADABLE), os.scandir(fd) as entries:  # removed: it has no entries
-            for entry in entries:
-                self._step()
-                if is_temporary(entry.name):
-                    continue
-                with contextlib.suppress(*_UNREADABLE):
-                    self._note(found, entry.name, entry.stat(follow_symlinks=False))
-                    if self._recursive and entry.is_dir(follow_symlinks=False):
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    self._step()
+                    if not is_temporary(entry.name) and self._note(found, entry):
                         enter.append(entry.name)
+        except OSError as exc:  # removed, for example: then it has no entries
+            _pass_by(exc)
         return enter[::-1]
 
-    def _note(self, found: Found, name: str, st: os.stat_result) -> None:
+    def _note(self, found: Found, entry: os.DirEntry[str]) -> bool:
+        """Take note of an entry, as far as there is room; return whether it is a directory to enter."""
+        try:
+            st = entry.stat(follow_symlinks=False)
+            enter = self._recursive and entry.is_dir(follow_symlinks=False)
+        except OSError as exc:
+            _pass_by(exc)
+            return False
         if self._room <= 0:
             self.cut = True
-            return
-        self._room -= 1
-        found.entries[name] = state_of(st)
+        else:
+            self._room -= 1
+            found.entries[entry.name] = state_of(st)
+        return enter
 
     def _enter(self, level: _Level, name: str) -> _Level | None:
         self._step()
@@ -206,8 +213,9 @@ class Scan:
             return None
         try:
             below = self._level(fd, length)
-        except PermissionError:
-            return None  # the kernel lets nobody follow it, as some of /proc
+        except OSError as exc:
+            _pass_by(exc)
+            return None  # nobody may follow it, as some of /proc
         level.found.entries.pop(name, None)
         level.found.below[name] = below.found
         return below
@@ -251,6 +259,12 @@ def _open_below(top: int, prefix: str) -> int:
             fds.callback(os.close, top)
             path = path[cut + 1 :]
         return os.open(path, _OPEN, dir_fd=top)
+
+
+def _pass_by(exc: OSError) -> None:
+    """Go on behind what cannot be looked at. But what a disk cannot read just now is not gone: it must not seem so."""
+    if exc.errno not in _ITS_OWN:
+        raise exc
 
 
 def _length(name: str) -> int:
