@@ -103,7 +103,8 @@ def _watches(config: Config, jobs: Supervisor) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
     threads = Threads(_WATCHING_THREADS)
-    means = Means(Hub(Placements()), threads, jobs, Room(watching.entries), Lookout(threads, jobs), Turns())
+    lookout, room = Lookout(threads, jobs), Room(watching.entries)
+    means = Means(Hub(Placements()), threads, jobs, room, lookout, Turns(), watching.away_s)
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
     return Watches(means, slots, Sizes(watching.kept_watches, watching.kept_s, watching.events))
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from envd.config import Config
+from envd.config import Watching as Sizes
 from tests.support.filesystem import Files
+from tests.support.readers import configured_daemon
 from tests.support.watching import Stream, Watcher, Watching, said
-from tests.support.wires import RpcError, Wire
+from tests.support.wires import OpenWire, RpcError, Wire
 
 DEADLINE_S = 20
 # Half a second until it is noticed, half a second to come back; and a machine that is busy.
@@ -64,7 +67,13 @@ def above(tmp_path: Path) -> Path:
     return made
 
 
-async def test_a_rename_above_that_is_undone_loses_nothing(wire: Wire, above: Path):
+async def test_a_rename_above_that_is_undone_loses_nothing(open_wire: OpenWire, above: Path):
+    async with configured_daemon(Config(watching=Sizes(away_s=DEADLINE_S))) as daemon:  # noqa: SIM117 - one thing each
+        async with open_wire(daemon.port) as wire:
+            await undone(wire, above)
+
+
+async def undone(wire: Wire, above: Path) -> None:
     root, away = above / "root", above.parent / "away"
     async with watched(wire, root) as watches:
         above.rename(away)

@@ -31,6 +31,7 @@ class Means:
         threads: scans are made in.
         room: for all pictures together.
         turns: on the loop, for all who have much to do there.
+        away_s: how long the path of a tree may lead elsewhere; a directory above that was renamed may be renamed back.
     """
 
     hub: Hub
@@ -39,6 +40,7 @@ class Means:
     room: Room
     lookout: Lookout
     turns: Turns
+    away_s: float
 
 
 class Reach:

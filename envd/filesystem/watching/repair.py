@@ -24,8 +24,7 @@ from .tops import Top
 
 log = logging.getLogger("envd.filesystem.watching")
 
-# How long the path of a tree may lead elsewhere: a directory above it that was renamed may be renamed back.
-_AWAY_S = 0.5
+# How often is looked whether the path of a tree that led elsewhere leads back.
 _AGAIN_S = 0.05
 
 
@@ -183,7 +182,7 @@ class Repair:
 
     async def _find(self, course: Course) -> None:
         """Return when the path leads to the tree, or the kernel has said how it left; end if neither comes."""
-        give_up_at = time.monotonic() + _AWAY_S
+        give_up_at = time.monotonic() + self._means.away_s
         while not (self.leaving or await self._is_there()):
             if time.monotonic() > give_up_at and self._reach.anchor is not None:
                 how = await self._means.threads.run(departure, self._reach.anchor, self._top.real)
