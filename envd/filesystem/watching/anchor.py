@@ -69,15 +69,18 @@ def find_anchor(real: str) -> Anchor | None:
     return Anchor((here.st_dev, here.st_ino), (above.st_dev, above.st_ino))
 
 
-def departure(anchor: Anchor, real: str) -> Departure:
-    """Return how a directory has left its path, which the kernel did not say: so it was not renamed. Blocks."""
+def departure(anchor: Anchor, real: str) -> Departure | None:
+    """Return how a directory has left its path, which the kernel did not say: so it was not renamed. Blocks.
+
+    None if it is there, after all.
+    """
     try:
         above = os.stat(os.path.dirname(real))
         if (above.st_dev, above.st_ino) != anchor.above:
             return _MOVED
-        os.stat(real, follow_symlinks=False)
+        here = os.stat(real, follow_symlinks=False)
     except FileNotFoundError as exc:
         return REMOVED if exc.filename == real else _MOVED
     except OSError:
         return _MOVED
-    return _REPLACED
+    return None if (here.st_dev, here.st_ino) == anchor.key else _REPLACED

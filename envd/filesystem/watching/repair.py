@@ -186,6 +186,8 @@ class Repair:
         while not (self.leaving or await self._is_there()):
             if time.monotonic() > give_up_at and self._reach.anchor is not None:
                 how = await self._means.threads.run(departure, self._reach.anchor, self._top.real)
+                if how is None:
+                    return
                 course.gone(how)
             if self._closed:
                 raise ScanStoppedError
