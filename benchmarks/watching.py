@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import os
+import selectors
 import socket
 import statistics
 import struct
@@ -34,6 +38,10 @@ for number in range({_TOUCHES}):
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
     os.utime(path)
 """
+_DRAIN = "--drain"
+_CROWD = 100
+_CROWD_FILES = 1000
+_PAUSE_S = 0.005
 _TREES = "i=0; while [ $i -lt 1000 ]; do mkdir -p $i/b/c/d && echo x > $i/b/c/d/f; i=$((i+1)); done"
 
 
@@ -43,6 +51,7 @@ def measure(row: Row) -> None:
         _latency(row, daemon)
         _touches(row, daemon)
         _trees(row, daemon)
+        _crowd(row, daemon)
 
 
 class _Stream:
@@ -51,6 +60,10 @@ class _Stream:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._data = b""
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._sock.fileno()
 
     def read(self) -> int:
         """Return how many messages came in one read."""
@@ -78,7 +91,13 @@ class _Stream:
 
 @contextmanager
 def _watched(port: int, *, recursive: bool = False) -> Iterator[tuple[_Stream, Path]]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as root, socket.create_connection(("127.0.0.1", port)) as sock:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as root, _watching(port, root, recursive=recursive) as stream:
+        yield stream, Path(root)
+
+
+@contextmanager
+def _watching(port: int, root: str, *, recursive: bool) -> Iterator[_Stream]:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
         payload = pb.WatchDirRequest(path=root, recursive=recursive).SerializeToString()
         body = struct.pack(">BI", 0, len(payload)) + payload
         head = (
@@ -94,7 +113,7 @@ def _watched(port: int, *, recursive: bool = False) -> Iterator[tuple[_Stream, P
         started = stream._count()  # noqa: SLF001
         while not started:
             started = stream.read()
-        yield stream, Path(root)
+        yield stream
 
 
 def _latency(row: Row, daemon: Daemon) -> None:
@@ -138,9 +157,66 @@ def _trees(row: Row, daemon: Daemon) -> None:
     row("WatchDir, 1000 times mkdir -p a/b/c/d", f"{events} in {took:.2f} s, {cpu:.2f} s CPU", "7032 in 3.65 s, 1.14 s")
 
 
+def _crowd(row: Row, daemon: Daemon) -> None:
+    """Stat, every 5 ms, while each of 1000 new files is told to 100 streams of one tree."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as root, contextlib.ExitStack() as stack:
+        crowd = [sys.executable, __file__, _DRAIN, str(daemon.port), root]
+        readers = subprocess.Popen(crowd, stdout=subprocess.PIPE, text=True)
+        stack.callback(readers.wait)
+        stack.callback(readers.terminate)
+        assert readers.stdout is not None
+        readers.stdout.readline()
+        cpu, began = daemon.cpu_s(), time.perf_counter()
+        for number in range(_CROWD_FILES):
+            Path(root, str(number)).write_text("x")
+        times = []
+        while readers.poll() is None:
+            times.append(_stat(daemon.port, root))
+            time.sleep(_PAUSE_S)
+        took, cpu = time.perf_counter() - began, daemon.cpu_s() - cpu
+    p50, worst = statistics.median(times) * 1e3, max(times) * 1e3
+    row(
+        "Stat beside 100 watches of 1000 new files, p50 / max",
+        f"{p50:.1f} / {worst:.0f} ms, {took:.2f} s, {cpu:.2f} s CPU",
+        "",
+    )
+
+
+def _stat(port: int, path: str) -> float:
+    began = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    with contextlib.closing(connection):
+        body = json.dumps({"path": path})
+        connection.request("POST", "/filesystem.Filesystem/Stat", body, {"Content-Type": "application/json"})
+        connection.getresponse().read()
+    return time.perf_counter() - began
+
+
+def _drain(port: int, root: str) -> None:
+    """Watch a tree many times, and read until each stream has told of all files. A process of its own."""
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(_watching(port, root, recursive=True)) for _ in range(_CROWD)]
+        print("ready", flush=True)
+        waiting = selectors.DefaultSelector()
+        for stream in streams:
+            waiting.register(stream, selectors.EVENT_READ)
+        left = dict.fromkeys(streams, 2 * _CROWD_FILES)  # a CREATE and a WRITE
+        while left:
+            for key, _ in waiting.select():
+                ready = key.fileobj
+                assert isinstance(ready, _Stream)
+                left[ready] -= ready.read()
+                if left[ready] <= 0:
+                    del left[ready]
+                    waiting.unregister(ready)
+
+
 def _print(work: str, here: str, reference: str, floor: str = "") -> None:
     print(f"{work:44} {here:>28} {reference:>24}  {floor}", flush=True)
 
 
 if __name__ == "__main__":
-    measure(_print)
+    if sys.argv[1:2] == [_DRAIN]:
+        _drain(int(sys.argv[2]), sys.argv[3])
+    else:
+        measure(_print)

@@ -58,12 +58,13 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What is kept for those who watch directories. Times in seconds."""
+    """What is kept for those who watch directories, and how long one may be away from its path. Times in seconds."""
 
     kept_watches: int = 256
     kept_s: float = 3600.0
     events: int = 16_384
     entries: int = 262_144
+    away_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,12 @@ from envd.filesystem.uploads.table import Bounds, Uploads
 from envd.filesystem.views import Views
 from envd.filesystem.watching.account import Room
 from envd.filesystem.watching.hub import Hub
+from envd.filesystem.watching.lookout import Lookout
 from envd.filesystem.watching.placements import Placements
 from envd.filesystem.watching.reach import Means
 from envd.filesystem.watching.service import WatchingService
 from envd.filesystem.watching.slots import Slots as WatchSlots
+from envd.filesystem.watching.turns import Turns
 from envd.filesystem.watching.watches import Sizes, Watches
 from envd.host.access import Access
 from envd.host.session import Session
@@ -100,7 +102,9 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor) ->
 def _watches(config: Config, jobs: Supervisor) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
-    means = Means(Hub(Placements()), Threads(_WATCHING_THREADS), jobs, Room(watching.entries))
+    threads = Threads(_WATCHING_THREADS)
+    lookout, room = Lookout(threads, jobs), Room(watching.entries)
+    means = Means(Hub(Placements()), threads, jobs, room, lookout, Turns(), watching.away_s)
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
     return Watches(means, slots, Sizes(watching.kept_watches, watching.kept_s, watching.events))
 

@@ -102,7 +102,7 @@ class Temporary:
         Raises:
             FileExistsError: it is not.
         """
-        with self._announced(name):
+        with self._told(name):
             self._place(name)
 
     def _place(self, name: str) -> None:
@@ -118,6 +118,10 @@ class Temporary:
 
     def replace(self, name: str) -> None:
         """Put it in the place of what has that name, at once."""
+        with self._told(name):
+            self._replace(name)
+
+    def _replace(self, name: str) -> None:
         if self._name is None:
             hidden = self._note()
             self._link(hidden)
@@ -132,17 +136,13 @@ class Temporary:
         self._noted.close()
         os.close(self.fd)
 
-    @contextlib.contextmanager
-    def _announced(self, name: str) -> Iterator[None]:
-        placements = self._temporaries.placements
+    def _told(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Have those who watch told what takes its place, unless that is a hidden one."""
+        if TEMPORARY.fullmatch(name):
+            return contextlib.nullcontext()
         found = os.fstat(self._directory)
-        key = found.st_dev, found.st_ino
-        placements.announce(key, name, filled=os.fstat(self.fd).st_size > 0)
-        try:
-            yield
-        except BaseException:
-            placements.retract(key, name)
-            raise
+        filled = os.fstat(self.fd).st_size > 0
+        return self._temporaries.placements.placing((found.st_dev, found.st_ino), name, filled=filled)
 
     def _note(self) -> str:
         name = temporary_name()
@@ -159,7 +159,7 @@ class Temporary:
         try:
             os.stat(name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
-            self.replace(name)
+            self._replace(name)
         else:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
 

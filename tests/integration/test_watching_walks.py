@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,52 @@ async def test_a_random_walk_is_told(root: Path, events: int, seed: int):
                     while not all(walker.done() for walker in walkers):
                         known.apply([said(event) for event in await stream.events()])
                 await until_the_same(stream, known)
+
+
+@contextmanager
+def held(root: Path) -> Iterator[Path]:
+    """A path that leads to a directory, whatever becomes of those above it."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def rename_back_and_forth(path: Path, rng: random.Random, stop: threading.Event) -> None:
+    other = path.with_name("away")
+    while not stop.wait(rng.random() / 200):
+        path.rename(other)
+        if rng.random() < 0.5:  # something else is there meanwhile
+            foreign = path / "root" / "a"
+            foreign.mkdir(parents=True)
+            (foreign / "foreign").touch()
+        stop.wait(rng.random() / 200)
+        shutil.rmtree(path, ignore_errors=True)
+        other.rename(path)
+
+
+@pytest.mark.parametrize("events", [16384, 50], ids=["followed", "always-behind"])
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_random_walk_is_told_while_a_directory_above_is_renamed(root: Path, events: int, seed: int):
+    sizes = Sizes(events=events, away_s=60)
+    (root / "above" / "root").mkdir(parents=True)
+    stop, loop = threading.Event(), asyncio.get_running_loop()
+    async with configured_daemon(Config(watching=sizes)) as daemon:
+        with held(root / "above" / "root") as top:
+            async with over(daemon).stream(root / "above" / "root", recursive=True) as stream:
+                stream.root = top
+                known = Known(top)
+                renaming = loop.run_in_executor(None, rename_back_and_forth, root / "above", random.Random(seed), stop)
+                try:
+                    async with walking(top, seed) as walkers:
+                        while not all(walker.done() for walker in walkers):
+                            known.apply([said(event) for event in await stream.events()])
+                finally:
+                    stop.set()
+                await renaming
+                await until_the_same(stream, known)
+                assert not [name for name in known.created if "foreign" in name]
 
 
 @pytest.mark.parametrize("seed", range(2))

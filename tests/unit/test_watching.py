@@ -10,7 +10,7 @@ import pytest
 
 from envd.filesystem.watching.events import Kind
 from envd.filesystem.watching.history import Backlog, History
-from envd.filesystem.watching.picture import FILLED, UNKNOWN, changed_attributes, same_inode, state_of, wrote
+from envd.filesystem.watching.picture import FILLED, UNKNOWN, changed_attributes, state_of, wrote
 from envd.filesystem.watching.placements import Placements
 from envd.filesystem.watching.slots import Slot, Slots
 
@@ -96,15 +96,15 @@ def test_numbers_go_on_whatever_was_dropped():
     for name in "abc":
         history.add(Kind.CREATE, name, UNKNOWN)
     assert history.full
-    assert [event.number for event in history.take(2)] == [1, 2]
+    assert [event[0] for event in history.take(2)] == [1, 2]
     assert not history.full
     history.add(Kind.WRITE, "c", UNKNOWN)
     assert history.add(Kind.WRITE, "c", UNKNOWN) is None
-    assert [event.number for event in history.take(9)] == [3, 4]
+    assert [event[0] for event in history.take(9)] == [3, 4]
     assert history.add(Kind.WRITE, "c", UNKNOWN) is not None
     assert (history.first, history.last) == (3, 5)
     assert history.rewind(2)
-    assert [event.number for event in history.take(9)] == [3, 4, 5]
+    assert [event[0] for event in history.take(9)] == [3, 4, 5]
     assert not history.rewind(1)
     assert not history.rewind(6)
 
@@ -136,20 +136,47 @@ def test_states_say_what_has_changed(tmp_path: Path):
     before = state_of(os.stat(tmp_path))
     (tmp_path / "another").touch()
     after = state_of(os.stat(tmp_path))
-    assert same_inode(before, after)
     assert not changed_attributes(before, after)
+
+
+HERE = (1, 2)
 
 
 def test_placements_are_remembered_where_somebody_watches_and_as_long():
     placements = Placements()
-    placements.announce((1, 2), "nobody", filled=True)
+    with placements.placing(HERE, "nobody", filled=True):
+        pass
     assert not placements.pending
-    placements.watched((1, 2))
+    with placements.placing(HERE, "watched by now", filled=True):
+        placements.watched(HERE)
+    assert placements.take(HERE, "watched by now", 0) is True
     for number in range(5000):
-        placements.announce((1, 2), str(number), filled=False)
-    assert len(placements.pending) == 4096
-    assert placements.take((1, 2), "0") is None
-    assert placements.take((1, 2), "4999") is False
-    assert placements.take((1, 2), "4999") is None
-    placements.unwatched((1, 2))
+        with placements.placing(HERE, str(number), filled=False):
+            pass
+    assert placements.pending == 4096
+    assert placements.take(HERE, "0", 0) is None
+    assert placements.take(HERE, "4999", 0) is False
+    assert placements.take(HERE, "4999", 0) is None
+    placements.unwatched(HERE)
+    assert not placements.pending
+
+
+def test_each_of_several_placements_at_once_is_remembered():
+    placements = Placements()
+    placements.watched(HERE)
+    with placements.placing(HERE, "file", filled=False):
+        pass
+    with pytest.raises(FileExistsError), placements.placing(HERE, "file", filled=True):
+        raise FileExistsError
+    with placements.placing(HERE, "file", filled=True):
+        pass
+    assert [placements.take(HERE, "file", 0) for _ in range(3)] == [True, True, None]
+    assert not placements.pending
+
+
+def test_the_halves_of_renames_are_found_together_in_whatever_order_they_come():
+    placements = Placements()
+    for cookie in (7, 8):
+        placements.unhidden(cookie)
+    assert [placements.take(HERE, "file", cookie) for cookie in (7, 9, 8, 8)] == [True, None, True, None]
     assert not placements.pending

@@ -152,7 +152,8 @@ class Merge:
             if not found.is_file(follow_symlinks=False):
                 self._rename(pair, name)
             else:
-                with self._announced(pair, found):
+                filled = found.stat(follow_symlinks=False).st_size > 0
+                with self.temporaries.placements.placing(pair.key, name, filled=filled):
                     self._rename(pair, name)
         except OSError as exc:
             if exc.errno != errno.EXDEV:
@@ -166,17 +167,6 @@ class Merge:
             os.rename(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old)
         else:
             _rename_if_free(name, pair)
-
-    @contextlib.contextmanager
-    def _announced(self, pair: _Pair, found: os.DirEntry[str]) -> Iterator[None]:
-        """Tell those who watch that a file comes as from an upload."""
-        placements = self.temporaries.placements
-        placements.announce(pair.key, found.name, filled=found.stat(follow_symlinks=False).st_size > 0)
-        try:
-            yield
-        except BaseException:
-            placements.retract(pair.key, found.name)
-            raise
 
 
 def unseal(sealed: Mapping[Inode, Sealed], target: int) -> None:

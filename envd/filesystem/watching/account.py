@@ -144,18 +144,19 @@ class Account:
 
     def apply(self, event: Event) -> None:
         """Have the picture follow an event that was told before."""
-        above, _, name = event.name.rpartition("/")
+        _, kind, path, state = event
+        above, _, name = path.rpartition("/")
         place = self._at(above and above + "/")
-        if place is None or not self.whole or event.name == ROOT:
+        if place is None or not self.whole or path == ROOT:
             return
-        if event.kind in (Kind.REMOVE, Kind.RENAME):
-            self.vanish(place, name, Kind(event.kind))
+        if kind in (Kind.REMOVE, Kind.RENAME):
+            self.vanish(place, name, Kind(kind))
         elif name in place.below:
-            place.below[name].state = event.state | DIRECTORY
-        elif event.kind == Kind.CREATE and event.state & DIRECTORY and self._recursive:
-            self.create_directory(place, name, event.state)
-        elif event.kind == Kind.CREATE or name in place.entries:
-            self._keep(place, name, event.state)
+            place.below[name].state = state | DIRECTORY
+        elif kind == Kind.CREATE and state & DIRECTORY and self._recursive:
+            self.create_directory(place, name, state)
+        elif kind == Kind.CREATE or name in place.entries:
+            self._keep(place, name, state)
 
     def _at(self, prefix: str) -> Directory | None:
         place: Directory | None = self.root

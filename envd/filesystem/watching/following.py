@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Protocol
 
 from envd.errors import Code, EnvdError
 
 from .account import Account
-from .events import ROOT, Kind
+from .anchor import Anchor, Departure
+from .audience import Audience
+from .events import ROOT
 from .inotify import Raw
-from .picture import DIRECTORY, same_inode, state_of
-from .polling import INTERVAL_S, Poller
 from .reach import LIMBO_S, Means, Reach
+from .repair import Course, Repair
 from .reports import Reports
 from .scanning import ScanStoppedError
 from .tops import Top
-
-log = logging.getLogger("envd.filesystem.watching")
 
 # Reports that wait for a scan to end; beyond that they are lost, and the whole tree is looked at anew.
 _WAITING = 65536
 _SLICE = 64
 _ROUNDS = 3
-_CHECK_S = 1.0
-
-
-class Audience(Protocol):
-    """Who is told."""
-
-    @property
-    def full(self) -> bool:
-        """It can take no more for now."""
-
-    def tell(self, kind: Kind, name: str, state: int, /) -> None:
-        """Take a change."""
-
-    def told(self) -> None:
-        """There is no more for now."""
-
-    def lost(self, *, worthless: bool) -> None:
-        """Note that changes were lost. What comes next makes up for them, unless all that was told is worthless now."""
-
-    def ended(self, error: EnvdError) -> None:
-        """There will never be more."""
 
 
 class Following:
@@ -70,16 +43,13 @@ class Following:
         self._reports = Reports(self.account, recursive=top.recursive, gone=self._gone)
         self.frozen = False
         self._waiting: deque[Raw] | None = None
-        self._recovered = asyncio.Event()
-        self._recovered.set()
         self._errands: list[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = []
-        self._again = False
         self._releasing = False
-        self._checked_at = time.monotonic()
         self._ended = False
         self._closed = False
         self._reach = Reach(top, means, self.account, self)
-        self._poller: Poller | None = None
+        self._repair = Repair(top, means, self._reports, self._reach, audience)
+        self._course = Course(self._breathe, self._gone, self._changed_elsewhere)
 
     # Its life.
 
@@ -90,17 +60,19 @@ class Following:
             EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches.
             ScanStoppedError: it was closed meanwhile, or the directory is gone.
         """
+        self._look_out()
         self.account.quiet = True
         self._waiting = deque()
-        self._again = True
+        self._repair.request()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._means.jobs.spawn(self._first(done), name="watch")
         await done
 
     def recover(self) -> None:
         """Tell all differences between what was told and what there is, and follow on; `recovered` says when."""
+        self._look_out()
         self.frozen = False
-        self._lose()
+        self._repair.lose()
         if self._waiting is None:
             self._start()
 
@@ -114,34 +86,16 @@ class Following:
 
     async def recovered(self) -> None:
         """Wait until all differences that are known to be there were told."""
-        await self._recovered.wait()
-
-    async def check(self) -> None:
-        """Look whether the directory is still there: as long as a program works in it, the kernel does not say."""
-        if self._top.remote or self._waiting is not None or self._checked_at + _CHECK_S > time.monotonic():
-            return
-        self._checked_at = time.monotonic()
-        if not await self._means.threads.run(self._is_there):
-            await self._means.hub.passed()  # perhaps the kernel has said it, or says how
-            if not self._closed:
-                self.account.tell(Kind.REMOVE, ROOT)
-                self._gone("removed")
-
-    def _is_there(self) -> bool:
-        try:
-            return same_inode(self.account.root.state, state_of(os.stat(self._top.real)))
-        except OSError:
-            return False
+        await self._repair.done()
 
     def close(self) -> None:
         """Stop following."""
         if self._closed:
             return
         self._closed = True
-        self._recovered.set()
+        self._means.lookout.remove(self)
         self._reach.close()
-        if self._poller is not None:
-            self._poller.stop()
+        self._repair.close()
         if self._waiting is None:
             self._start()
 
@@ -157,14 +111,16 @@ class Following:
             self._reports.take(raw)
         elif len(self._waiting) < _WAITING:
             self._waiting.append(raw)
+            if not raw.name and self._reports.is_end(raw):
+                self._repair.leaving = True
         else:
             self._waiting.clear()
-            self._lose()
+            self._repair.lose()
 
     def overflowed(self) -> None:
         """Note that reports were lost."""
         if not self.frozen and not self._closed:
-            self._lose()
+            self._repair.lose()
 
     def settle(self) -> None:
         """Act on what was taken."""
@@ -182,15 +138,31 @@ class Following:
         self._audience.told()
         self.frozen = self._audience.full
 
-    # Scanning.
+    # What the lookout calls.
 
-    def _lose(self) -> None:
-        # Without a picture the client must list for itself, but only once changes behind its listing will be told.
-        if not self._again and not self.account.quiet and self.account.whole:
-            self._audience.lost(worthless=False)
-        self._again = True
-        self._recovered.clear()
-        self._reports.arrived.clear()
+    def _look_out(self) -> None:
+        if not self._closed and not self._top.remote:  # what is far away may never answer
+            self._means.lookout.add(self)
+
+    @property
+    def real(self) -> str:
+        """The path of the tree, with all links resolved."""
+        return self._top.real
+
+    def seen(self, there: Anchor | None) -> None:
+        """Hear what the path leads to.
+
+        If that is something else, a directory above was renamed, or this one was removed while a program works in it:
+        the kernel reports neither.
+        """
+        anchor = self._reach.anchor
+        if self._waiting is not None or self.frozen or anchor is None:
+            return
+        if there is None or there.key != anchor.key:
+            self._repair.doubt()
+            self._start()
+
+    # While reports wait.
 
     def _start(self) -> None:
         self._waiting = deque()
@@ -233,7 +205,7 @@ class Following:
             self._go_on()
 
     def _pending(self) -> bool:
-        return bool(self._again or self._reports.arrived or self._errands) or self._reach.due
+        return self._repair.due or bool(self._errands) or self._reach.due
 
     async def _run_errands(self) -> None:
         while self._errands:
@@ -256,73 +228,29 @@ class Following:
             self._start()
 
     async def _catch_up(self, rounds: int | None = None) -> None:
-        """Scan and take what waits until nothing does; at most so many scans, but one."""
+        """Scan and take what waits until nothing does; at most so many scans, but the whole tree if that is due."""
         while not self._closed and not self.frozen:
-            if self._again:
-                self._again = False
-                await self._scan_all()
-            elif rounds == 0:
+            if rounds == 0 and not self._repair.due_whole:
                 break
-            elif self._reports.arrived:
-                await self._scan_arrivals()
-            elif self._waiting:
+            if not self._repair.due:
+                if not self._waiting:
+                    break
                 await self._replay()
                 continue
-            else:
-                break
+            if not await self._repair.scan(self._course):
+                continue
             rounds = None if rounds is None else max(rounds - 1, 0)
             # What the kernel had to report when the scan was done is older than what the scan has found.
             self._reports.settling = True
             await self._means.hub.passed()
             await self._replay()
 
-    async def _scan_all(self) -> None:
-        account, quiet = self.account, self.account.quiet
-        if self._top.remote and self._poller is None:
-            self._poller = Poller(self._changed_elsewhere)
-            start = partial(self._poller.start, self._top.real, recursive=self._top.recursive)
-            await self._means.threads.run(start)
-        try:
-            (found,), cut = await self._reach.walk([account.root])
-        except EnvdError as exc:
-            if quiet or not self._top.remote:
-                raise
-            log.warning("a network file system cannot be read", extra={"reason": exc.message})
-            asyncio.get_running_loop().call_later(INTERVAL_S, self._changed_elsewhere, [])
-            return
-        if found is None:
-            account.tell(Kind.REMOVE, ROOT)
-            self._gone("removed")
-            raise ScanStoppedError
-        if cut and account.whole:
-            account.give_up()
-        root = account.root
-        if root.state not in (DIRECTORY, found.state):
-            account.tell(Kind.CHMOD, ROOT, found.state)
-        account.quiet = quiet or not account.whole
-        await account.merge(root, found, self._breathe)
-        account.quiet = quiet
-        if not account.whole and not quiet:
-            self._audience.lost(worthless=True)
-        self._recovered.set()
-
-    async def _scan_arrivals(self) -> None:
-        arrived, self._reports.arrived = self._reports.arrived, {}
-        there = [directory for directory in arrived if not directory.gone]
-        found, cut = await self._reach.walk(there)
-        if cut:
-            if self.account.whole:
-                self.account.give_up()
-            self._audience.lost(worthless=True)
-        for directory, one in zip(there, found, strict=True):
-            if one is not None and not directory.gone:
-                await self.account.merge(directory, one, self._breathe, moved=arrived[directory])
-        await self._reach.release()
-
     async def _replay(self) -> None:
         """Take what has waited, until a directory arrives that must be scanned first."""
         waiting = self._waiting
         count = 0
+        if waiting:
+            await self._means.turns.mine()
         while waiting and not self._closed:
             if self._reports.must_wait(waiting[0]):
                 return
@@ -338,7 +266,7 @@ class Following:
 
     async def _breathe(self) -> None:
         self._audience.told()
-        await asyncio.sleep(0)
+        await self._means.turns.mine()
 
     def _changed_elsewhere(self, renamed: list[str]) -> None:
         """Look what has changed on a network file system."""
@@ -347,13 +275,14 @@ class Following:
         if self._waiting is None:
             for path in renamed:
                 self.account.rename(path.removeprefix(self._top.real.rstrip("/") + "/"))
-        self._again = True
+        self._repair.request()
         if self._waiting is None:
             self._start()
 
-    def _gone(self, how: str) -> None:
+    def _gone(self, departure: Departure) -> None:
         """End, because the directory has left its path."""
-        path = self._top.path
+        self.account.tell(departure.kind, ROOT)
+        path, how = self._top.path, departure.how
         self._end(EnvdError(Code.NOT_FOUND, f"{path} was {how} while it was watched: watch again once it is there"))
 
     def _end(self, error: EnvdError) -> None:

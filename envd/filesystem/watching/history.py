@@ -48,11 +48,12 @@ class History:
 
     def add(self, kind: int, name: str, state: int) -> Event | None:
         """Append a change; None if it says the same as the last one, which nobody has taken yet."""
-        if kind in _COALESCED and self.last > self.taken:
-            newest = self._events[-1]
-            if newest.name == name and newest.kind == kind:
+        number = self.last + 1
+        if kind in _COALESCED and number > self.taken + 1:
+            _, before, same, _ = self._events[-1]
+            if same == name and before == kind:
                 return None
-        event = Event(self.last + 1, int(kind), name, state)
+        event = (number, int(kind), name, state)
         self._events.append(event)
         self._backlog.left -= 1
         return event
@@ -60,7 +61,7 @@ class History:
     def restore(self, event: Event) -> None:
         """Append a change as it was once before; nothing was taken."""
         if not self._events:
-            self.first, self.taken = event.number, event.number - 1
+            self.first, self.taken = event[0], event[0] - 1
         self._events.append(event)
         self._backlog.left -= 1
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import os
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
 from envd.errors import Code, EnvdError, from_os_error
 
 from . import inotify
 from .inotify import Raw
+from .intake import Intake
 from .placements import FILLED, PLACED, Key, Placements
+from .scanning import is_temporary
 
-# What one turn of the loop takes: some 300 reports, 2 ms of work.
-_READ_BYTES = 12 * 1024
+# Followers that are told of one report in one step.
+_TOGETHER = 8
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 
 
@@ -44,11 +45,9 @@ class Hub:
     def __init__(self, placements: Placements) -> None:
         self.placements = placements
         self._lock = threading.Lock()
-        self._instance: int | None = None
+        self._intake: Intake | None = None
         self._followers: dict[int, tuple[Follower, ...]] = {}
         self._keys: dict[int, Key] = {}
-        self._read = 0
-        self._passing: list[tuple[int, asyncio.Future[None]]] = []
 
     def open(self) -> None:
         """Have the instance, from the first watch on.
@@ -56,13 +55,12 @@ class Hub:
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if the user has too many.
         """
-        if self._instance is not None:
+        if self._intake is not None:
             return
         try:
-            self._instance = inotify.open_instance()
+            self._intake = Intake(self._hand_out)
         except OSError as exc:
             raise _no_instance(exc) from exc
-        asyncio.get_running_loop().add_reader(self._instance, self._on_readable)
 
     def add(self, directory: int, key: Key, follower: Follower) -> int:
         """Follow a directory that is open; return the watch its reports will have.
@@ -93,74 +91,62 @@ class Hub:
 
     async def passed(self) -> None:
         """Wait until all that the kernel has reported by now was handed out."""
-        waiting = inotify.unread(self._instance) if self._instance is not None else 0
-        if waiting:
-            passed = asyncio.get_running_loop().create_future()
-            self._passing.append((self._read + waiting, passed))
-            await passed
+        if self._intake is not None:
+            await self._intake.passed()
 
     @property
     def _opened(self) -> int:
-        if self._instance is None:
+        if self._intake is None:
             raise ValueError("nothing can be followed before open()")
-        return self._instance
+        return self._intake.instance
 
     def _forget(self, watch: int) -> None:
         del self._followers[watch]
         self.placements.unwatched(self._keys.pop(watch))
 
-    def _on_readable(self) -> None:
-        try:
-            data = os.read(self._opened, _READ_BYTES)
-        except BlockingIOError:
-            return
+    def _hand_out(self, data: bytes) -> Iterator[None]:
+        """Hand out reports, then have those act on them who took some; yields in between, often."""
         touched: dict[Follower, None] = {}
-        try:
-            for raw in inotify.parse(data):
-                self._hand_out(raw, touched)
-            for follower in touched:
-                follower.settle()
-        finally:  # a follower that fails must not keep the others waiting
-            self._read += len(data)
-            if self._passing:
-                self._pass()
+        for raw in inotify.parse(data):
+            if raw.mask & inotify.OVERFLOW:
+                yield from self._overflow()
+            elif not is_temporary(raw.name):
+                yield from self._tell(raw, touched)
+            elif raw.mask & inotify.MOVED_FROM:
+                self.placements.unhidden(raw.cookie)
+        for follower in touched:
+            follower.settle()
+            yield
 
-    def _hand_out(self, raw: Raw, touched: dict[Follower, None]) -> None:
-        if raw.mask & inotify.OVERFLOW:
-            self._overflow()
-            return
-        followers = self._followers.get(raw.watch, ())
+    def _tell(self, raw: Raw, touched: dict[Follower, None]) -> Iterator[None]:
         if raw.mask & _ARRIVALS and self.placements.pending:
             raw = self._marked(raw)
-        for follower in followers:
+        for count, follower in enumerate(self._followers.get(raw.watch, ()), 1):
             follower.take(raw)
             touched[follower] = None
+            if count % _TOGETHER == 0:
+                yield
+        yield
         if raw.mask & inotify.IGNORED:
             with self._lock:
                 if raw.watch in self._followers:
                     self._forget(raw.watch)
 
     def _marked(self, raw: Raw) -> Raw:
+        """Return a report with what is known of the file that has appeared, if the daemon has put it there."""
         key = self._keys.get(raw.watch)
-        filled = None if key is None else self.placements.take(key, raw.name)
+        filled = None if key is None else self.placements.take(key, raw.name, raw.cookie)
         if filled is None:
             return raw
         return raw._replace(mask=raw.mask | PLACED | (FILLED if filled else 0))
 
-    def _overflow(self) -> None:
+    def _overflow(self) -> Iterator[None]:
         self.placements.clear()
         everybody = dict.fromkeys(follower for followers in self._followers.copy().values() for follower in followers)
         for follower in everybody:
             follower.overflowed()
             follower.settle()
-
-    def _pass(self) -> None:
-        waiting, self._passing = self._passing, []
-        for at, passed in waiting:
-            if at > self._read:
-                self._passing.append((at, passed))
-            elif not passed.done():
-                passed.set_result(None)
+            yield
 
 
 def no_watch(path: str, exc: OSError) -> EnvdError:

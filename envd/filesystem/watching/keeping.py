@@ -54,7 +54,7 @@ class Keeping:
 
     def note(self, events: Iterable[Event]) -> None:
         """Write down new events."""
-        self._append(marshal.dumps((_EVENTS, [tuple(event) for event in events])))
+        self._append(marshal.dumps((_EVENTS, list(events))))
 
     def dropped(self, upto: int) -> None:
         """Write down that events up to a number are not wanted any more."""
@@ -142,7 +142,7 @@ def _records(card: Card, account: Account, events: list[Event], last: int) -> It
         yield marshal.dumps((_DIRECTORY, directory.prefix, directory.state, directory.entries))
     yield marshal.dumps((_PAST, [], last - len(events)))
     for at in range(0, len(events), _TOGETHER):
-        yield marshal.dumps((_PAST, [tuple(event) for event in events[at : at + _TOGETHER]], 0))
+        yield marshal.dumps((_PAST, events[at : at + _TOGETHER], 0))
 
 
 def read_card(records: Iterator[bytes]) -> Card | None:
@@ -167,11 +167,10 @@ def read_rest(records: Iterator[bytes], account: Account, history: History) -> N
             if before:
                 history.skip(before)
             for event in events:
-                history.restore(Event(*event))
+                history.restore(event)
         elif kind == _DROPPED:
             history.drop(*fields)
         elif kind == _EVENTS:
             for found in fields[0]:
-                event = Event(*found)
-                history.restore(event)
-                account.apply(event)
+                history.restore(found)
+                account.apply(found)

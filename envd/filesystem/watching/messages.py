@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EncodedMessage, EntryEncoder
 from envd.filesystem.entries import Entry, entry_of
 from envd.filesystem.messages import Caller
 
-from .encoding import Answer, EncodedChanges, Told, answer_of
+from .encoding import Answer, EncodedChanges, Writer
 from .events import ROOT, Event, Kind
+from .turns import Turns
 from .watch import Watch
 
 _HAVE_ENTRIES = (Kind.CREATE, Kind.WRITE, Kind.CHMOD)
 _SLICE = 64
+_PORTION = 256
 _BREATH_S = 50e-6
 
 
@@ -33,7 +36,7 @@ class Style:
         self._path = watch.card.top.path.rstrip("/")
         self.entries = entries and not caller.brief
         self._cursors = cursors
-        self._plain = EntryEncoder(caller.view.names)
+        self._plain = self._writer(EntryEncoder(caller.view.names))
 
     def check(self, events: Sequence[Event]) -> None:
         """Check that the client can be told what has happened.
@@ -41,7 +44,7 @@ class Style:
         Raises:
             EnvdError: DATA_LOSS if what it knows is worthless, and it has no way to be told so.
         """
-        if not self._cursors and any(event.kind == Kind.OVERFLOW and event.state for event in events):
+        if not self._cursors and any(kind == Kind.OVERFLOW and state for _, kind, _, state in events):
             raise EnvdError(
                 Code.DATA_LOSS,
                 f"events of {self._watch.card.top.path} were lost, and it is too large to tell what has changed: list "
@@ -50,52 +53,67 @@ class Style:
 
     def run(self, events: Sequence[Event]) -> EncodedChanges | None:
         """Return changes as messages of a stream, without entries; None if there is nothing to tell."""
-        told = [Told(event, None, self._cursor(event)) for event in events if event.kind or self._cursors]
-        return EncodedChanges(told, self._plain) if told else None
+        told = self._of_interest(events)
+        return EncodedChanges(told, None, self._plain) if told else None
 
     def run_with_entries(self, events: Sequence[Event]) -> EncodedChanges | None:
         """Return changes as messages of a stream, with entries. Blocks."""
-        encoder = self._caller.encoder()
-        told = [Told(event, self._entry(event), self._cursor(event)) for event in events if event.kind or self._cursors]
+        told = self._of_interest(events)
         if not told:
             return None
-        run = EncodedChanges(told, encoder)
-        ready = run.json() if self._caller.in_json else run.proto()
-        return _Ready(told, encoder, ready, in_json=self._caller.in_json)
+        entries = [self._entry(event) for event in told]
+        return _Ready(told, entries, self._writer(self._caller.encoder()), in_json=self._caller.in_json)
 
-    def answer(self, events: Sequence[Event]) -> EncodedMessage:
-        """Return changes as one GetWatcherEventsResponse. Blocks."""
-        encoder, in_json = self._caller.encoder(), self._caller.in_json
-        answer = Answer(encoder, in_json=in_json)
-        told = []
+    async def answer(self, events: Sequence[Event], turns: Turns) -> EncodedMessage:
+        """Return changes as one GetWatcherEventsResponse, without entries; in turns."""
+        in_json = self._caller.in_json
+        answer = Answer(self._plain, in_json=in_json)
+        for at in range(0, len(events), _PORTION):
+            await turns.mine()
+            for event in events[at : at + _PORTION]:
+                answer.add(event)
+        again = partial(_answer_of, events, [None] * len(events), self._plain, in_json=not in_json)
+        return EncodedMessage(answer.end(), in_json=in_json, again=again)
+
+    def answer_with_entries(self, events: Sequence[Event]) -> EncodedMessage:
+        """Return changes as one GetWatcherEventsResponse, with entries. Blocks."""
+        in_json, writer = self._caller.in_json, self._writer(self._caller.encoder())
+        answer = Answer(writer, in_json=in_json)
+        entries = []
         for count, event in enumerate(events):
-            told.append(Told(event, self._entry(event) if self.entries else None, self._cursor(event)))
-            answer.add(told[-1])
+            entries.append(self._entry(event))
+            answer.add(event, entries[-1])
             if count % _SLICE == 0:
                 time.sleep(_BREATH_S)
-        return EncodedMessage(
-            answer.end(), in_json=in_json, again=lambda: answer_of(told, encoder, in_json=not in_json)
-        )
+        again = partial(_answer_of, events, entries, writer, in_json=not in_json)
+        return EncodedMessage(answer.end(), in_json=in_json, again=again)
+
+    def _of_interest(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Leave out that something was lost, for a client that knows nothing of that."""
+        return events if self._cursors else [event for event in events if event[1] != Kind.OVERFLOW]
 
     def _entry(self, event: Event) -> Entry | None:
-        if event.kind not in _HAVE_ENTRIES:
+        _, kind, name, _ = event
+        if kind not in _HAVE_ENTRIES:
             return None
-        path = self._path or "/" if event.name == ROOT else f"{self._path}/{event.name}"
+        path = self._path or "/" if name == ROOT else f"{self._path}/{name}"
         try:
             return entry_of(path)
         except EnvdError:
             return None  # gone again, or out of reach
 
-    def _cursor(self, event: Event) -> str:
-        return cursor_of(self._watch, event.number) if self._cursors else ""
+    def _writer(self, encoder: EntryEncoder) -> Writer:
+        return Writer(encoder, self._watch.card.ident if self._cursors else "")
 
 
 class _Ready(EncodedChanges):
-    """A run that was encoded beforehand."""
+    """A run that is encoded beforehand."""
 
-    def __init__(self, told: Sequence[Told], encoder: EntryEncoder, ready: Sequence[bytes], *, in_json: bool) -> None:
-        super().__init__(told, encoder)
-        self._ready = ready
+    def __init__(
+        self, events: Sequence[Event], entries: Sequence[Entry | None], writer: Writer, *, in_json: bool
+    ) -> None:
+        super().__init__(events, entries, writer)
+        self._ready = super().json() if in_json else super().proto()
         self._in_json = in_json
 
     def proto(self) -> Sequence[bytes]:
@@ -103,6 +121,13 @@ class _Ready(EncodedChanges):
 
     def json(self) -> Sequence[bytes]:
         return self._ready if self._in_json else super().json()
+
+
+def _answer_of(events: Sequence[Event], entries: Sequence[Entry | None], writer: Writer, *, in_json: bool) -> bytes:
+    answer = Answer(writer, in_json=in_json)
+    for event, entry in zip(events, entries, strict=True):
+        answer.add(event, entry)
+    return answer.end()
 
 
 def cursor_of(watch: Watch, number: int) -> str:

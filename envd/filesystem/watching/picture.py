@@ -32,11 +32,6 @@ def same_kind(old: int, new: int) -> bool:
     return not (old ^ new) & DIRECTORY
 
 
-def same_inode(old: int, new: int) -> bool:
-    """Return whether two states of directories are of the same one."""
-    return not (old ^ new) >> 64 & _BITS
-
-
 def wrote(old: int, new: int) -> bool:
     """Return whether the content of a file may have changed between two states."""
     return not old & ~FILLED or (old >> 64 ^ new >> 64) & _BITS != 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PLACED = 1 << 40
 """Bit of a report's mask, ours: an upload has put the file there."""
@@ -14,19 +16,30 @@ Key = tuple[int, int]
 """Device and inode of a directory."""
 
 _PENDING = 4096
+# Renames in several directories at once are reported mixed, never by more than threads there are to make them.
+_RENAMES = 64
+_Place = tuple[Key, str]
 
 
 class Placements:
     """Remembers files from the moment before they get their names until the kernel reports that.
 
-    Only those in directories that are watched, and at most 4096: when full the oldest is forgotten, whose upload is
-    then told as a CREATE alone. Safe in threads.
+    Several may get one name, one after the other: each has a mark of its own. Of all together at most 4096: when full
+    the oldest is forgotten, whose upload is then told as a CREATE alone. Safe in threads.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watched: Counter[Key] = Counter()
-        self.pending: dict[tuple[Key, str], bool] = {}
+        # By places, the oldest first: whether the files that are to come have content.
+        self._pending: dict[_Place, deque[bool]] = {}
+        self._count = 0
+        self._renames: deque[int] = deque(maxlen=_RENAMES)
+
+    @property
+    def pending(self) -> int:
+        """How many are to come."""
+        return self._count + len(self._renames)
 
     def watched(self, key: Key) -> None:
         """Note that a directory is watched."""
@@ -39,29 +52,72 @@ class Placements:
             self._watched[key] -= 1
             if not self._watched[key]:
                 del self._watched[key]
-                for placed in [placed for placed in self.pending if placed[0] == key]:
-                    del self.pending[placed]
+                for place in [place for place in self._pending if place[0] == key]:
+                    self._count -= len(self._pending.pop(place))
 
-    def announce(self, key: Key, name: str, *, filled: bool) -> None:
-        """Note that a file is about to be put in a directory."""
-        if key not in self._watched:
-            return
-        with self._lock:
-            self.pending[key, name] = filled
-            if len(self.pending) > _PENDING:
-                del self.pending[next(iter(self.pending))]
+    @contextmanager
+    def placing(self, key: Key, name: str, *, filled: bool) -> Iterator[None]:
+        """Put a file in a directory within the block. What fails puts none there."""
+        self._mark((key, name), filled=filled)
+        try:
+            yield
+        except BaseException:
+            self._unmark((key, name), filled=filled)
+            raise
+        if key not in self._watched:  # only now: a watch that began meanwhile has the report
+            self._unmark((key, name), filled=filled)
 
-    def retract(self, key: Key, name: str) -> None:
-        """Note that it was not."""
-        with self._lock:
-            self.pending.pop((key, name), None)
+    def unhidden(self, cookie: int) -> None:
+        """Note that something with a hidden name gets another; the two reports of it have the same cookie.
 
-    def take(self, key: Key, name: str) -> bool | None:
-        """Return whether the file that appeared has content; None if it is none of ours."""
-        with self._lock:
-            return self.pending.pop((key, name), None)
+        The newest 64 are remembered.
+        """
+        self._renames.append(cookie)
+
+    def take(self, key: Key, name: str, cookie: int) -> bool | None:
+        """Return whether what appeared has content; None if it is none of ours.
+
+        Of several files that take one place at once nobody knows which comes first: one of them may have content. So
+        may what only is known to have had a hidden name.
+        """
+        filled = self._take((key, name))
+        if cookie and cookie in self._renames:
+            self._renames.remove(cookie)
+            return True if filled is None else filled
+        return filled
 
     def clear(self) -> None:
         """Forget all: reports were lost."""
         with self._lock:
-            self.pending.clear()
+            self._pending.clear()
+            self._renames.clear()
+            self._count = 0
+
+    def _mark(self, place: _Place, *, filled: bool) -> None:
+        with self._lock:
+            self._pending.setdefault(place, deque()).append(filled)
+            self._count += 1
+            if self._count > _PENDING:
+                oldest, marks = next(iter(self._pending.items()))
+                self._drop(oldest, marks, marks[0])
+
+    def _take(self, place: _Place) -> bool | None:
+        with self._lock:
+            marks = self._pending.get(place)
+            if marks is None:
+                return None
+            filled = any(marks)
+            self._drop(place, marks, marks[0])
+            return filled
+
+    def _unmark(self, place: _Place, *, filled: bool) -> None:
+        with self._lock:
+            marks = self._pending.get(place)
+            if marks is not None and filled in marks:
+                self._drop(place, marks, filled)
+
+    def _drop(self, place: _Place, marks: deque[bool], mark: bool) -> None:  # noqa: FBT001 - what a mark is
+        marks.remove(mark)
+        self._count -= 1
+        if not marks:
+            del self._pending[place]

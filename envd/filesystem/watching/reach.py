@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
+from envd.errors import Code, EnvdError
 from envd.filesystem.threads import Threads
 from envd.supervise import Supervisor
 
 from .account import Account, Room
+from .anchor import Anchor, find_anchor
 from .hub import Follower, Hub, no_watch
+from .lookout import Lookout
 from .picture import DIRECTORY, Directory
-from .scanning import Found, Scan, ScanStoppedError
+from .scanning import LONGEST_BYTES, Found, Scan, ScanStoppedError, TooLongError
 from .tops import Top
+from .turns import Turns
 
 # A directory that leaves one name has another a moment later.
 LIMBO_S = 0.1
@@ -27,22 +30,33 @@ class Means:
     Attributes:
         threads: scans are made in.
         room: for all pictures together.
+        turns: on the loop, for all who have much to do there.
+        away_s: how long the path of a tree may lead elsewhere; a directory above that was renamed may be renamed back.
     """
 
     hub: Hub
     threads: Threads
     jobs: Supervisor
     room: Room
+    lookout: Lookout
+    turns: Turns
+    away_s: float
 
 
 class Reach:
-    """Scans parts of a tree, one scan at a time, and has them followed from then on."""
+    """Scans parts of a tree, one scan at a time, and has them followed from then on.
+
+    Attributes:
+        anchor: where the tree is. None until it was scanned; and if it is on a network file system, whose directories
+            may be others every time one looks.
+    """
 
     def __init__(self, top: Top, means: Means, account: Account, follower: Follower) -> None:
         self._top = top
         self._means = means
         self._account = account
         self._follower = follower
+        self.anchor: Anchor | None = None
         self._scan: Scan | None = None
         self._closed = False
 
@@ -53,22 +67,23 @@ class Reach:
             For each directory what was found, None if it is gone; and whether there is more than room for a picture.
 
         Raises:
-            EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches.
+            AwayError: the path of the tree does not lead to it.
+            EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches, or the tree is too deep.
             ScanStoppedError: this was closed meanwhile.
         """
         top, account = self._top, self._account
         whole_tree = directories == [account.root]
         room = max(self._means.room.left, 0) + (account.held if whole_tree else 0)
         scan = Scan(None if top.remote else self._arm, recursive=top.recursive, room=room, network=top.network)
-        paths = [f"{top.real.rstrip('/')}/{directory.prefix}".rstrip("/") or "/" for directory in directories]
         self._scan = scan
         try:
-            found = await self._means.threads.settle(
-                lambda: [scan.walk(path, needed=whole_tree) for path in paths],
-            )
+            found = await self._means.threads.settle(self._walk, scan, [one.prefix for one in directories])
         except OSError as exc:
             self._abandon(scan)
             raise no_watch(top.path, exc) from exc
+        except TooLongError as exc:
+            self._abandon(scan)
+            raise _too_deep(top.path) from exc
         except BaseException:
             self._abandon(scan)
             raise
@@ -78,6 +93,13 @@ class Reach:
             self._abandon(scan)
             raise ScanStoppedError
         return found, scan.cut
+
+    def _walk(self, scan: Scan, prefixes: list[str]) -> list[Found | None]:
+        top = self._top
+        anchor = self.anchor if self.anchor is not None or top.remote else find_anchor(top.real)
+        found = scan.walk(top.real, anchor.key if anchor else None, prefixes)
+        self.anchor = anchor
+        return found
 
     def close(self) -> None:
         """Have a scan end soon."""
@@ -105,7 +127,7 @@ class Reach:
                     self._means.hub.remove(each.watch, self._follower)
                 count += 1
                 if count % _SLICE == 0:
-                    await asyncio.sleep(0)
+                    await self._means.turns.mine()
 
     def _arm(self, fd: int, key: tuple[int, int]) -> int:
         return self._means.hub.add(fd, key, self._follower)
@@ -117,3 +139,11 @@ class Reach:
             ghost.watch, ghost.gone = watch, True
             self._account.places[watch] = ghost
             self._account.loose.append((0.0, ghost))
+
+
+def _too_deep(path: str) -> EnvdError:
+    return EnvdError(
+        Code.RESOURCE_EXHAUSTED,
+        f"{path} is too deep to be watched: the path of a directory below it has more than {LONGEST_BYTES} bytes; "
+        "watch one that is farther down",
+    )

@@ -6,34 +6,34 @@ from collections.abc import Callable
 
 from . import inotify
 from .account import Account
+from .anchor import REMOVED, RENAMED, UNMOUNTED, Departure
 from .events import ROOT, Kind
 from .inotify import Raw
 from .picture import DIRECTORY, UNKNOWN, Directory
 from .placements import FILLED, PLACED
-from .scanning import is_temporary
 
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 _NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY
+_ENDS = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT | inotify.IGNORED
 
 
 class Reports:
     """Takes reports one by one.
 
     Args:
-        gone: called when the watched directory has left its path, with how.
+        gone: called when the watched directory has left its path.
 
     Attributes:
         arrived: directories to scan; true for those that were moved here with what is in them.
         settling: what comes now may be older than the last scan.
     """
 
-    def __init__(self, account: Account, *, recursive: bool, gone: Callable[[str], None]) -> None:
+    def __init__(self, account: Account, *, recursive: bool, gone: Callable[[Departure], None]) -> None:
         self.account = account
         self._recursive = recursive
         self._gone = gone
         self.arrived: dict[Directory, bool] = {}
         self.settling = False
-        self._hidden_cookie = 0
 
     def must_wait(self, raw: Raw) -> bool:
         """Return whether a scan must come before a report: what is told of later changes comes later.
@@ -44,6 +44,10 @@ class Reports:
             raw.mask & _NEW_DIRECTORY != _NEW_DIRECTORY or next(reversed(self.arrived.values()))
         )
 
+    def is_end(self, raw: Raw) -> bool:
+        """Return whether a report is that the watched directory has left its path."""
+        return not raw.name and raw.mask & _ENDS != 0 and raw.watch == self.account.root.watch
+
     def take(self, raw: Raw) -> None:
         """Take one report."""
         place = self.account.places.get(raw.watch)
@@ -52,9 +56,6 @@ class Reports:
         mask, name = raw.mask, raw.name
         if not name:
             self._follow_self(place, mask)
-        elif is_temporary(name):
-            if mask & inotify.MOVED_FROM:
-                self._hidden_cookie = raw.cookie
         elif mask & _ARRIVALS:
             self._appeared(place, raw)
         else:
@@ -73,7 +74,7 @@ class Reports:
 
     def _appeared(self, place: Directory, raw: Raw) -> None:
         moved = bool(raw.mask & inotify.MOVED_TO)
-        placed = bool(raw.mask & PLACED) or (moved and raw.cookie == self._hidden_cookie)
+        placed = bool(raw.mask & PLACED)
         if raw.mask & inotify.IS_DIRECTORY:
             self._directory_appeared(place, raw, moved=moved and not placed)
         else:
@@ -90,13 +91,11 @@ class Reports:
         elif mask & inotify.ATTRIB:
             account.tell(Kind.CHMOD, ROOT)
         elif mask & inotify.DELETE_SELF:
-            account.tell(Kind.REMOVE, ROOT)
-            self._gone("removed")
+            self._gone(REMOVED)
         elif mask & inotify.MOVE_SELF:
-            account.tell(Kind.RENAME, ROOT)
-            self._gone("renamed")
-        elif mask & (inotify.UNMOUNT | inotify.IGNORED):
-            self._gone("unmounted")
+            self._gone(RENAMED)
+        elif mask & _ENDS:
+            self._gone(UNMOUNTED)
 
     def _file_appeared(self, place: Directory, raw: Raw, *, placed: bool) -> None:
         account, name = self.account, raw.name
@@ -105,7 +104,7 @@ class Reports:
             if placed:
                 # As if it had been made, given to its owner, and written.
                 account.change(place, name, Kind.CHMOD)
-                if raw.mask & (FILLED | inotify.MOVED_TO):
+                if raw.mask & FILLED:
                     account.change(place, name, Kind.WRITE)
         elif not raw.mask & inotify.MOVED_TO:
             return  # found already

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from envd.filesystem.hidden_names import TEMPORARY
 
+from .anchor import LEADS_NOWHERE, AwayError
 from .mounts import is_made_up, on_network
 from .picture import state_of
 from .placements import Key
@@ -20,7 +22,16 @@ _SLICE = 64
 _BREATH_S = 50e-6
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (FileNotFoundError, NotADirectoryError)
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
+# What only concerns one directory: it is gone, may not be read or followed, or is of a process that has ended.
+_ITS_OWN = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESRCH, errno.EINVAL)
+
+# The kernel takes paths of 4096 bytes; longer ones are followed piece by piece.
+_PIECE_BYTES = 4000
+LONGEST_BYTES = 16 * 1024
+"""How long the path of a directory may be, from the watched one on: names grow with the square of a tree's depth."""
 
 
 class Arming(Protocol):
@@ -56,8 +67,12 @@ class ScanStoppedError(Exception):
     """Nobody wants the result any more."""
 
 
+class TooLongError(Exception):
+    """The path of a directory has more than LONGEST_BYTES bytes."""
+
+
 class Scan:
-    """Walks directories, following each before it looks at what is in it: so nothing can be missed.
+    """Walks directories of one tree, following each before it looks at what is in it: so nothing can be missed.
 
     Args:
         arm: None: look without following.
@@ -80,37 +95,65 @@ class Scan:
         self.stopped = False
         self._steps = 0
 
-    def walk(self, path: str, *, needed: bool) -> Found | None:
-        """Walk one tree; None if there is no directory by that path or, unless it is needed, none that can be read.
+    def walk(self, top: str, key: Key | None, prefixes: Sequence[str]) -> list[Found | None]:
+        """Walk a tree, or parts of it.
+
+        Args:
+            top: path of its root.
+            key: what that must lead to; None: anything.
+            prefixes: paths of the parts from the root on, each with a slash behind; empty for the whole.
+
+        Returns:
+            For each what was found, None if there is no directory by that path or, but for the root, none that can be
+            read.
 
         Raises:
-            OSError: it cannot be followed, or not be read though it is needed.
+            AwayError: the path of the root leads elsewhere, or nowhere.
+            OSError: the tree cannot be followed, or its root not be read.
             ScanStoppedError: it was to stop.
+            TooLongError: it is too deep.
         """
         try:
-            fd = os.open(path, _OPEN)
-        except _GONE:
-            return None
-        except OSError:
-            if needed:
+            fd = os.open(top, _OPEN)
+        except OSError as exc:
+            if exc.errno not in LEADS_NOWHERE:
+                raise
+            if key is None:
+                return [None] * len(prefixes)
+            raise AwayError from None
+        try:
+            st = os.fstat(fd)
+            if key not in (None, (st.st_dev, st.st_ino)):
+                raise AwayError
+            return [self._walk_from(fd, prefix) for prefix in prefixes]
+        finally:
+            os.close(fd)
+
+    def _walk_from(self, top: int, prefix: str) -> Found | None:
+        length = _length(prefix)
+        if length > LONGEST_BYTES:
+            raise TooLongError
+        try:
+            levels = [self._level(_open_below(top, prefix), length)]
+        except OSError as exc:
+            if not prefix or exc.errno in _SHORTAGES:
                 raise
             return None
-        levels = [self._level(fd)]
-        top = levels[0].found
+        found = levels[0].found
         try:
             while levels:
                 level = levels[-1]
-                name = next(level.names, None)
-                if name is None:
+                below = self._enter(level, level.names.pop()) if level.names else None
+                if not level.names:  # a chain of directories holds one descriptor, however long it is
                     levels.pop().close()
-                elif (below := self._enter(level, name)) is not None:
+                if below is not None:
                     levels.append(below)
         finally:
             for level in levels:
                 level.close()
-        return top
+        return found
 
-    def _level(self, fd: int) -> _Level:
+    def _level(self, fd: int, length: int) -> _Level:
         """Follow a directory, then read it."""
         try:
             st = os.fstat(fd)
@@ -118,48 +161,61 @@ class Scan:
             if self._arm is not None:
                 found.watch = self._arm(fd, (st.st_dev, st.st_ino))
                 self.armed.add(found.watch)
-            return _Level(fd, st.st_dev, found, self._read(fd, found))
+            return _Level(fd, st.st_dev, length, found, self._read(fd, found))
         except BaseException:
             os.close(fd)
             raise
 
-    def _read(self, fd: int, found: Found) -> Iterator[str]:
-        """Take note of all entries; return the names of the directories to enter."""
+    def _read(self, fd: int, found: Found) -> list[str]:
+        """Take note of all entries; return the names of the directories to enter, the first one last."""
         enter: list[str] = []
-        with contextlib.suppress(*_GONE), os.scandir(fd) as entries:  # removed: it has no entries
-            for entry in entries:
-                self._step()
-                if is_temporary(entry.name):
-                    continue
-                with contextlib.suppress(*_GONE):
-                    self._note(found, entry.name, entry.stat(follow_symlinks=False))
-                    if self._recursive and entry.is_dir(follow_symlinks=False):
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    self._step()
+                    if not is_temporary(entry.name) and self._note(found, entry):
                         enter.append(entry.name)
-        return iter(enter)
+        except OSError as exc:  # removed, for example: then it has no entries
+            _pass_by(exc)
+        return enter[::-1]
 
-    def _note(self, found: Found, name: str, st: os.stat_result) -> None:
+    def _note(self, found: Found, entry: os.DirEntry[str]) -> bool:
+        """Take note of an entry, as far as there is room; return whether it is a directory to enter."""
+        try:
+            st = entry.stat(follow_symlinks=False)
+            enter = self._recursive and entry.is_dir(follow_symlinks=False)
+        except OSError as exc:
+            _pass_by(exc)
+            return False
         if self._room <= 0:
             self.cut = True
-            return
-        self._room -= 1
-        found.entries[name] = state_of(st)
+        else:
+            self._room -= 1
+            found.entries[entry.name] = state_of(st)
+        return enter
 
     def _enter(self, level: _Level, name: str) -> _Level | None:
         self._step()
+        length = level.length + _length(name) + 1
+        if length > LONGEST_BYTES:
+            raise TooLongError
         try:
             fd = os.open(name, _OPEN, dir_fd=level.fd)
         except _GONE:
             level.found.entries.pop(name, None)
             return None
-        except OSError:
+        except OSError as exc:
+            if exc.errno in _SHORTAGES:
+                raise
             return None  # not ours to read: it stays an entry without anything below
         if self._is_foreign(fd, level.device):
             os.close(fd)
             return None
         try:
-            below = self._level(fd)
-        except PermissionError:
-            return None  # the kernel lets nobody follow it, as some of /proc
+            below = self._level(fd, length)
+        except OSError as exc:
+            _pass_by(exc)
+            return None  # nobody may follow it, as some of /proc
         level.found.entries.pop(name, None)
         level.found.below[name] = below.found
         return below
@@ -185,8 +241,31 @@ class _Level:
 
     fd: int
     device: int
+    length: int
     found: Found
-    names: Iterator[str]
+    names: list[str]
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+def _open_below(top: int, prefix: str) -> int:
+    """Open a directory by its path from another one on, however long it is; links on the last bits are not followed."""
+    path = os.fsencode(prefix.rstrip("/")) or b"."
+    with contextlib.ExitStack() as fds:
+        while len(path) > _PIECE_BYTES:
+            cut = path.rindex(b"/", 0, _PIECE_BYTES)
+            top = os.open(path[:cut], _PASS, dir_fd=top)
+            fds.callback(os.close, top)
+            path = path[cut + 1 :]
+        return os.open(path, _OPEN, dir_fd=top)
+
+
+def _pass_by(exc: OSError) -> None:
+    """Go on behind what cannot be looked at. But what a disk cannot read just now is not gone: it must not seem so."""
+    if exc.errno not in _ITS_OWN:
+        raise exc
+
+
+def _length(name: str) -> int:
+    return len(name) if name.isascii() else len(os.fsencode(name))

@@ -64,7 +64,9 @@ class WatchingService:
         events = await self._watches.poll(watch, after)
         style = Style(watch, caller, entries=watch.card.entries, cursors=cursors)
         style.check(events)
-        return await self._threads.run(style.answer, events)
+        if style.entries:
+            return await self._threads.run(style.answer_with_entries, events)
+        return await style.answer(events, self._watches.turns)
 
     async def remove_watcher(self, request: pb.RemoveWatcherRequest, call: Call) -> pb.RemoveWatcherResponse:
         """End a watcher."""
@@ -94,7 +96,7 @@ class WatchingService:
             watches.leave(watch)
 
     async def _told(self, watch: Watch, style: Style, keepalive_s: float) -> AsyncGenerator[Reply, None]:
-        reader = watch.attend(_WITH_ENTRIES if style.entries else _AT_ONCE)
+        reader = watch.attend(_WITH_ENTRIES if style.entries else _AT_ONCE, self._watches.turns)
         while True:
             events = await reader.next(keepalive_s)
             if isinstance(events, KeepAlive):

@@ -16,6 +16,7 @@ from .keeping import Card, Keeping, read_rest
 from .reach import Means
 from .scanning import ScanStoppedError
 from .slots import Slot
+from .turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Watch:
         self._save()
         if self._keeping is not None and self._keeping.overgrown:
             self._start_rewrite(self._keeping)
-        if self.history.last > self.history.taken:
+        if self.ready:
             self._wake()
 
     def lost(self, *, worthless: bool) -> None:
@@ -128,11 +129,16 @@ class Watch:
         if some and self._keeping is not None:
             self._keeping.dropped(upto)
 
-    def attend(self, portion: int) -> Reader:
-        """Return what reads on, so many events at a time; who read before is sent away."""
+    @property
+    def ready(self) -> bool:
+        """There is something to take."""
+        return self.history.last > self.history.taken
+
+    def attend(self, portion: int, turns: Turns) -> Reader:
+        """Return what reads on, so many events at a time, and those in its turn; who read before is sent away."""
         self._reader += 1
         self._wake()
-        return Reader(self, self._reader, portion)
+        return Reader(self, self._reader, portion, turns)
 
     def attended_by(self, reader: int) -> bool:
         """Return whether that is the reader who came last."""
@@ -186,10 +192,11 @@ class Watch:
 class Reader:
     """Reads a watch as it goes on."""
 
-    def __init__(self, watch: Watch, number: int, portion: int) -> None:
+    def __init__(self, watch: Watch, number: int, portion: int, turns: Turns) -> None:
         self._watch = watch
         self._portion = portion
         self._number = number
+        self._turns = turns
 
     async def next(self, keepalive_s: float) -> list[Event] | KeepAlive:
         """Return what comes next, at least one change; KeepAlive if that is nothing for so long.
@@ -199,6 +206,8 @@ class Reader:
         """
         watch = self._watch
         while True:
+            if watch.ready:
+                await self._turns.mine()
             if not watch.attended_by(self._number):
                 raise EnvdError(Code.ABORTED, "this watch was resumed by another stream")
             events = watch.take(self._portion)
@@ -209,7 +218,6 @@ class Reader:
             if watch.following.frozen:
                 watch.following.recover()
             if not await watch.wait(keepalive_s):
-                await watch.following.check()
                 return KeepAlive()
 
 

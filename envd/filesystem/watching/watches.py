@@ -51,6 +51,7 @@ class Watches:
 
     Attributes:
         placements: to be told of files the daemon itself puts in their places.
+        turns: on the loop, for who tells clients of changes.
     """
 
     def __init__(self, means: Means, slots: Slots, sizes: Sizes) -> None:
@@ -63,6 +64,7 @@ class Watches:
         self._beginning = 0
         self._backlog = Backlog(_ALL_EVENTS)
         self.placements = means.hub.placements
+        self.turns = means.turns
 
     # Streams.
 
@@ -165,11 +167,9 @@ class Watches:
             await self._recovered(watch)
             events += watch.take(_ANSWER - len(events))
             if events:
-                asyncio.get_running_loop().call_later(_SENDING_S, watch.drop, events[-1].number)
-        if not events:
-            if watch.error is not None:
-                raise watch.error
-            await watch.following.check()
+                asyncio.get_running_loop().call_later(_SENDING_S, watch.drop, events[-1][0])
+        if not events and watch.error is not None:
+            raise watch.error
         return events
 
     async def _recovered(self, watch: Watch) -> None:
