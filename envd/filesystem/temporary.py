@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .hidden_names import temporary_name
+from .hidden_names import TEMPORARY, temporary_name
 from .leftovers import Leftovers
 from .removal import remove_tree_in
 
