@@ -113,13 +113,12 @@ class FilesystemService:
                 if request.WhichOneof("message") != "chunk":
                     raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
                 await upload.put(request.chunk)
-            digest = await upload.finish(expected)
-            entry = await self._entry(caller, path)
+            entry = await upload.finish(expected, lambda: caller.message(entry_of(path)))
         return pb.WriteResponse(
             entry=entry,
             written=upload.written,
             created=staged.it.created,
-            sha256=digest if options.return_sha256 else None,
+            sha256=upload.digest if options.return_sha256 else None,
         )
 
     async def list_entries(self, request: pb.ListEntriesRequest, call: Call) -> AsyncIterator[Reply]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from envd.errors import Code, EnvdError, from_os_error
 
@@ -12,6 +14,8 @@ from .staging import Staged
 from .threads import Held
 
 _TOGETHER = 1024 * 1024
+
+T = TypeVar("T")
 
 
 class Upload:
@@ -39,22 +43,38 @@ class Upload:
         if self._size >= _TOGETHER:
             await self._flush()
 
-    async def finish(self, sha256: bytes | None) -> bytes | None:
-        """Put the content in place; return its SHA-256 if that was reckoned.
+    @property
+    def digest(self) -> bytes | None:
+        """SHA-256 of what was written so far, if it is reckoned."""
+        return self._digest.digest() if self._digest else None
+
+    async def finish(self, sha256: bytes | None, describe: Callable[[], T]) -> T:
+        """Put the content in place; return what `describe`, called in the same thread, says of it.
 
         Raises:
-            EnvdError: DATA_LOSS if it is not the one given.
+            EnvdError: DATA_LOSS if its SHA-256 is not the one given.
         """
-        await self._flush()
         await self._settled()
-        found = self._digest.digest() if self._digest else None
+        pieces, self._waiting, self._size = self._waiting, [], 0
+
+        def work() -> T:
+            self._write(pieces)
+            self._check(sha256)
+            self._staged.it.commit()
+            return describe()
+
+        # One piece of work, for what goes to a thread and comes back costs a small file as much as writing it.
+        found = await self._staged.run(work)
+        self._staged.over = True
+        return found
+
+    def _check(self, sha256: bytes | None) -> None:
+        found = self.digest
         if sha256 is not None and found != sha256:
             raise EnvdError(
                 Code.DATA_LOSS,
                 f"sha256 of the {self.written} bytes received is {(found or b'').hex()}, not as announced",
             )
-        await self._staged.run(self._staged.it.commit)
-        return found
 
     async def _flush(self) -> None:
         await self._settled()

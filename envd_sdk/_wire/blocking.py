@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from envd_sdk._wire.address import Address, Metadata
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.library import fork, load, options, wire_error
+from envd_sdk._wire.library import Channel, fork, load, options, wire_error
 from envd_sdk._wire.methods import Method, Request, Response
 from envd_sdk._wire.watchdog import Watchdog
 
@@ -69,13 +69,13 @@ class Wire:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._lock = threading.Lock()
-        self._channel: Any = None
+        self._channel: Channel | None = None
         self._library: Any = None
         self._watchdog = Watchdog()
         self._generation = fork.generation
         self._closed = False
         # Channels of the process this one was forked from. Letting go of one would close it, and that hangs here.
-        self._abandoned: list[Any] = []
+        self._abandoned: list[Channel | None] = []
 
     def unary(
         self, method: Method[Request, Response], request: Request, metadata: Metadata, timeout_s: float | None
@@ -85,11 +85,7 @@ class Wire:
         Raises:
             WireError: the call failed.
         """
-        send = self._open().unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
+        send = self._open().sender("unary_unary", method)
         try:
             found: Response = send(request, metadata=metadata, timeout=timeout_s)
         except self._library.RpcError as error:
@@ -100,11 +96,7 @@ class Wire:
 
     def stream(self, method: Method[Request, Response], request: Request, metadata: Metadata) -> Incoming[Response]:
         """One message for many, which come until they are cancelled or have ended."""
-        send = self._open().unary_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
+        send = self._open().sender("unary_stream", method)
         try:
             return Incoming(send(request, metadata=metadata), self._library, self._watchdog)
         except ValueError as error:
@@ -123,11 +115,7 @@ class Wire:
             WireError: the call failed.
             Exception: what the iterator raised.
         """
-        send = self._open().stream_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
+        send = self._open().sender("stream_unary", method)
         source = _Source(messages)
         call = send.future(source, metadata=metadata)
         try:
@@ -152,9 +140,9 @@ class Wire:
         self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._generation == fork.generation:
-            channel.close()
+            channel.it.close()
 
-    def _open(self) -> Any:
+    def _open(self) -> Channel:
         if self._closed:
             raise WireError("failed_precondition", "this sandbox object was closed")
         channel = self._channel
@@ -169,12 +157,13 @@ class Wire:
                 self._generation = fork.generation
             return self._channel
 
-    def _connect(self) -> Any:
+    def _connect(self) -> Channel:
         # Not with SingleThreadedUnaryStream: a child forked after the first such stream hangs in its own.
         how = options(self.address)
         if not self.address.tls:
-            return self._library.insecure_channel(self.address.target, options=how)
-        return self._library.secure_channel(self.address.target, self._library.ssl_channel_credentials(), options=how)
+            return Channel(self._library.insecure_channel(self.address.target, options=how))
+        secret = self._library.ssl_channel_credentials()
+        return Channel(self._library.secure_channel(self.address.target, secret, options=how))
 
 
 class _Source:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from envd_sdk._wire.address import Address
 from envd_sdk._wire.failure import WireError
+from envd_sdk._wire.methods import Method
 
 if TYPE_CHECKING:
     import grpc
@@ -89,6 +90,25 @@ def load_aio() -> Any:
 
     fork.survivable = False
     return grpc.aio
+
+
+class Channel:
+    """A connection of the library's, and what makes its calls: made once for each method, for that takes a while."""
+
+    def __init__(self, it: Any) -> None:
+        self.it = it
+        self._senders: dict[str, Any] = {}
+
+    def sender(self, kind: str, method: Method[Any, Any]) -> Any:
+        """What calls a method: `kind` is the library's word for what streams."""
+        found = self._senders.get(method.path)
+        if found is None:
+            found = self._senders[method.path] = getattr(self.it, kind)(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+        return found
 
 
 def options(address: Address) -> list[tuple[str, Any]]:
