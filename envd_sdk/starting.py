@@ -13,6 +13,8 @@ from envd_sdk.results import PtySize
 
 # As published SDKs run commands: a login shell, which has the user's profile.
 _SHELL = "/bin/bash"
+# Of output in one message at most: as much as a daemon sends.
+EVENT_BYTES = 128 * 1024
 # A daemon ends a program whose time is up; this side waits so much longer, in seconds, for the news of it.
 NEWS_S = 5.0
 
@@ -48,6 +50,7 @@ class Program:
             idempotency_key=self.key or uuid.uuid4().hex,
             # From the first byte, also if an earlier attempt has started it; and gaps are understood.
             resume=pb.OutputPosition(),
+            event_bytes=EVENT_BYTES,
         )
         if self.timeout_s is not None:
             found.timeouts.wall_ms = max(1, round(self.timeout_s * 1000))

@@ -15,7 +15,7 @@ from envd_sdk._wire.methods import LIST
 from envd_sdk.messages import by_pid, process_from
 from envd_sdk.output import Output
 from envd_sdk.results import CommandResult, ProcessInfo, Username
-from envd_sdk.starting import NEWS_S, Program, limit, shell
+from envd_sdk.starting import EVENT_BYTES, NEWS_S, Program, limit, shell
 
 
 class AsyncCommands(AsyncFeeding):
@@ -178,9 +178,8 @@ class AsyncCommands(AsyncFeeding):
         begin = pb.OutputPosition() if replay else None
         following = AsyncFollowing(self._calls, Output(retain=retain_output, begin=begin), doing=f"connect to {pid}")
         try:
-            await following.connect(
-                pb.ConnectRequest(process=by_pid(pid), resume=begin), self._calls.timeout(request_timeout)
-            )
+            request = pb.ConnectRequest(process=by_pid(pid), resume=begin, event_bytes=EVENT_BYTES)
+            await following.connect(request, self._calls.timeout(request_timeout))
         except BaseException:
             following.leave()
             raise

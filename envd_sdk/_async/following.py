@@ -10,6 +10,7 @@ from envd_sdk._wire.methods import CONNECT, START
 from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
+from envd_sdk.starting import EVENT_BYTES
 
 Answers = AsyncIncoming[pb.StartResponse] | AsyncIncoming[pb.ConnectResponse]
 
@@ -149,7 +150,7 @@ class AsyncFollowing:
             await self._pause(again)
 
     async def _resume(self) -> None:
-        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position)
+        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position, event_bytes=EVENT_BYTES)
         self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.followed())
 
     async def _pause(self, error: WireError) -> None:

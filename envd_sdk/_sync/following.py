@@ -11,6 +11,7 @@ from envd_sdk._wire.methods import CONNECT, START
 from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
+from envd_sdk.starting import EVENT_BYTES
 
 Answers = Incoming[pb.StartResponse] | Incoming[pb.ConnectResponse]
 
@@ -150,7 +151,7 @@ class Following:
             self._pause(again)
 
     def _resume(self) -> None:
-        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position)
+        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position, event_bytes=EVENT_BYTES)
         self._incoming = self._calls.wire.stream(CONNECT, request, self._calls.followed())
 
     def _pause(self, error: WireError) -> None:
