@@ -1,4 +1,4 @@
-"""Content that arrives in pieces, written in threads while the next pieces arrive."""
+"""Content that arrives, whole or in pieces, and is written in threads while the next pieces arrive."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Upload:
 
         def work() -> T:
             self._write(pieces)
-            self._check(sha256)
+            _check(self.digest, sha256, self.written)
             self._staged.it.commit()
             return describe()
 
@@ -67,14 +67,6 @@ class Upload:
         found = await self._staged.run(work)
         self._staged.over = True
         return found
-
-    def _check(self, sha256: bytes | None) -> None:
-        found = self.digest
-        if sha256 is not None and found != sha256:
-            raise EnvdError(
-                Code.DATA_LOSS,
-                f"sha256 of the {self.written} bytes received is {(found or b'').hex()}, not as announced",
-            )
 
     async def _flush(self) -> None:
         await self._settled()
@@ -88,13 +80,35 @@ class Upload:
             await writing
 
     def _write(self, pieces: list[bytes]) -> None:
-        staged = self._staged.it
-        try:
-            for piece in pieces:
-                if self._digest is not None:
-                    self._digest.update(piece)
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(staged.fd, view) :]
-        except OSError as exc:
-            raise from_os_error(exc, doing=f"write {staged.path}") from exc
+        for piece in pieces:
+            if self._digest is not None:
+                self._digest.update(piece)
+            _write(self._staged.it, piece)
+
+
+def put_whole(staged: Staged, content: bytes, sha256: bytes | None, *, digested: bool) -> bytes | None:
+    """Write a content and put it in place; return its SHA-256 if `digested`. Blocks.
+
+    Raises:
+        EnvdError: DATA_LOSS if its SHA-256 is not the one given.
+    """
+    found = hashlib.sha256(content).digest() if digested or sha256 is not None else None
+    _check(found, sha256, len(content))
+    _write(staged, content)
+    staged.commit()
+    return found
+
+
+def _check(found: bytes | None, announced: bytes | None, size: int) -> None:
+    if announced is not None and found != announced:
+        text = f"sha256 of the {size} bytes received is {(found or b'').hex()}, not as announced"
+        raise EnvdError(Code.DATA_LOSS, text)
+
+
+def _write(staged: Staged, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(staged.fd, view) :]
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"write {staged.path}") from exc
