@@ -73,7 +73,7 @@ class AsyncCalls:
     async def upload(
         self,
         method: Method[Request, Response],
-        messages: Callable[[], AsyncIterator[Request]],
+        messages: Callable[[], AsyncIterator[Request | bytes]],
         *,
         doing: str,
         repeat: Repeat,

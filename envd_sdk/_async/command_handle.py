@@ -29,9 +29,9 @@ class AsyncCommandHandle:
         self,
         following: AsyncFollowing,
         feed: AsyncInput,
-        *,
         on_stdout: AsyncHandler[str] | None = None,
         on_stderr: AsyncHandler[str] | None = None,
+        *,
         on_pty: AsyncHandler[bytes] | None = None,
         retain_output: bool = True,
     ) -> None:

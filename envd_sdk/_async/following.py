@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from google.protobuf.message import Message
+
 from envd_proto.process import process_pb2 as pb
 from envd_sdk._async.calls import AsyncCalls
+from envd_sdk._wire.address import Metadata
 from envd_sdk._wire.aio import AsyncIncoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.methods import CONNECT, START
+from envd_sdk._wire.methods import CONNECT, START, Method
 from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
@@ -44,12 +49,7 @@ class AsyncFollowing:
         Raises:
             SandboxException: it could not be started.
         """
-        while True:
-            try:
-                self._incoming = await self._calls.wire.stream(START, request, self._calls.followed(user))
-                return await self._begun(timeout_s)
-            except WireError as error:
-                await self._pause(error)
+        await self._open(START, request, self._calls.followed(user), timeout_s)
 
     async def connect(self, request: pb.ConnectRequest, timeout_s: float | None) -> None:
         """Follow a program that was started before.
@@ -57,12 +57,7 @@ class AsyncFollowing:
         Raises:
             NotFoundException: it is not known, or not any more.
         """
-        while True:
-            try:
-                self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.followed())
-                return await self._begun(timeout_s)
-            except WireError as error:
-                await self._pause(error)
+        await self._open(CONNECT, request, self._calls.followed(), timeout_s)
 
     async def next(self, timeout_s: float | None = None) -> list[Piece] | None:
         """Some more output; None when the program has ended and everything it printed has been here.
@@ -98,6 +93,20 @@ class AsyncFollowing:
         """Follow it no further; it is not affected."""
         if self._incoming is not None:
             self._incoming.cancel()
+
+    async def _open(
+        self, method: Method[Any, Any], request: Message, metadata: Metadata, timeout_s: float | None
+    ) -> None:
+        try:
+            while True:
+                try:
+                    self._incoming = await self._calls.wire.stream(method, request, metadata)
+                    return await self._begun(timeout_s)
+                except WireError as error:
+                    await self._pause(error)
+        except BaseException:
+            self.leave()
+            raise
 
     async def _begun(self, timeout_s: float | None) -> None:
         event = await self._event(timeout_s)

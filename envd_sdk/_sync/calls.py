@@ -74,7 +74,7 @@ class Calls:
     def upload(
         self,
         method: Method[Request, Response],
-        messages: Callable[[], Iterator[Request]],
+        messages: Callable[[], Iterator[Request | bytes]],
         *,
         doing: str,
         repeat: Repeat,

@@ -30,9 +30,9 @@ class CommandHandle:
         self,
         following: Following,
         feed: Input,
-        *,
         on_stdout: Handler[str] | None = None,
         on_stderr: Handler[str] | None = None,
+        *,
         on_pty: Handler[bytes] | None = None,
         retain_output: bool = True,
     ) -> None:

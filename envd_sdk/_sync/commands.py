@@ -141,15 +141,9 @@ class Commands(Feeding):
         timeout_s = limit(timeout)
         what = Program(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = Following(self._calls, Output(retain=retain_output, begin=pb.OutputPosition()), doing="run")
-        try:
-            following.start(what.request(), user, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
-        handle = CommandHandle(
-            following, self._input, on_stdout=on_stdout, on_stderr=on_stderr, retain_output=retain_output
-        )
+        handle = CommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)
         if background:
             return handle
         with handle:
@@ -178,13 +172,7 @@ class Commands(Feeding):
         """
         begin = pb.OutputPosition() if replay else None
         following = Following(self._calls, Output(retain=retain_output, begin=begin), doing=f"connect to {pid}")
-        try:
-            request = pb.ConnectRequest(process=by_pid(pid), resume=begin, event_bytes=EVENT_BYTES)
-            following.connect(request, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        request = pb.ConnectRequest(process=by_pid(pid), resume=begin, event_bytes=EVENT_BYTES)
+        following.connect(request, self._calls.timeout(request_timeout))
         following.end_at(limit(timeout))
-        return CommandHandle(
-            following, self._input, on_stdout=on_stdout, on_stderr=on_stderr, retain_output=retain_output
-        )
+        return CommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from google.protobuf.message import Message
+
 from envd_proto.process import process_pb2 as pb
 from envd_sdk._sync.calls import Calls
+from envd_sdk._wire.address import Metadata
 from envd_sdk._wire.blocking import Incoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.methods import CONNECT, START
+from envd_sdk._wire.methods import CONNECT, START, Method
 from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
@@ -45,12 +50,7 @@ class Following:
         Raises:
             SandboxException: it could not be started.
         """
-        while True:
-            try:
-                self._incoming = self._calls.wire.stream(START, request, self._calls.followed(user))
-                return self._begun(timeout_s)
-            except WireError as error:
-                self._pause(error)
+        self._open(START, request, self._calls.followed(user), timeout_s)
 
     def connect(self, request: pb.ConnectRequest, timeout_s: float | None) -> None:
         """Follow a program that was started before.
@@ -58,12 +58,7 @@ class Following:
         Raises:
             NotFoundException: it is not known, or not any more.
         """
-        while True:
-            try:
-                self._incoming = self._calls.wire.stream(CONNECT, request, self._calls.followed())
-                return self._begun(timeout_s)
-            except WireError as error:
-                self._pause(error)
+        self._open(CONNECT, request, self._calls.followed(), timeout_s)
 
     def next(self, timeout_s: float | None = None) -> list[Piece] | None:
         """Some more output; None when the program has ended and everything it printed has been here.
@@ -99,6 +94,18 @@ class Following:
         """Follow it no further; it is not affected."""
         if self._incoming is not None:
             self._incoming.cancel()
+
+    def _open(self, method: Method[Any, Any], request: Message, metadata: Metadata, timeout_s: float | None) -> None:
+        try:
+            while True:
+                try:
+                    self._incoming = self._calls.wire.stream(method, request, metadata)
+                    return self._begun(timeout_s)
+                except WireError as error:
+                    self._pause(error)
+        except BaseException:
+            self.leave()
+            raise
 
     def _begun(self, timeout_s: float | None) -> None:
         event = self._event(timeout_s)

@@ -84,7 +84,7 @@ class AsyncWire:
     async def upload(
         self,
         method: Method[Request, Response],
-        messages: AsyncIterator[Request],
+        messages: AsyncIterator[Request | bytes],
         metadata: Metadata,
         idle_s: float | None,
     ) -> Response:
@@ -120,7 +120,7 @@ class AsyncWire:
         if channel is not None and self._loop is asyncio.get_running_loop():
             await channel.it.close()
 
-    async def _sent(self, call: Any, message: Message, idle_s: float | None) -> bool:
+    async def _sent(self, call: Any, message: Message | bytes, idle_s: float | None) -> bool:
         """Send one message; False if the call has its answer already."""
         return await self._settled(call.write(message), idle_s)
 

@@ -103,7 +103,11 @@ class Wire:
             raise _closed_meanwhile(error) from None
 
     def upload(
-        self, method: Method[Request, Response], messages: Iterator[Request], metadata: Metadata, idle_s: float | None
+        self,
+        method: Method[Request, Response],
+        messages: Iterator[Request | bytes],
+        metadata: Metadata,
+        idle_s: float | None,
     ) -> Response:
         """Many messages for one; they are taken from the iterator by a thread of the library's.
 

@@ -92,6 +92,11 @@ def load_aio() -> Any:
     return grpc.aio
 
 
+def _serialized(message: Any) -> bytes:
+    """A message as it goes over the wire; content is in that form already."""
+    return message if type(message) is bytes else message.SerializeToString()
+
+
 class Channel:
     """A connection of the library's, and what makes its calls: made once for each method, for that takes a while."""
 
@@ -105,7 +110,7 @@ class Channel:
         if found is None:
             found = self._senders[method.path] = getattr(self.it, kind)(
                 method.path,
-                request_serializer=method.request.SerializeToString,
+                request_serializer=_serialized,
                 response_deserializer=method.response.FromString,
             )
         return found
