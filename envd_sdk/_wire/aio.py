@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 
 from envd_sdk._wire.address import Address, Metadata
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.library import Channel, fork, load_aio, options, wire_error
+from envd_sdk._wire.forking import fork
+from envd_sdk._wire.library import Channel, load_aio, options, wire_error
 from envd_sdk._wire.methods import Method, Request, Response
 
 T = TypeVar("T", bound=Message)

@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 
 from envd_sdk._wire.address import Address, Metadata
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.library import Channel, fork, load, options, wire_error
+from envd_sdk._wire.forking import fork
+from envd_sdk._wire.library import Channel, load, options, wire_error
 from envd_sdk._wire.methods import Method, Request, Response
 from envd_sdk._wire.watchdog import Watchdog
 
@@ -41,9 +42,10 @@ class Incoming(Generic[T]):
         if self._generation != fork.generation:
             # The parent's. Who reads it here takes it up again over a connection of its own.
             raise WireError("unavailable", "the stream was left behind by a fork")
-        watched = None if timeout_s is None else self._watchdog.watch(self._call.cancel, timeout_s)
+        watched = None if timeout_s is None else self._watchdog.watch(self.cancel, timeout_s)
         try:
-            return next(self._call, None)
+            with fork.outside_of_forks():
+                return next(self._call, None)
         except self._library.RpcError as error:
             # Also if the deadline was that of the read before, whose message came at that very moment.
             if self._late or (watched is not None and watched.expired):
@@ -51,7 +53,7 @@ class Incoming(Generic[T]):
             raise wire_error(error) from None
         except BaseException:
             # Ctrl+C, or whatever else interrupts a thread: nothing is left behind.
-            self._call.cancel()
+            self.cancel()
             raise
         finally:
             if watched is not None:
@@ -59,8 +61,9 @@ class Incoming(Generic[T]):
                 self._late = self._late or watched.expired
 
     def cancel(self) -> None:
-        if self._generation == fork.generation:
-            self._call.cancel()
+        with fork.outside_of_forks():
+            if self._generation == fork.generation:
+                self._call.cancel()
 
 
 class Wire:
@@ -74,8 +77,6 @@ class Wire:
         self._watchdog = Watchdog()
         self._generation = fork.generation
         self._closed = False
-        # Channels of the process this one was forked from. Letting go of one would close it, and that hangs here.
-        self._abandoned: list[Channel | None] = []
 
     def unary(
         self, method: Method[Request, Response], request: Request, metadata: Metadata, timeout_s: float | None
@@ -85,9 +86,10 @@ class Wire:
         Raises:
             WireError: the call failed.
         """
-        send = self._open().sender("unary_unary", method)
         try:
-            found: Response = send(request, metadata=metadata, timeout=timeout_s)
+            with fork.outside_of_forks():
+                send = self._open().sender("unary_unary", method)
+                found: Response = send(request, metadata=metadata, timeout=timeout_s)
         except self._library.RpcError as error:
             raise wire_error(error) from None
         except ValueError as error:
@@ -96,9 +98,10 @@ class Wire:
 
     def stream(self, method: Method[Request, Response], request: Request, metadata: Metadata) -> Incoming[Response]:
         """One message for many, which come until they are cancelled or have ended."""
-        send = self._open().sender("unary_stream", method)
         try:
-            return Incoming(send(request, metadata=metadata), self._library, self._watchdog)
+            with fork.outside_of_forks():
+                send = self._open().sender("unary_stream", method)
+                return Incoming(send(request, metadata=metadata), self._library, self._watchdog)
         except ValueError as error:
             raise _closed_meanwhile(error) from None
 
@@ -119,9 +122,9 @@ class Wire:
             WireError: the call failed.
             Exception: what the iterator raised.
         """
-        send = self._open().sender("stream_unary", method)
         source = _Source(messages)
-        call = send.future(source, metadata=metadata)
+        with fork.outside_of_forks():
+            call = self._open().sender("stream_unary", method).future(source, metadata=metadata)
         try:
             while True:
                 before = source.taken
@@ -137,14 +140,16 @@ class Wire:
                 raise source.failure from None
             raise wire_error(call if isinstance(error, self._library.FutureCancelledError) else error) from None
         finally:
-            call.cancel()
+            with fork.outside_of_forks():
+                call.cancel()
 
     def close(self) -> None:
         """Close the connection; later calls fail."""
-        self._closed = True
-        channel, self._channel = self._channel, None
-        if channel is not None and self._generation == fork.generation:
-            channel.it.close()
+        with fork.outside_of_forks():
+            self._closed = True
+            channel, self._channel = self._channel, None
+            if channel is not None and self._generation == fork.generation:
+                channel.it.close()
 
     def _open(self) -> Channel:
         if self._closed:
@@ -155,8 +160,8 @@ class Wire:
         with self._lock:
             if self._channel is None or self._generation != fork.generation:
                 self._library = load()
-                self._abandoned.append(self._channel)
                 self._channel = self._connect()
+                fork.channels.add(self._channel.it)
                 self._watchdog = Watchdog()
                 self._generation = fork.generation
             return self._channel

@@ -104,6 +104,70 @@ def test_a_handle_goes_on_in_a_forked_child(daemon: Daemon):
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
+BUSY = """
+import faulthandler, os, sys, threading
+from envd_sdk import Sandbox, SandboxException
+sandbox = Sandbox.connect_local(address)
+stop, quiet = threading.Event(), {{"HOME": "/nonexistent"}}
+def again_and_again(work):
+    while not stop.is_set():
+        work()
+works = [
+    lambda: sandbox.files.exists("/"),
+    lambda: sandbox.commands.run("seq 1 20000", envs=quiet),
+    lambda: sandbox.files.write(path, (bytes(100_000) for _ in range(300))),
+]
+threads = [threading.Thread(target=again_and_again, args=(work,)) for work in works]
+for thread in threads:
+    thread.start()
+for number in range(6):
+    child = os.fork()
+    if child == 0:
+        # Whoever hangs says where, and fails.
+        faulthandler.dump_traceback_later(20, exit=True)
+        {inside}
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads:
+    thread.join()
+assert sandbox.commands.run("echo parent").stdout == "parent\\n"
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "assert sandbox.commands.run('echo $$', envs=quiet).stdout; os._exit(0)",
+        "sandbox.close(); os._exit(0)",
+        "assert sandbox.files.exists('/'); del sandbox, works, threads; sys.exit(0)",
+    ],
+    ids=["used", "closed", "dropped"],
+)
+def test_a_fork_while_other_threads_are_inside_of_grpc(daemon: Daemon, tmp_path, inside):
+    code = f"path = {str(tmp_path / 'file')!r}\n" + BUSY.format(inside=inside)
+    done = script(code, daemon)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def test_a_child_forked_while_a_call_is_stuck_is_told_so(daemon: Daemon):
+    """A program that does not read its input holds up who sends it; what that thread holds is held in the child."""
+    before = """
+import envd_sdk
+handle = sandbox.commands.run("sleep 1000", background=True, stdin=True, envs={'HOME': '/nonexistent'})
+stuck = threading.Thread(target=lambda: sandbox.commands.send_stdin(handle.pid, b'x' * 10_000_000, 0), daemon=True)
+stuck.start()
+while "grpc" not in sys._current_frames()[stuck.ident].f_code.co_filename: pass
+"""
+    inside = (
+        "\n        try: sandbox.commands.list()"
+        "\n        except envd_sdk.SandboxException as error: assert 'did not end in time' in str(error), error"
+        "\n        else: os._exit(1)"
+    )
+    done = script(FORK.format(before=before, inside=inside), daemon)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
 def test_a_child_that_could_only_hang_is_told_so(daemon: Daemon):
     before = """
 import asyncio, envd_sdk
