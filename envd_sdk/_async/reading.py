@@ -87,6 +87,12 @@ class AsyncFileStream:
     ) -> None:
         await self.close()
 
+    async def __anext__(self) -> bytes:
+        if data := await self.read():
+            return data
+        await self.close()
+        raise StopAsyncIteration
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             while data := await self.read():

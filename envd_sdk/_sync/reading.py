@@ -88,6 +88,12 @@ class FileStream:
     ) -> None:
         self.close()
 
+    def __next__(self) -> bytes:
+        if data := self.read():
+            return data
+        self.close()
+        raise StopIteration
+
     def __iter__(self) -> Iterator[bytes]:
         try:
             while data := self.read():
