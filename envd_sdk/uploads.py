@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_proto.filesystem import uploads_pb2 as uploads
+from envd_sdk.entries import Content, WriteEntry
 from envd_sdk.exceptions import InvalidArgumentException
 from envd_sdk.retrying import Repeat
 
@@ -105,6 +106,21 @@ class Destination:
         )
 
 
+def entry_of(given: WriteEntry | Mapping[str, Content]) -> WriteEntry:
+    """One of several files to write.
+
+    Raises:
+        InvalidArgumentException: it is not one.
+    """
+    if isinstance(given, WriteEntry):
+        return given
+    if not isinstance(given, Mapping) or set(given) != {"path", "data"}:
+        raise InvalidArgumentException(
+            f"write files: {given!r:.80} is no WriteEntry, and has not the keys path and data"
+        )
+    return WriteEntry(**given)  # type: ignore[arg-type]
+
+
 def chunk_message(data: bytes | memoryview) -> bytes:
     """A message that carries a piece of content: WriteRequest or WritePartRequest, whose field 2 it is in both.
 
@@ -120,7 +136,13 @@ def chunk_message(data: bytes | memoryview) -> bytes:
 
 
 def cut(content: str | bytes | bytearray | memoryview) -> Iterator[memoryview]:
-    """A content in pieces that are not too large for a message."""
+    """A content in pieces that are not too large for a message.
+
+    Raises:
+        InvalidArgumentException: it is neither text nor bytes.
+    """
+    if not isinstance(content, str | bytes | bytearray | memoryview):
+        raise InvalidArgumentException(f"a piece of content is {type(content).__name__}: give text or bytes")
     data = memoryview(content.encode() if isinstance(content, str) else content).cast("B")
     for at in range(0, len(data), CHUNK_BYTES):
         yield data[at : at + CHUNK_BYTES]

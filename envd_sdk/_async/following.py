@@ -12,7 +12,7 @@ from envd_sdk._wire.address import Metadata
 from envd_sdk._wire.aio import AsyncIncoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
 from envd_sdk._wire.methods import CONNECT, START, Method
-from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
+from envd_sdk.exceptions import CommandTimeoutException, NotYetException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
 from envd_sdk.starting import EVENT_BYTES
@@ -67,7 +67,7 @@ class AsyncFollowing:
 
         Raises:
             CommandTimeoutException: the time for the program is up.
-            TimeoutException: that for this call is.
+            NotYetException: that for this call is.
             SandboxException: the daemon cannot be reached, or knows the program no more.
         """
         while self.output.ending is None:
@@ -123,7 +123,7 @@ class AsyncFollowing:
         # The stream has ended with the wait. What comes meanwhile is kept; the next call takes it up.
         self.leave()
         self._incoming = None
-        raise TimeoutException(f"{self._doing}: nothing came in time") from error
+        raise NotYetException(f"{self._doing}: nothing came in time") from error
 
     async def _more(self, timeout_s: float | None) -> list[Piece]:
         if self._incoming is None:

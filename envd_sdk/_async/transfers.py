@@ -12,8 +12,9 @@ from envd_sdk._colour.callbacks import AsyncHandler
 from envd_sdk._colour.content import AsyncSource
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.messages import text
 from envd_sdk.results import Username
-from envd_sdk.uploads import Destination, WriteOptions
+from envd_sdk.uploads import Destination, WriteOptions, entry_of
 
 
 class AsyncTransfers:
@@ -147,7 +148,7 @@ class AsyncTransfers:
             NotEnoughSpaceException: the disk is full.
             ConflictException: a condition does not hold.
         """
-        if "files" in named or (args and not isinstance(args[0], str)):
+        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str)):
             return await self.write_files(*args, **named)
         return await self._write(*args, **named)
 
@@ -165,7 +166,7 @@ class AsyncTransfers:
         del gzip, use_octet_stream
         written = []
         for entry in files:
-            one = entry if isinstance(entry, WriteEntry) else WriteEntry(**entry)  # type: ignore[arg-type]
+            one = entry_of(entry)
             written.append(await self._write(one.path, one.data, user, request_timeout, metadata=metadata))
         return written
 
@@ -182,5 +183,7 @@ class AsyncTransfers:
         gzip: bool = False,  # noqa: ARG002 - of the published package; nothing to be gained here
         use_octet_stream: bool = False,  # noqa: ARG002
     ) -> WriteInfo:
-        destination = Destination(path, (options or WriteOptions()).with_metadata(metadata), user, request_timeout)
+        destination = Destination(
+            text(path, what="path"), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
+        )
         return await AsyncWriting(self._calls, destination, on_progress).write(data)

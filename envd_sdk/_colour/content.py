@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 
 from envd_sdk.entries import Content
+from envd_sdk.exceptions import InvalidArgumentException
 from envd_sdk.keeping import Kept
 
 # What an upload may be made of: a whole content, or pieces that come one after the other.
@@ -28,7 +29,7 @@ async def pieces_async(content: AsyncSource) -> AsyncIterator[str | bytes | memo
         while part := await asyncio.to_thread(content.read, _READ):
             yield part
     else:
-        for piece in content:
+        for piece in _iterable(content):
             yield piece
 
 
@@ -40,7 +41,19 @@ def pieces(content: Source) -> Iterator[str | bytes | memoryview]:
         while part := content.read(_READ):
             yield part
     else:
-        yield from content
+        yield from _iterable(content)
+
+
+def _iterable(content: object) -> Iterable[str | bytes]:
+    """A content that comes in pieces.
+
+    Raises:
+        InvalidArgumentException: it is none. A mapping's keys are surely not meant.
+    """
+    if not isinstance(content, Iterable) or isinstance(content, Mapping):
+        name = type(content).__name__
+        raise InvalidArgumentException(f"the content is {name}: give text, bytes, an open file or an iterable of those")
+    return content
 
 
 async def each_async(source: Iterator[bytes]) -> AsyncIterator[bytes]:

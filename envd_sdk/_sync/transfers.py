@@ -13,8 +13,9 @@ from envd_sdk._sync.reading import FileStream, read_request
 from envd_sdk._sync.writing import Writing
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.messages import text
 from envd_sdk.results import Username
-from envd_sdk.uploads import Destination, WriteOptions
+from envd_sdk.uploads import Destination, WriteOptions, entry_of
 
 
 class Transfers:
@@ -148,7 +149,7 @@ class Transfers:
             NotEnoughSpaceException: the disk is full.
             ConflictException: a condition does not hold.
         """
-        if "files" in named or (args and not isinstance(args[0], str)):
+        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str)):
             return self.write_files(*args, **named)
         return self._write(*args, **named)
 
@@ -166,7 +167,7 @@ class Transfers:
         del gzip, use_octet_stream
         written = []
         for entry in files:
-            one = entry if isinstance(entry, WriteEntry) else WriteEntry(**entry)  # type: ignore[arg-type]
+            one = entry_of(entry)
             written.append(self._write(one.path, one.data, user, request_timeout, metadata=metadata))
         return written
 
@@ -183,5 +184,7 @@ class Transfers:
         gzip: bool = False,
         use_octet_stream: bool = False,
     ) -> WriteInfo:
-        destination = Destination(path, (options or WriteOptions()).with_metadata(metadata), user, request_timeout)
+        destination = Destination(
+            text(path, what="path"), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
+        )
         return Writing(self._calls, destination, on_progress).write(data)
