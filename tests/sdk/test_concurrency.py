@@ -228,6 +228,35 @@ async def test_a_cancelled_call_leaves_nothing_behind(daemon: Daemon):
     gc.collect()
 
 
+async def test_a_cancelled_call_leaves_no_stream(daemon: Daemon, tmp_path):
+    """A stream that nobody reads would hold the program up: it waits for its only reader."""
+    count = tmp_path / "count"
+    printing = (
+        f"i=0; while :; do i=$((i+1)); echo $i > {count}.new; mv {count}.new {count}; head -c 1000000 /dev/zero; done"
+    )
+
+    def printed() -> int:
+        return int(count.read_text()) if count.exists() else 0
+
+    async with await AsyncSandbox.connect_local(daemon.address) as sandbox:
+        running = asyncio.Event()
+        task = asyncio.create_task(
+            sandbox.commands.run(printing, on_stdout=lambda _: running.set(), tag="printing", retain_output=False)
+        )
+        async with asyncio.timeout(20):
+            await running.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # Far more than windows, buffers and what is kept of a program's output together.
+        enough = printed() + 100
+        async with asyncio.timeout(20):
+            while printed() < enough:
+                await asyncio.sleep(0.01)
+        (pid,) = [one.pid for one in await sandbox.commands.list() if one.tag == "printing"]
+        assert await sandbox.commands.kill(pid)
+
+
 async def test_cancelling_at_any_step_leaves_nothing_behind(daemon: Daemon, tmp_path):
     (tmp_path / "file").write_bytes(b"x" * 3_000_000)
     path = str(tmp_path / "file")
