@@ -202,6 +202,27 @@ with Sandbox.connect_local(address) as sandbox:
     assert (done.returncode, done.stdout) == (0, "started\ninterrupted\n"), done.stderr
 
 
+def test_a_keyboard_interrupt_ends_a_large_upload_and_leaves_nothing_of_it(daemon: Daemon, tmp_path):
+    code = f"""
+import itertools
+from envd_sdk import Sandbox
+told = False
+def progress(sent):
+    global told
+    if sent > 40_000_000 and not told:
+        told = True
+        print("sending", flush=True)
+with Sandbox.connect_local(address) as sandbox:
+    try:
+        sandbox.files.write({str(tmp_path / "file")!r}, itertools.repeat(bytes(100_000)), on_progress=progress)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    done = script(code, daemon, interrupt_at="sending\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sending\ninterrupted\n", "")
+    assert not list(tmp_path.iterdir())
+
+
 async def only(tasks: set[asyncio.Task]) -> None:
     """Wait until there are no others: the library ends its own when the cancellation has come through."""
     async with asyncio.timeout(10):
