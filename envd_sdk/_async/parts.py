@@ -25,7 +25,7 @@ _FAREWELL_S = 2.0
 _OTHERWISE = ("unimplemented", "invalid_argument", "resource_exhausted")
 
 
-class AsyncParts:
+class AsyncPartedUpload:
     """Sends one file, one part after the other."""
 
     def __init__(self, calls: AsyncCalls, destination: Destination, on_progress: AsyncHandler[int] | None) -> None:

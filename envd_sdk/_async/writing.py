@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_sdk._async.calls import AsyncCalls
-from envd_sdk._async.parts import AsyncParts
+from envd_sdk._async.parts import AsyncPartedUpload
 from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
 from envd_sdk._colour.content import AsyncPieces, AsyncSource
 from envd_sdk._wire.methods import WRITE, WRITE_FILE
@@ -39,11 +39,13 @@ class AsyncWriting:
         if (given or not append) and await pieces.fit(SMALL_BYTES):
             found = await self._with_one_message(pieces.kept.whole())
         elif not append and not await pieces.fit(WHOLE_BYTES):
-            found = await AsyncParts(self._calls, self._destination, self._on_progress).send(pieces)
+            found = await AsyncPartedUpload(self._calls, self._destination, self._on_progress).send(pieces)
         return found or await self._in_one_call(pieces, most=math.inf if given else WHOLE_BYTES)
 
     async def _with_one_message(self, content: bytes) -> WriteInfo | None:
         """None from a daemon that has no such RPC."""
+        if WRITE_FILE.path in self._calls.unknown:
+            return None
         options = self._destination.options.message(self._destination.path).options
         request = fs.WriteFileRequest(options=options, content=content)
         try:
@@ -59,6 +61,7 @@ class AsyncWriting:
         except SandboxException as error:
             if error.code != "unimplemented":
                 raise
+            self._calls.unknown.add(WRITE_FILE.path)
             return None
         await hand_over_async(self._on_progress, len(content))
         return write_info_from(found.entry)

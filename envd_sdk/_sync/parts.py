@@ -26,7 +26,7 @@ _FAREWELL_S = 2.0
 _OTHERWISE = ("unimplemented", "invalid_argument", "resource_exhausted")
 
 
-class Parts:
+class PartedUpload:
     """Sends one file, one part after the other."""
 
     def __init__(self, calls: Calls, destination: Destination, on_progress: Handler[int] | None) -> None:

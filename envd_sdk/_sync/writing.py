@@ -10,7 +10,7 @@ from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_sdk._colour.callbacks import Handler, hand_over
 from envd_sdk._colour.content import Pieces, Source
 from envd_sdk._sync.calls import Calls
-from envd_sdk._sync.parts import Parts
+from envd_sdk._sync.parts import PartedUpload
 from envd_sdk._wire.methods import WRITE, WRITE_FILE
 from envd_sdk.entries import WriteInfo
 from envd_sdk.exceptions import SandboxException
@@ -40,11 +40,13 @@ class Writing:
         if (given or not append) and pieces.fit(SMALL_BYTES):
             found = self._with_one_message(pieces.kept.whole())
         elif not append and not pieces.fit(WHOLE_BYTES):
-            found = Parts(self._calls, self._destination, self._on_progress).send(pieces)
+            found = PartedUpload(self._calls, self._destination, self._on_progress).send(pieces)
         return found or self._in_one_call(pieces, most=math.inf if given else WHOLE_BYTES)
 
     def _with_one_message(self, content: bytes) -> WriteInfo | None:
         """None from a daemon that has no such RPC."""
+        if WRITE_FILE.path in self._calls.unknown:
+            return None
         options = self._destination.options.message(self._destination.path).options
         request = fs.WriteFileRequest(options=options, content=content)
         try:
@@ -60,6 +62,7 @@ class Writing:
         except SandboxException as error:
             if error.code != "unimplemented":
                 raise
+            self._calls.unknown.add(WRITE_FILE.path)
             return None
         hand_over(self._on_progress, len(content))
         return write_info_from(found.entry)
