@@ -2,6 +2,7 @@
 
     SandboxException                     everything below
       TimeoutException                   a deadline passed, or the sandbox could not be reached in time
+        NotYetException                  what was waited for has not come in time
         CommandTimeoutException          a command's time was up; has its output so far
         SandboxUnreachableException      no connection to the sandbox
       NotFoundException                  no such file, command or sandbox
@@ -53,6 +54,10 @@ class CommandTimeoutException(TimeoutException):
         super().__init__(message)
         self.stdout = stdout
         self.stderr = stderr
+
+
+class NotYetException(TimeoutException):
+    """What was waited for has not come in time; it can be waited for again."""
 
 
 class SandboxUnreachableException(TimeoutException):

@@ -9,6 +9,7 @@ from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_proto.process import process_pb2 as pb
 from envd_proto.pty import pty_pb2 as pty
 from envd_sdk.entries import EntryInfo, FilesystemEvent, FilesystemEventType, FileType, WriteInfo
+from envd_sdk.exceptions import InvalidArgumentException
 from envd_sdk.results import ProcessInfo, PtySize, TerminalInfo
 
 _TYPES = {
@@ -87,6 +88,19 @@ def size_from(size: PtySize) -> pb.PTY:
     return pb.PTY(size=pb.PTY.Size(cols=size.cols, rows=size.rows))
 
 
+def text(value: object, *, what: str) -> str:
+    """A string argument.
+
+    Raises:
+        InvalidArgumentException: it is none. protobuf's own words do not say which.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgumentException(f"{what} is {type(value).__name__}: give a string")
+    return value
+
+
 def input_from(kind: Literal["stdin", "pty"], data: str | bytes) -> pb.ProcessInput:
+    if not isinstance(data, str | bytes | bytearray | memoryview):
+        raise InvalidArgumentException(f"input is {type(data).__name__}: give text or bytes")
     content = data.encode() if isinstance(data, str) else bytes(data)
     return pb.ProcessInput(stdin=content) if kind == "stdin" else pb.ProcessInput(pty=content)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from envd_proto.process import process_pb2 as pb
 from envd_sdk.exceptions import InvalidArgumentException
-from envd_sdk.messages import size_from
+from envd_sdk.messages import size_from, text
 from envd_sdk.results import PtySize
 
 # As published SDKs run commands: a login shell, which has the user's profile.
 _SHELL = "/bin/bash"
+# Of output in one message at most: as much as a daemon sends.
+EVENT_BYTES = 128 * 1024
 # A daemon ends a program whose time is up; this side waits so much longer, in seconds, for the news of it.
 NEWS_S = 5.0
 
@@ -41,6 +43,8 @@ class Program:
 
     def request(self) -> pb.StartRequest:
         """The message, the same for every attempt: its idempotency key lets the program run once."""
+        for name, value in (self.envs or {}).items():
+            text(value, what=f"the variable {name}")
         found = pb.StartRequest(
             process=pb.ProcessConfig(cmd=self.cmd, args=self.args, envs=self.envs, cwd=self.cwd),
             stdin=self.stdin,
@@ -48,6 +52,7 @@ class Program:
             idempotency_key=self.key or uuid.uuid4().hex,
             # From the first byte, also if an earlier attempt has started it; and gaps are understood.
             resume=pb.OutputPosition(),
+            event_bytes=EVENT_BYTES,
         )
         if self.timeout_s is not None:
             found.timeouts.wall_ms = max(1, round(self.timeout_s * 1000))
@@ -57,7 +62,14 @@ class Program:
 
 
 def shell(cmd: str) -> tuple[str, tuple[str, ...]]:
-    """A command line as a program and its arguments."""
+    """A command line as a program and its arguments.
+
+    Raises:
+        InvalidArgumentException: it is no string.
+    """
+    if not isinstance(cmd, str):
+        # A list is what subprocess takes; here it would be run by no shell.
+        raise InvalidArgumentException(f"the command is {type(cmd).__name__}: give one line, shlex.join(...) of a list")
     return _SHELL, ("-l", "-c", cmd)
 
 
@@ -65,10 +77,12 @@ def limit(timeout: float | None, *, name: str = "timeout") -> float | None:
     """Seconds, or None for no limit, which 0 means too.
 
     Raises:
-        InvalidArgumentException: it is negative.
+        InvalidArgumentException: it is negative, or no number.
     """
     if timeout is None or timeout == 0:
         return None
+    if not isinstance(timeout, int | float):
+        raise InvalidArgumentException(f"{name} is {timeout!r}: give seconds, or 0 for no limit")
     if timeout < 0:
         raise InvalidArgumentException(f"{name} is {timeout}: give seconds, or 0 for no limit")
     return timeout

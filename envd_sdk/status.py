@@ -20,7 +20,13 @@ _TABLE: dict[str, type[exc.SandboxException]] = {
 }
 
 # How the daemon names a full disk or quota; other things run out, too.
-_FULL = ("no space left on device", "not enough space", "disk quota exceeded", "quota exceeded")
+_FULL = (
+    "no space left on device",
+    "not enough space",
+    "not enough disk space",
+    "disk quota exceeded",
+    "quota exceeded",
+)
 
 
 def exception_from(error: WireError, *, doing: str, about_files: bool = False) -> exc.SandboxException:

@@ -6,11 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_proto.filesystem import uploads_pb2 as uploads
+from envd_sdk.entries import Content, WriteEntry
 from envd_sdk.exceptions import InvalidArgumentException
 from envd_sdk.retrying import Repeat
 
-# Bytes of one message.
-CHUNK_BYTES = 256 * 1024
+# Bytes of one message: 256 KiB take a fifth longer.
+CHUNK_BYTES = 512 * 1024
+# What is no larger goes in a call with one message; what is no larger than the next, in one call. It is kept until the
+# call has its answer, whatever it comes from, so it can be sent again.
+SMALL_BYTES = 64 * 1024
+WHOLE_BYTES = 16 * 1024 * 1024
+# Parts of what is larger. The second is what is kept of an iterable at most, beside a piece.
+LEAST_PART_BYTES = 8 * 1024 * 1024
+LARGEST_PART_BYTES = 32 * 1024 * 1024
+PART_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,14 +71,85 @@ class WriteOptions:
             )
         )
 
-    def repeat(self, *, rewindable: bool) -> Repeat:
-        """Whether the same again changes nothing: not if it appends, has a condition, or its content is gone."""
-        once = self.append or self.if_absent or self.if_match not in (None, "*") or not rewindable
+    @property
+    def repeat(self) -> Repeat:
+        """Whether the same again changes nothing: not if it appends or has a condition."""
+        once = self.append or self.if_absent or self.if_match not in (None, "*")
         return Repeat.UNSENT if once else Repeat.SAFE
 
 
-def chunks_of(piece: str | bytes | memoryview) -> Iterator[fs.WriteRequest]:
-    """A piece of content in messages that are not too large."""
-    content = memoryview(piece.encode() if isinstance(piece, str) else piece).cast("B")
-    for at in range(0, len(content), CHUNK_BYTES):
-        yield fs.WriteRequest(chunk=bytes(content[at : at + CHUNK_BYTES]))
+@dataclass(frozen=True)
+class Destination:
+    """A file to be written, and as whom."""
+
+    path: str
+    options: WriteOptions
+    user: str | None
+    request_timeout: float | None
+
+    @property
+    def doing(self) -> str:
+        return f"write {self.path}"
+
+    def creation(self, key: str) -> uploads.CreateUploadRequest:
+        """Begin it as an upload in parts; with the same key a second time, that is the same one."""
+        options = self.options
+        return uploads.CreateUploadRequest(
+            path=self.path,
+            sha256=options.sha256,
+            idempotency_key=key,
+            mode=options.mode,
+            if_match=options.if_match,
+            if_absent=True if options.if_absent else None,
+            metadata=options.metadata or {},
+            sync=options.sync,
+        )
+
+
+def entry_of(given: WriteEntry | Mapping[str, Content]) -> WriteEntry:
+    """One of several files to write.
+
+    Raises:
+        InvalidArgumentException: it is not one.
+    """
+    if isinstance(given, WriteEntry):
+        return given
+    if not isinstance(given, Mapping) or set(given) != {"path", "data"}:
+        raise InvalidArgumentException(
+            f"write files: {given!r:.80} is no WriteEntry, and has not the keys path and data"
+        )
+    return WriteEntry(**given)  # type: ignore[arg-type]
+
+
+def chunk_message(data: bytes | memoryview) -> bytes:
+    """A message that carries a piece of content: WriteRequest or WritePartRequest, whose field 2 it is in both.
+
+    Made by hand, because the library copies content once more than that.
+    """
+    size = len(data)
+    length = bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return b"".join((b"\x12", length, data))
+
+
+def cut(content: str | bytes | bytearray | memoryview) -> Iterator[memoryview]:
+    """A content in pieces that are not too large for a message.
+
+    Raises:
+        InvalidArgumentException: it is neither text nor bytes.
+    """
+    if not isinstance(content, str | bytes | bytearray | memoryview):
+        raise InvalidArgumentException(f"a piece of content is {type(content).__name__}: give text or bytes")
+    data = memoryview(content.encode() if isinstance(content, str) else content).cast("B")
+    for at in range(0, len(data), CHUNK_BYTES):
+        yield data[at : at + CHUNK_BYTES]
+
+
+def next_part_bytes(now: int, took_s: float) -> int:
+    """How large the next part is, after one that took so long: what a broken connection costs is about a second."""
+    if took_s < PART_S:
+        return min(2 * now, LARGEST_PART_BYTES)
+    return max(now // 2, LEAST_PART_BYTES) if took_s > 2 * PART_S else now

@@ -18,7 +18,7 @@ from .messages import Caller, caller_from, first_of
 from .staging import Staged, stage
 from .temporary import Temporaries
 from .threads import Held, Threads
-from .upload import Upload
+from .upload import Upload, put_whole
 from .views import Views
 
 _CHUNK_BYTES = 256 * 1024
@@ -113,14 +113,32 @@ class FilesystemService:
                 if request.WhichOneof("message") != "chunk":
                     raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
                 await upload.put(request.chunk)
-            digest = await upload.finish(expected)
-            entry = await self._entry(caller, path)
+            entry = await upload.finish(expected, lambda: caller.message(entry_of(path)))
         return pb.WriteResponse(
             entry=entry,
             written=upload.written,
             created=staged.it.created,
-            sha256=digest if options.return_sha256 else None,
+            sha256=upload.digest if options.return_sha256 else None,
         )
+
+    async def write_file(self, request: pb.WriteFileRequest, call: Call) -> pb.WriteResponse:
+        """Write a file that has come whole."""
+        caller = caller_from(call, self._views)
+        options, content = request.options, request.content
+        intent = messages.intent_from(options, caller.view)
+        path = caller.view.resolve(options.path)
+        expected = options.sha256 if options.HasField("sha256") else None
+
+        def work() -> pb.WriteResponse:
+            with stage(path, intent, self._temporaries) as staged:
+                digest = put_whole(staged, content, expected, digested=options.return_sha256)
+                found = pb.WriteResponse(written=len(content), created=staged.created)
+            found.entry.CopyFrom(caller.message(entry_of(path)))
+            if options.return_sha256 and digest is not None:
+                found.sha256 = digest
+            return found
+
+        return await self._threads.run(work)
 
     async def list_entries(self, request: pb.ListEntriesRequest, call: Call) -> AsyncIterator[Reply]:
         """List a directory in a stream of messages."""

@@ -52,7 +52,8 @@ class Threads:
         try:
             yield held
         finally:
-            await asyncio.wrap_future(held.last(lambda: let_go(held.it)))
+            if not held.over:
+                await asyncio.wrap_future(held.last(lambda: let_go(held.it)))
 
     def _let_go_of(self, made: Future[T], let_go: Callable[[T], object]) -> None:
         if not made.cancelled() and made.exception() is None:
@@ -64,10 +65,12 @@ class Held(Generic[T]):
 
     Attributes:
         it: what is held.
+        over: the work that was done on it has let go of it.
     """
 
     def __init__(self, it: T, pool: ThreadPoolExecutor) -> None:
         self.it = it
+        self.over = False
         self._pool = pool
         self._latest: Future[object] | None = None
 

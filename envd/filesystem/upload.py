@@ -1,10 +1,12 @@
-"""Content that arrives in pieces, written in threads while the next pieces arrive."""
+"""Content that arrives, whole or in pieces, and is written in threads while the next pieces arrive."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from envd.errors import Code, EnvdError, from_os_error
 
@@ -12,6 +14,8 @@ from .staging import Staged
 from .threads import Held
 
 _TOGETHER = 1024 * 1024
+
+T = TypeVar("T")
 
 
 class Upload:
@@ -39,21 +43,29 @@ class Upload:
         if self._size >= _TOGETHER:
             await self._flush()
 
-    async def finish(self, sha256: bytes | None) -> bytes | None:
-        """Put the content in place; return its SHA-256 if that was reckoned.
+    @property
+    def digest(self) -> bytes | None:
+        """SHA-256 of what was written so far, if it is reckoned."""
+        return self._digest.digest() if self._digest else None
+
+    async def finish(self, sha256: bytes | None, describe: Callable[[], T]) -> T:
+        """Put the content in place; return what `describe`, called in the same thread, says of it.
 
         Raises:
-            EnvdError: DATA_LOSS if it is not the one given.
+            EnvdError: DATA_LOSS if its SHA-256 is not the one given.
         """
-        await self._flush()
         await self._settled()
-        found = self._digest.digest() if self._digest else None
-        if sha256 is not None and found != sha256:
-            raise EnvdError(
-                Code.DATA_LOSS,
-                f"sha256 of the {self.written} bytes received is {(found or b'').hex()}, not as announced",
-            )
-        await self._staged.run(self._staged.it.commit)
+        pieces, self._waiting, self._size = self._waiting, [], 0
+
+        def work() -> T:
+            self._write(pieces)
+            _check(self.digest, sha256, self.written)
+            self._staged.it.commit()
+            return describe()
+
+        # One piece of work, for what goes to a thread and comes back costs a small file as much as writing it.
+        found = await self._staged.run(work)
+        self._staged.over = True
         return found
 
     async def _flush(self) -> None:
@@ -68,13 +80,35 @@ class Upload:
             await writing
 
     def _write(self, pieces: list[bytes]) -> None:
-        staged = self._staged.it
-        try:
-            for piece in pieces:
-                if self._digest is not None:
-                    self._digest.update(piece)
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(staged.fd, view) :]
-        except OSError as exc:
-            raise from_os_error(exc, doing=f"write {staged.path}") from exc
+        for piece in pieces:
+            if self._digest is not None:
+                self._digest.update(piece)
+            _write(self._staged.it, piece)
+
+
+def put_whole(staged: Staged, content: bytes, sha256: bytes | None, *, digested: bool) -> bytes | None:
+    """Write a content and put it in place; return its SHA-256 if `digested`. Blocks.
+
+    Raises:
+        EnvdError: DATA_LOSS if its SHA-256 is not the one given.
+    """
+    found = hashlib.sha256(content).digest() if digested or sha256 is not None else None
+    _check(found, sha256, len(content))
+    _write(staged, content)
+    staged.commit()
+    return found
+
+
+def _check(found: bytes | None, announced: bytes | None, size: int) -> None:
+    if announced is not None and found != announced:
+        text = f"sha256 of the {size} bytes received is {(found or b'').hex()}, not as announced"
+        raise EnvdError(Code.DATA_LOSS, text)
+
+
+def _write(staged: Staged, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(staged.fd, view) :]
+    except OSError as exc:
+        raise from_os_error(exc, doing=f"write {staged.path}") from exc

@@ -13,8 +13,11 @@ from envd.rpc import varint
 
 from .events import PTY, STDERR, STDOUT, Position, Run
 
-EVENT_BYTES = {STDOUT: 32 * 1024, STDERR: 32 * 1024, PTY: 16 * 1024}
-"""Most bytes in one data event, by stream: clients of the reference rely on them."""
+# Most bytes in one data event: clients of the reference rely on the first two. The last one is for who asks for more;
+# the library behind native gRPC may take a whole message into its window (see StreamDelivery), so no more than that.
+_EVENT_BYTES = 32 * 1024
+_TERMINAL_EVENT_BYTES = 16 * 1024
+_LARGEST_EVENT_BYTES = 128 * 1024
 
 _JSON_NAME = {STDOUT: b"stdout", STDERR: b"stderr", PTY: b"pty"}
 _FIELD = {STDOUT: 0x0A, STDERR: 0x12, PTY: 0x1A}  # fields 1, 2, 3, length-delimited
@@ -24,16 +27,22 @@ _OFFSET = b"\xc0\x3e"  # DataEvent.offset, field 1000, varint
 
 
 class EncodedRun:
-    """A run of one stream, cut into data events. Implements envd.rpc.Encoded."""
+    """A run of one stream, cut into data events. Implements envd.rpc.Encoded.
 
-    __slots__ = ("_run", "position")
+    Args:
+        event_bytes: of stdout or stderr in one event at most, as the client wishes; within bounds.
+    """
 
-    def __init__(self, run: Run) -> None:
+    __slots__ = ("_event_bytes", "_run", "position")
+
+    def __init__(self, run: Run, event_bytes: int = 0) -> None:
         self._run = run
+        wanted = min(max(event_bytes, _EVENT_BYTES), _LARGEST_EVENT_BYTES)
+        self._event_bytes = _TERMINAL_EVENT_BYTES if run.stream == PTY else wanted
         self.position: Position = run.position
 
     def _pieces(self) -> list[tuple[int, bytes]]:
-        run, size = self._run, EVENT_BYTES[self._run.stream]
+        run, size = self._run, self._event_bytes
         if len(run.data) <= size:
             return [(run.offset, run.data)]
         return [(run.offset + at, run.data[at : at + size]) for at in range(0, len(run.data), size)]

@@ -137,10 +137,10 @@ def input_from(message: pb.ProcessInput, *, terminal: bool) -> bytes:
     return message.pty if terminal else message.stdin
 
 
-def reply_from(event: Event, kind: type[pb.StartResponse | pb.ConnectResponse]) -> Reply:
-    """Return an event as a response message."""
+def reply_from(event: Event, kind: type[pb.StartResponse | pb.ConnectResponse], event_bytes: int) -> Reply:
+    """Return an event as a response message; output in as many as `event_bytes` makes necessary."""
     if isinstance(event, Run):
-        return EncodedRun(event)
+        return EncodedRun(event, event_bytes)
     return kind(event=_event_message(event))
 
 

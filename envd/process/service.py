@@ -36,7 +36,7 @@ class ProcessService:
         if not existing:
             position = None if position is None else BEGINNING
         async for event in _follow(running, call, position, existing=existing, gaps=request.HasField("resume")):
-            yield messages.reply_from(event, pb.StartResponse)
+            yield messages.reply_from(event, pb.StartResponse, request.event_bytes)
 
     async def connect(self, request: pb.ConnectRequest, call: Call) -> AsyncIterator[Reply]:
         """Follow a program that is there."""
@@ -44,7 +44,7 @@ class ProcessService:
         resume = request.HasField("resume")
         position = messages.position_from(request.resume) if resume else None
         async for event in _follow(running, call, position, existing=False, gaps=resume):
-            yield messages.reply_from(event, pb.ConnectResponse)
+            yield messages.reply_from(event, pb.ConnectResponse, request.event_bytes)
 
     async def update(self, request: pb.UpdateRequest, _: Call) -> pb.UpdateResponse:
         """Resize a terminal."""

@@ -58,11 +58,16 @@ def _next_due(running: Running) -> tuple[float, Cause] | None:
 
 
 async def end_tree(running: Running, cause: Cause, grace_s: float, signal_tree: SignalTree) -> None:
-    """End a program and everything it started: SIGTERM, `grace_s` seconds, SIGKILL. Without grace SIGKILL at once."""
+    """End a program and everything it started: SIGTERM, `grace_s` seconds, SIGKILL. Without grace SIGKILL at once.
+
+    In a terminal SIGHUP goes with the first: interactive shells ignore SIGTERM. So has it systemd.kill(5), SendSIGHUP.
+    """
     running.blame(cause)
     if grace_s > 0:
         with contextlib.suppress(EnvdError):  # those it could not reach get SIGKILL
             await signal_tree(running, signal.SIGTERM)
+            if running.terminal is not None:
+                await signal_tree(running, signal.SIGHUP)
         try:
             async with asyncio.timeout(grace_s):
                 await running.gone.wait()

@@ -120,12 +120,14 @@ class StreamDelivery:
     Attributes:
         written: bytes of this stream that its handler has given away so far.
         heard: called when a piece of the stream arrives from the peer.
+        received: bytes of the stream that the peer has sent or begun to send, with what goes before each message.
         complete: the peer has said that it sends no more; a stream that was reset or lost before is not.
     """
 
     def __init__(self, connection: Delivery | None = None) -> None:
         self.written = 0
         self.heard: Callable[[], None] = _nobody_listens
+        self.received = 0
         self.complete = False
         self._carried = 0
         self._granted = 0

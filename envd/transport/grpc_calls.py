@@ -129,6 +129,7 @@ class GrpcCalls:
         self, method: Method, received: AsyncIterable[bytes], delivery: StreamDelivery
     ) -> AsyncGenerator[Any, None]:
         idle_s = None if method.client_streaming else self._body_idle_s
+        taken = 0
         # Closed here: one that is not at its end refers to itself, and to the last message.
         async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(received))) as messages:
             while (data := await _next(messages, delivery, idle_s)) is not None:
@@ -136,6 +137,9 @@ class GrpcCalls:
                     text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
                     raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
                 yield codecs.PROTO.decode(data, method.request)
+                taken += _PREFIX_BYTES + len(data)
+                if delivery.complete and delivery.received == taken:
+                    return  # that was all: the library would say so one round through its threads later
         if method.client_streaming and not delivery.complete:
             raise asyncio.CancelledError  # the library takes a reset for an end, and notices it only later
 

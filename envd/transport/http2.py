@@ -120,10 +120,11 @@ class Conversation:
         if delivery is not None:
             delivery.granted(size)
 
-    def heard(self, stream: int) -> None:
-        """Note that the client sends a piece of a stream."""
+    def heard(self, stream: int, size: int) -> None:
+        """Note that the client sends `size` bytes more of a stream."""
         delivery = self._open.get(stream)
         if delivery is not None:
+            delivery.received += size
             delivery.heard()
 
     def complete(self, stream: int) -> None:
@@ -205,7 +206,7 @@ class FromClient:
             self._resets.use()
             self._conversation.end(stream)
         elif kind == _DATA and self._left:
-            self._conversation.heard(stream)
+            self._conversation.heard(stream, self._left)
         elif data.startswith(_GRANT, at):
             size = int.from_bytes(data[at + _HEAD : at + _HEAD + _GRANT_BYTES], "big")
             self._conversation.granted(stream, size & 0x7FFFFFFF)

@@ -330,6 +330,14 @@ class WriteRequest(_message.Message):
     chunk: bytes
     def __init__(self, options: _Optional[_Union[WriteRequest.Options, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
+class WriteFileRequest(_message.Message):
+    __slots__ = ("options", "content")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    options: WriteRequest.Options
+    content: bytes
+    def __init__(self, options: _Optional[_Union[WriteRequest.Options, _Mapping]] = ..., content: _Optional[bytes] = ...) -> None: ...
+
 class WriteResponse(_message.Message):
     __slots__ = ("entry", "written", "created", "sha256")
     ENTRY_FIELD_NUMBER: _ClassVar[int]

@@ -131,7 +131,7 @@ class Limits(_message.Message):
     def __init__(self, open_files: _Optional[int] = ..., processes: _Optional[int] = ..., address_space_bytes: _Optional[int] = ..., file_size_bytes: _Optional[int] = ..., core_bytes: _Optional[int] = ..., cpu_seconds: _Optional[int] = ..., nice: _Optional[int] = ..., oom_score_adj: _Optional[int] = ...) -> None: ...
 
 class StartRequest(_message.Message):
-    __slots__ = ("process", "pty", "tag", "stdin", "idempotency_key", "timeouts", "resume", "limits")
+    __slots__ = ("process", "pty", "tag", "stdin", "idempotency_key", "timeouts", "resume", "limits", "event_bytes")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     PTY_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +140,7 @@ class StartRequest(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    EVENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     process: ProcessConfig
     pty: PTY
     tag: str
@@ -148,7 +149,8 @@ class StartRequest(_message.Message):
     timeouts: Timeouts
     resume: OutputPosition
     limits: Limits
-    def __init__(self, process: _Optional[_Union[ProcessConfig, _Mapping]] = ..., pty: _Optional[_Union[PTY, _Mapping]] = ..., tag: _Optional[str] = ..., stdin: _Optional[bool] = ..., idempotency_key: _Optional[str] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., resume: _Optional[_Union[OutputPosition, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    event_bytes: int
+    def __init__(self, process: _Optional[_Union[ProcessConfig, _Mapping]] = ..., pty: _Optional[_Union[PTY, _Mapping]] = ..., tag: _Optional[str] = ..., stdin: _Optional[bool] = ..., idempotency_key: _Optional[str] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., resume: _Optional[_Union[OutputPosition, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., event_bytes: _Optional[int] = ...) -> None: ...
 
 class UpdateRequest(_message.Message):
     __slots__ = ("process", "pty")
@@ -288,12 +290,14 @@ class StartResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[ProcessEvent, _Mapping]] = ...) -> None: ...
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("process", "resume")
+    __slots__ = ("process", "resume", "event_bytes")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    EVENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     process: ProcessSelector
     resume: OutputPosition
-    def __init__(self, process: _Optional[_Union[ProcessSelector, _Mapping]] = ..., resume: _Optional[_Union[OutputPosition, _Mapping]] = ...) -> None: ...
+    event_bytes: int
+    def __init__(self, process: _Optional[_Union[ProcessSelector, _Mapping]] = ..., resume: _Optional[_Union[OutputPosition, _Mapping]] = ..., event_bytes: _Optional[int] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
     __slots__ = ("event",)

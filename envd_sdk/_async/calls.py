@@ -26,6 +26,8 @@ class AsyncCalls:
             needed: something that has to live as long as this is used.
         """
         self.wire = wire
+        # Paths of RPCs that the daemon has said it does not know: it is not asked again.
+        self.unknown: set[str] = set()
         self._needed = needed
         self._request_timeout_s = request_timeout_s
         self._patience_s = patience_s
@@ -73,7 +75,7 @@ class AsyncCalls:
     async def upload(
         self,
         method: Method[Request, Response],
-        messages: Callable[[], AsyncIterator[Request]],
+        messages: Callable[[], AsyncIterator[Request | bytes]],
         *,
         doing: str,
         repeat: Repeat,

@@ -12,7 +12,7 @@ from envd_sdk._async.input import AsyncInput
 from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
 from envd_sdk._colour.reader import UNREAD_PIECES, AsyncReader
 from envd_sdk._wire.aio import clock
-from envd_sdk.exceptions import CommandExitException, SandboxException, TimeoutException
+from envd_sdk.exceptions import CommandExitException, NotYetException, SandboxException
 from envd_sdk.output import Piece
 from envd_sdk.results import CommandResult, StreamName
 from envd_sdk.starting import limit
@@ -29,9 +29,9 @@ class AsyncCommandHandle:
         self,
         following: AsyncFollowing,
         feed: AsyncInput,
-        *,
         on_stdout: AsyncHandler[str] | None = None,
         on_stderr: AsyncHandler[str] | None = None,
+        *,
         on_pty: AsyncHandler[bytes] | None = None,
         retain_output: bool = True,
     ) -> None:
@@ -87,14 +87,18 @@ class AsyncCommandHandle:
             timeout: seconds to wait; 0 for no limit.
 
         Raises:
-            TimeoutException: it has not ended in time. It runs on, and can be waited for again.
+            NotYetException: it has not ended in time. It runs on, and can be waited for again.
             CommandExitException: it ended with another status than 0.
             CommandTimeoutException: the time it was given is up.
         """
         self._on_pty = on_pty or self._on_pty
         self._on_stdout = on_stdout or self._on_stdout
         self._on_stderr = on_stderr or self._on_stderr
-        await self._reader.drain(limit(timeout))
+        try:
+            await self._reader.drain(limit(timeout))
+        except NotYetException:
+            text = f"wait for {self.pid}: it has not ended in {timeout} s; it runs on, and can be waited for again"
+            raise NotYetException(text) from None
         return self._result()
 
     async def wait_for(
@@ -108,19 +112,23 @@ class AsyncCommandHandle:
             stream: look only at this one.
 
         Raises:
-            TimeoutException: it has not come in time. It can be waited for again.
+            NotYetException: it has not come in time. It can be waited for again.
             CommandExitException: the command has ended, with another status than 0, without it.
             SandboxException: the command has ended without it.
         """
         wanted, deadline = Wanted(pattern, stream), Deadline(limit(timeout), clock)
-        while (piece := await self._reader.next(deadline.left_s())) is not None:
-            found = wanted.found_in(piece)
-            if found is not None:
-                return found
-            if deadline.passed():
-                raise TimeoutException(f"wait for {wanted} in the output of {self.pid}: it has not come in time")
+        doing = f"wait for {wanted} in the output of {self.pid}"
+        try:
+            while (piece := await self._reader.next(deadline.left_s())) is not None:
+                found = wanted.found_in(piece)
+                if found is not None:
+                    return found
+                if deadline.passed():
+                    raise NotYetException
+        except NotYetException:
+            raise NotYetException(f"{doing}: it has not come in {timeout} s") from None
         self._result()
-        raise SandboxException(f"wait for {wanted} in the output of {self.pid}: it has ended without it")
+        raise SandboxException(f"{doing}: it has ended without it")
 
     async def kill(self) -> bool:
         """SIGKILL it and everything it started; False if it is not there any more."""
@@ -138,6 +146,10 @@ class AsyncCommandHandle:
         """Follow it no further. It runs on, and can be connected to again."""
         self._following.leave()
         await self._reader.stop()
+
+    def __repr__(self) -> str:
+        ending = "running" if self.exit_code is None else f"ended with {self.exit_code}"
+        return f"<{type(self).__name__}: {self.pid}, {ending}>"
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from envd_sdk._wire.methods import LIST
 from envd_sdk.messages import by_pid, process_from
 from envd_sdk.output import Output
 from envd_sdk.results import CommandResult, ProcessInfo, Username
-from envd_sdk.starting import NEWS_S, Program, limit, shell
+from envd_sdk.starting import EVENT_BYTES, NEWS_S, Program, limit, shell
 
 
 class AsyncCommands(AsyncFeeding):
@@ -140,15 +140,9 @@ class AsyncCommands(AsyncFeeding):
         timeout_s = limit(timeout)
         what = Program(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = AsyncFollowing(self._calls, Output(retain=retain_output, begin=pb.OutputPosition()), doing="run")
-        try:
-            await following.start(what.request(), user, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        await following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
-        handle = AsyncCommandHandle(
-            following, self._input, on_stdout=on_stdout, on_stderr=on_stderr, retain_output=retain_output
-        )
+        handle = AsyncCommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)
         if background:
             return handle
         async with handle:
@@ -177,14 +171,7 @@ class AsyncCommands(AsyncFeeding):
         """
         begin = pb.OutputPosition() if replay else None
         following = AsyncFollowing(self._calls, Output(retain=retain_output, begin=begin), doing=f"connect to {pid}")
-        try:
-            await following.connect(
-                pb.ConnectRequest(process=by_pid(pid), resume=begin), self._calls.timeout(request_timeout)
-            )
-        except BaseException:
-            following.leave()
-            raise
+        request = pb.ConnectRequest(process=by_pid(pid), resume=begin, event_bytes=EVENT_BYTES)
+        await following.connect(request, self._calls.timeout(request_timeout))
         following.end_at(limit(timeout))
-        return AsyncCommandHandle(
-            following, self._input, on_stdout=on_stdout, on_stderr=on_stderr, retain_output=retain_output
-        )
+        return AsyncCommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)

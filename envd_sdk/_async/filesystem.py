@@ -11,8 +11,8 @@ from envd_sdk._colour.callbacks import AsyncHandler
 from envd_sdk._wire.aio import clock, sleep
 from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT
 from envd_sdk.entries import EntryInfo, FilesystemEvent
-from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException, TimeoutException
-from envd_sdk.messages import entry_from
+from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException, NotYetException
+from envd_sdk.messages import entry_from, text
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
 from envd_sdk.starting import limit
@@ -45,7 +45,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
         """
         if depth is not None and depth < 1:
             raise InvalidArgumentException(f"list {path}: depth is {depth}: give 1 or more")
-        request = fs.ListDirRequest(path=path, depth=depth or 1)
+        request = fs.ListDirRequest(path=text(path, what="path"), depth=depth or 1)
         found = await self._calls.unary(
             LIST_DIR, request, doing=f"list {path}", user=user, request_timeout=request_timeout, about_files=True
         )
@@ -72,7 +72,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
             timeout: seconds to wait; 0 for no limit.
 
         Raises:
-            TimeoutException: it has not come in time.
+            NotYetException: it has not come in time.
         """
         deadline, pause_s = Deadline(limit(timeout), clock), FIRST_LOOK_S
         while True:
@@ -80,7 +80,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
                 return await self.get_info(path, user, request_timeout)
             except NotFoundException:
                 if deadline.passed():
-                    raise TimeoutException(f"wait for {path}: it is not there") from None
+                    raise NotYetException(f"wait for {path}: it is not there") from None
             await sleep(min(pause_s, deadline.left_s() or pause_s))
             pause_s = min(pause_s * 2, LONGEST_LOOK_S)
 
@@ -92,7 +92,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
         Raises:
             FileNotFoundException: it is not there.
         """
-        request = fs.StatRequest(path=path)
+        request = fs.StatRequest(path=text(path, what="path"))
         found = await self._calls.unary(
             STAT, request, doing=f"look at {path}", user=user, request_timeout=request_timeout, about_files=True
         )
@@ -100,7 +100,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
 
     async def remove(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> None:
         """Remove a file, a link, or a directory with everything in it. What is not there is fine."""
-        request = fs.RemoveRequest(path=path)
+        request = fs.RemoveRequest(path=text(path, what="path"))
         await self._calls.unary(
             REMOVE, request, doing=f"remove {path}", user=user, request_timeout=request_timeout, about_files=True
         )
@@ -113,7 +113,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
         request_timeout: float | None = None,
     ) -> EntryInfo:
         """Move a file or directory; an existing file is replaced, an existing directory is not."""
-        request = fs.MoveRequest(source=old_path, destination=new_path)
+        request = fs.MoveRequest(source=text(old_path, what="old_path"), destination=text(new_path, what="new_path"))
         found = await self._calls.unary(
             MOVE,
             request,
@@ -127,7 +127,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
 
     async def make_dir(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> bool:
         """Make a directory and those above it; False if it was there."""
-        request = fs.MakeDirRequest(path=path)
+        request = fs.MakeDirRequest(path=text(path, what="path"))
         try:
             await self._calls.unary(
                 MAKE_DIR, request, doing=f"make {path}", user=user, request_timeout=request_timeout, about_files=True

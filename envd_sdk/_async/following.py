@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from google.protobuf.message import Message
+
 from envd_proto.process import process_pb2 as pb
 from envd_sdk._async.calls import AsyncCalls
+from envd_sdk._wire.address import Metadata
 from envd_sdk._wire.aio import AsyncIncoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.methods import CONNECT, START
-from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
+from envd_sdk._wire.methods import CONNECT, START, Method
+from envd_sdk.exceptions import CommandTimeoutException, NotYetException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
+from envd_sdk.starting import EVENT_BYTES
 
 Answers = AsyncIncoming[pb.StartResponse] | AsyncIncoming[pb.ConnectResponse]
 
@@ -43,12 +49,7 @@ class AsyncFollowing:
         Raises:
             SandboxException: it could not be started.
         """
-        while True:
-            try:
-                self._incoming = await self._calls.wire.stream(START, request, self._calls.followed(user))
-                return await self._begun(timeout_s)
-            except WireError as error:
-                await self._pause(error)
+        await self._open(START, request, self._calls.followed(user), timeout_s)
 
     async def connect(self, request: pb.ConnectRequest, timeout_s: float | None) -> None:
         """Follow a program that was started before.
@@ -56,12 +57,7 @@ class AsyncFollowing:
         Raises:
             NotFoundException: it is not known, or not any more.
         """
-        while True:
-            try:
-                self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.followed())
-                return await self._begun(timeout_s)
-            except WireError as error:
-                await self._pause(error)
+        await self._open(CONNECT, request, self._calls.followed(), timeout_s)
 
     async def next(self, timeout_s: float | None = None) -> list[Piece] | None:
         """Some more output; None when the program has ended and everything it printed has been here.
@@ -71,7 +67,7 @@ class AsyncFollowing:
 
         Raises:
             CommandTimeoutException: the time for the program is up.
-            TimeoutException: that for this call is.
+            NotYetException: that for this call is.
             SandboxException: the daemon cannot be reached, or knows the program no more.
         """
         while self.output.ending is None:
@@ -98,6 +94,20 @@ class AsyncFollowing:
         if self._incoming is not None:
             self._incoming.cancel()
 
+    async def _open(
+        self, method: Method[Any, Any], request: Message, metadata: Metadata, timeout_s: float | None
+    ) -> None:
+        try:
+            while True:
+                try:
+                    self._incoming = await self._calls.wire.stream(method, request, metadata)
+                    return await self._begun(timeout_s)
+                except WireError as error:
+                    await self._pause(error)
+        except BaseException:
+            self.leave()
+            raise
+
     async def _begun(self, timeout_s: float | None) -> None:
         event = await self._event(timeout_s)
         if event.WhichOneof("event") != "start":
@@ -113,7 +123,7 @@ class AsyncFollowing:
         # The stream has ended with the wait. What comes meanwhile is kept; the next call takes it up.
         self.leave()
         self._incoming = None
-        raise TimeoutException(f"{self._doing}: nothing came in time") from error
+        raise NotYetException(f"{self._doing}: nothing came in time") from error
 
     async def _more(self, timeout_s: float | None) -> list[Piece]:
         if self._incoming is None:
@@ -149,7 +159,7 @@ class AsyncFollowing:
             await self._pause(again)
 
     async def _resume(self) -> None:
-        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position)
+        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position, event_bytes=EVENT_BYTES)
         self._incoming = await self._calls.wire.stream(CONNECT, request, self._calls.followed())
 
     async def _pause(self, error: WireError) -> None:

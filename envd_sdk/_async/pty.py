@@ -54,11 +54,7 @@ class AsyncPty(AsyncFeeding):
         timeout_s = limit(timeout)
         what = Program(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
         following = AsyncFollowing(self._calls, Output(begin=pb.OutputPosition()), doing="open a terminal")
-        try:
-            await following.start(what.request(), user, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        await following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
         return AsyncCommandHandle(following, self._input, on_pty=on_data)
 
@@ -122,10 +118,6 @@ class AsyncPty(AsyncFeeding):
     ) -> AsyncCommandHandle:
         following = AsyncFollowing(self._calls, Output(begin=begin), doing=f"connect to terminal {pid}")
         request = pb.ConnectRequest(process=by_pid(pid), resume=begin)
-        try:
-            await following.connect(request, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        await following.connect(request, self._calls.timeout(request_timeout))
         following.end_at(timeout_s)
         return AsyncCommandHandle(following, self._input, on_pty=on_data)

@@ -13,7 +13,7 @@ from envd_sdk._wire.aio import AsyncIncoming
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import READ
 from envd_sdk.entries import EntryInfo
-from envd_sdk.messages import entry_from
+from envd_sdk.messages import entry_from, text
 
 # Bytes of one message at most.
 _CHUNK_BYTES = 256 * 1024
@@ -87,6 +87,12 @@ class AsyncFileStream:
     ) -> None:
         await self.close()
 
+    async def __anext__(self) -> bytes:
+        if data := await self.read():
+            return data
+        await self.close()
+        raise StopAsyncIteration
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             while data := await self.read():
@@ -139,4 +145,4 @@ class AsyncFileStream:
 
 
 def read_request(path: str, offset: int, length: int | None) -> fs.ReadRequest:
-    return fs.ReadRequest(path=path, offset=offset, length=length, chunk_size=_CHUNK_BYTES)
+    return fs.ReadRequest(path=text(path, what="path"), offset=offset, length=length, chunk_size=_CHUNK_BYTES)

@@ -142,6 +142,10 @@ class AsyncSandbox(AsyncConstructor):
         config = ConnectionConfig.of(connection_config, api_key, domain, None, opts)
         return AsyncSandboxPaginator(config, query, limit, next_token)
 
+    def __repr__(self) -> str:
+        parts: AsyncParts | None = vars(self).get("_parts")
+        return f"<{type(self).__name__}: {'not made yet' if parts is None else parts.sandbox_id}>"
+
     @property
     def sandbox_id(self) -> str:
         """Names it, for `connect`."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
-from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._async.reading import AsyncFileStream, read_request
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
-from envd_sdk._colour.content import AsyncSource, back_to, pieces_async, place_of
-from envd_sdk._wire.methods import WRITE
+from envd_sdk._async.writing import AsyncWriting
+from envd_sdk._colour.callbacks import AsyncHandler
+from envd_sdk._colour.content import AsyncSource
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
-from envd_sdk.messages import write_info_from
+from envd_sdk.messages import text
 from envd_sdk.results import Username
-from envd_sdk.uploads import WriteOptions, chunks_of
+from envd_sdk.uploads import Destination, WriteOptions, entry_of
 
 
 class AsyncTransfers:
@@ -149,7 +148,7 @@ class AsyncTransfers:
             NotEnoughSpaceException: the disk is full.
             ConflictException: a condition does not hold.
         """
-        if "files" in named or (args and not isinstance(args[0], str)):
+        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str)):
             return await self.write_files(*args, **named)
         return await self._write(*args, **named)
 
@@ -167,7 +166,7 @@ class AsyncTransfers:
         del gzip, use_octet_stream
         written = []
         for entry in files:
-            one = entry if isinstance(entry, WriteEntry) else WriteEntry(**entry)  # type: ignore[arg-type]
+            one = entry_of(entry)
             written.append(await self._write(one.path, one.data, user, request_timeout, metadata=metadata))
         return written
 
@@ -184,28 +183,7 @@ class AsyncTransfers:
         gzip: bool = False,  # noqa: ARG002 - of the published package; nothing to be gained here
         use_octet_stream: bool = False,  # noqa: ARG002
     ) -> WriteInfo:
-        options = (options or WriteOptions()).with_metadata(metadata)
-        place = place_of(data)
-        rewindable = isinstance(data, str | bytes | bytearray | memoryview) or place is not None
-
-        async def messages() -> AsyncIterator[fs.WriteRequest]:
-            if place is not None:
-                back_to(data, place)
-            sent = 0
-            yield options.message(path)
-            async for piece in pieces_async(data):
-                for message in chunks_of(piece):
-                    yield message
-                    sent += len(message.chunk)
-                    await hand_over_async(on_progress, sent)
-
-        found = await self._calls.upload(
-            WRITE,
-            messages,
-            doing=f"write {path}",
-            repeat=options.repeat(rewindable=rewindable),
-            user=user,
-            request_timeout=request_timeout,
-            about_files=True,
+        destination = Destination(
+            text(path, what="path"), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
         )
-        return write_info_from(found.entry)
+        return await AsyncWriting(self._calls, destination, on_progress).write(data)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from envd_sdk.connection_config import ConnectionConfig, ConnectionOpts, SandboxOpts
+from envd_sdk.exceptions import SandboxException
 
 
 class AsyncConstructor:
@@ -16,6 +17,16 @@ class AsyncConstructor:
     def __init__(self, **opts: Unpack[SandboxOpts]) -> None:
         """Keep what `create` takes, for `async with`."""
         self._options = dict(opts)
+
+    if not TYPE_CHECKING:  # or every attribute would be there
+
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("__") or "_parts" in vars(self):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            kind = type(self).__name__
+            raise SandboxException(
+                f"this {kind} is not made yet: await {kind}.create(...), or enter it with async with"
+            )
 
 
 class Constructor:

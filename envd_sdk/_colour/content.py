@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import IO
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 
 from envd_sdk.entries import Content
+from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.keeping import Kept
 
 # What an upload may be made of: a whole content, or pieces that come one after the other.
 Source = Content | Iterable[str | bytes]
@@ -27,7 +29,7 @@ async def pieces_async(content: AsyncSource) -> AsyncIterator[str | bytes | memo
         while part := await asyncio.to_thread(content.read, _READ):
             yield part
     else:
-        for piece in content:
+        for piece in _iterable(content):
             yield piece
 
 
@@ -39,7 +41,19 @@ def pieces(content: Source) -> Iterator[str | bytes | memoryview]:
         while part := content.read(_READ):
             yield part
     else:
-        yield from content
+        yield from _iterable(content)
+
+
+def _iterable(content: object) -> Iterable[str | bytes]:
+    """A content that comes in pieces.
+
+    Raises:
+        InvalidArgumentException: it is none. A mapping's keys are surely not meant.
+    """
+    if not isinstance(content, Iterable) or isinstance(content, Mapping):
+        name = type(content).__name__
+        raise InvalidArgumentException(f"the content is {name}: give text, bytes, an open file or an iterable of those")
+    return content
 
 
 async def each_async(source: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -52,12 +66,91 @@ def each(source: Iterator[bytes]) -> Iterator[bytes]:
     return source
 
 
-def place_of(content: object) -> int | None:
-    """Where an open file stands, if it can be brought back there; None for anything else."""
-    seekable = getattr(content, "seekable", None)
-    return content.tell() if seekable is not None and seekable() else None  # type: ignore[attr-defined]
+class AsyncPieces:
+    """A content in pieces, kept from when they are taken until `forget`: what was sent in vain is sent again."""
+
+    def __init__(self, content: AsyncSource) -> None:
+        self.kept = Kept()
+        self._source = pieces_async(content)
+
+    async def at(self, index: int) -> memoryview | None:
+        """A piece; None behind the last one.
+
+        Raises:
+            SandboxUnreachableException: it was forgotten.
+        """
+        while not self.kept.has(index):
+            if self.kept.over:
+                return None
+            await self._take()
+        return self.kept.get(index)
+
+    async def fit(self, size: int) -> bool:
+        """Whether so many bytes are all there is; takes them, and a piece, to know."""
+        while self.kept.size <= size and not self.kept.over:
+            await self._take()
+        return self.kept.size <= size
+
+    def forget(self, end: int) -> None:
+        self.kept.forget(end)
+
+    def forget_bytes(self, size: int) -> int:
+        return self.kept.forget_bytes(size)
+
+    async def _take(self) -> None:
+        try:
+            self.kept.add(await anext(self._source))
+        except StopAsyncIteration:
+            self.kept.end()
+        except BaseException as error:
+            self.kept.end(error)
+            raise
 
 
-def back_to(content: object, place: int) -> None:
-    file: IO[bytes] = content  # type: ignore[assignment]
-    file.seek(place)
+class Pieces:
+    """A content in pieces, kept from when they are taken until `forget`: what was sent in vain is sent again.
+
+    The thread of a call that has failed may still be waiting for a piece: that of the next one then waits for it.
+    """
+
+    def __init__(self, content: Source) -> None:
+        self.kept = Kept()
+        self._source = pieces(content)
+        self._lock = threading.Lock()
+
+    def at(self, index: int) -> memoryview | None:
+        """A piece; None behind the last one.
+
+        Raises:
+            SandboxUnreachableException: it was forgotten.
+        """
+        with self._lock:
+            while not self.kept.has(index):
+                if self.kept.over:
+                    return None
+                self._take()
+            return self.kept.get(index)
+
+    def fit(self, size: int) -> bool:
+        """Whether so many bytes are all there is; takes them, and a piece, to know."""
+        with self._lock:
+            while self.kept.size <= size and not self.kept.over:
+                self._take()
+            return self.kept.size <= size
+
+    def forget(self, end: int) -> None:
+        with self._lock:
+            self.kept.forget(end)
+
+    def forget_bytes(self, size: int) -> int:
+        with self._lock:
+            return self.kept.forget_bytes(size)
+
+    def _take(self) -> None:
+        try:
+            self.kept.add(next(self._source))
+        except StopIteration:
+            self.kept.end()
+        except BaseException as error:
+            self.kept.end(error)
+            raise

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
-from envd_sdk.exceptions import TimeoutException
+from envd_sdk.exceptions import NotYetException
 from envd_sdk.waiting import Deadline
 
 T = TypeVar("T")
@@ -47,14 +47,14 @@ class AsyncReader(Generic[T]):
         """The next one that was not asked for yet; None at the end.
 
         Raises:
-            TimeoutException: there is none yet.
+            NotYetException: there is none yet.
         """
         async with self._changed:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._changed.wait_for(lambda: self._unread or self._over)
             except TimeoutError:
-                raise TimeoutException("nothing came in time") from None
+                raise NotYetException("nothing came in time") from None
             if self._unread:
                 self._changed.notify_all()
                 return self._unread.popleft()
@@ -65,7 +65,7 @@ class AsyncReader(Generic[T]):
         """Wait for the end. From now on nothing is kept for `next`.
 
         Raises:
-            TimeoutException: it has not come.
+            NotYetException: it has not come.
         """
         async with self._changed:
             self._room = 0
@@ -75,7 +75,7 @@ class AsyncReader(Generic[T]):
                 async with asyncio.timeout(timeout_s):
                     await self._changed.wait_for(lambda: self._over)
             except TimeoutError:
-                raise TimeoutException("it has not ended in time") from None
+                raise NotYetException("it has not ended in time") from None
         self._raise()
 
     async def stop(self) -> None:
@@ -146,7 +146,7 @@ class Reader(Generic[T]):
         deadline = Deadline(timeout_s, time.monotonic)
         while self.next(deadline.left_s()) is not None:
             if deadline.passed():
-                raise TimeoutException("it has not ended in time")
+                raise NotYetException("it has not ended in time")
 
     def stop(self) -> None:
         self._over = True

@@ -27,6 +27,8 @@ class Calls:
             needed: something that has to live as long as this is used.
         """
         self.wire = wire
+        # Paths of RPCs that the daemon has said it does not know: it is not asked again.
+        self.unknown: set[str] = set()
         self._needed = needed
         self._request_timeout_s = request_timeout_s
         self._patience_s = patience_s
@@ -74,7 +76,7 @@ class Calls:
     def upload(
         self,
         method: Method[Request, Response],
-        messages: Callable[[], Iterator[Request]],
+        messages: Callable[[], Iterator[Request | bytes]],
         *,
         doing: str,
         repeat: Repeat,

@@ -13,7 +13,7 @@ from envd_sdk._colour.reader import UNREAD_PIECES, Reader
 from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
 from envd_sdk._wire.blocking import clock
-from envd_sdk.exceptions import CommandExitException, SandboxException, TimeoutException
+from envd_sdk.exceptions import CommandExitException, NotYetException, SandboxException
 from envd_sdk.output import Piece
 from envd_sdk.results import CommandResult, StreamName
 from envd_sdk.starting import limit
@@ -30,9 +30,9 @@ class CommandHandle:
         self,
         following: Following,
         feed: Input,
-        *,
         on_stdout: Handler[str] | None = None,
         on_stderr: Handler[str] | None = None,
+        *,
         on_pty: Handler[bytes] | None = None,
         retain_output: bool = True,
     ) -> None:
@@ -88,14 +88,18 @@ class CommandHandle:
             timeout: seconds to wait; 0 for no limit.
 
         Raises:
-            TimeoutException: it has not ended in time. It runs on, and can be waited for again.
+            NotYetException: it has not ended in time. It runs on, and can be waited for again.
             CommandExitException: it ended with another status than 0.
             CommandTimeoutException: the time it was given is up.
         """
         self._on_pty = on_pty or self._on_pty
         self._on_stdout = on_stdout or self._on_stdout
         self._on_stderr = on_stderr or self._on_stderr
-        self._reader.drain(limit(timeout))
+        try:
+            self._reader.drain(limit(timeout))
+        except NotYetException:
+            text = f"wait for {self.pid}: it has not ended in {timeout} s; it runs on, and can be waited for again"
+            raise NotYetException(text) from None
         return self._result()
 
     def wait_for(
@@ -109,19 +113,23 @@ class CommandHandle:
             stream: look only at this one.
 
         Raises:
-            TimeoutException: it has not come in time. It can be waited for again.
+            NotYetException: it has not come in time. It can be waited for again.
             CommandExitException: the command has ended, with another status than 0, without it.
             SandboxException: the command has ended without it.
         """
         wanted, deadline = Wanted(pattern, stream), Deadline(limit(timeout), clock)
-        while (piece := self._reader.next(deadline.left_s())) is not None:
-            found = wanted.found_in(piece)
-            if found is not None:
-                return found
-            if deadline.passed():
-                raise TimeoutException(f"wait for {wanted} in the output of {self.pid}: it has not come in time")
+        doing = f"wait for {wanted} in the output of {self.pid}"
+        try:
+            while (piece := self._reader.next(deadline.left_s())) is not None:
+                found = wanted.found_in(piece)
+                if found is not None:
+                    return found
+                if deadline.passed():
+                    raise NotYetException
+        except NotYetException:
+            raise NotYetException(f"{doing}: it has not come in {timeout} s") from None
         self._result()
-        raise SandboxException(f"wait for {wanted} in the output of {self.pid}: it has ended without it")
+        raise SandboxException(f"{doing}: it has ended without it")
 
     def kill(self) -> bool:
         """SIGKILL it and everything it started; False if it is not there any more."""
@@ -139,6 +147,10 @@ class CommandHandle:
         """Follow it no further. It runs on, and can be connected to again."""
         self._following.leave()
         self._reader.stop()
+
+    def __repr__(self) -> str:
+        ending = "running" if self.exit_code is None else f"ended with {self.exit_code}"
+        return f"<{type(self).__name__}: {self.pid}, {ending}>"
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from envd_sdk._wire.methods import LIST
 from envd_sdk.messages import by_pid, process_from
 from envd_sdk.output import Output
 from envd_sdk.results import CommandResult, ProcessInfo, Username
-from envd_sdk.starting import NEWS_S, Program, limit, shell
+from envd_sdk.starting import EVENT_BYTES, NEWS_S, Program, limit, shell
 
 
 class Commands(Feeding):
@@ -141,15 +141,9 @@ class Commands(Feeding):
         timeout_s = limit(timeout)
         what = Program(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = Following(self._calls, Output(retain=retain_output, begin=pb.OutputPosition()), doing="run")
-        try:
-            following.start(what.request(), user, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
-        handle = CommandHandle(
-            following, self._input, on_stdout=on_stdout, on_stderr=on_stderr, retain_output=retain_output
-        )
+        handle = CommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)
         if background:
             return handle
         with handle:
@@ -178,14 +172,7 @@ class Commands(Feeding):
         """
         begin = pb.OutputPosition() if replay else None
         following = Following(self._calls, Output(retain=retain_output, begin=begin), doing=f"connect to {pid}")
-        try:
-            following.connect(
-                pb.ConnectRequest(process=by_pid(pid), resume=begin), self._calls.timeout(request_timeout)
-            )
-        except BaseException:
-            following.leave()
-            raise
+        request = pb.ConnectRequest(process=by_pid(pid), resume=begin, event_bytes=EVENT_BYTES)
+        following.connect(request, self._calls.timeout(request_timeout))
         following.end_at(limit(timeout))
-        return CommandHandle(
-            following, self._input, on_stdout=on_stdout, on_stderr=on_stderr, retain_output=retain_output
-        )
+        return CommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from google.protobuf.message import Message
+
 from envd_proto.process import process_pb2 as pb
 from envd_sdk._sync.calls import Calls
+from envd_sdk._wire.address import Metadata
 from envd_sdk._wire.blocking import Incoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.methods import CONNECT, START
-from envd_sdk.exceptions import CommandTimeoutException, TimeoutException
+from envd_sdk._wire.methods import CONNECT, START, Method
+from envd_sdk.exceptions import CommandTimeoutException, NotYetException
 from envd_sdk.messages import by_pid
 from envd_sdk.output import HoleError, Output, Piece
+from envd_sdk.starting import EVENT_BYTES
 
 Answers = Incoming[pb.StartResponse] | Incoming[pb.ConnectResponse]
 
@@ -44,12 +50,7 @@ class Following:
         Raises:
             SandboxException: it could not be started.
         """
-        while True:
-            try:
-                self._incoming = self._calls.wire.stream(START, request, self._calls.followed(user))
-                return self._begun(timeout_s)
-            except WireError as error:
-                self._pause(error)
+        self._open(START, request, self._calls.followed(user), timeout_s)
 
     def connect(self, request: pb.ConnectRequest, timeout_s: float | None) -> None:
         """Follow a program that was started before.
@@ -57,12 +58,7 @@ class Following:
         Raises:
             NotFoundException: it is not known, or not any more.
         """
-        while True:
-            try:
-                self._incoming = self._calls.wire.stream(CONNECT, request, self._calls.followed())
-                return self._begun(timeout_s)
-            except WireError as error:
-                self._pause(error)
+        self._open(CONNECT, request, self._calls.followed(), timeout_s)
 
     def next(self, timeout_s: float | None = None) -> list[Piece] | None:
         """Some more output; None when the program has ended and everything it printed has been here.
@@ -72,7 +68,7 @@ class Following:
 
         Raises:
             CommandTimeoutException: the time for the program is up.
-            TimeoutException: that for this call is.
+            NotYetException: that for this call is.
             SandboxException: the daemon cannot be reached, or knows the program no more.
         """
         while self.output.ending is None:
@@ -99,6 +95,18 @@ class Following:
         if self._incoming is not None:
             self._incoming.cancel()
 
+    def _open(self, method: Method[Any, Any], request: Message, metadata: Metadata, timeout_s: float | None) -> None:
+        try:
+            while True:
+                try:
+                    self._incoming = self._calls.wire.stream(method, request, metadata)
+                    return self._begun(timeout_s)
+                except WireError as error:
+                    self._pause(error)
+        except BaseException:
+            self.leave()
+            raise
+
     def _begun(self, timeout_s: float | None) -> None:
         event = self._event(timeout_s)
         if event.WhichOneof("event") != "start":
@@ -114,7 +122,7 @@ class Following:
         # The stream has ended with the wait. What comes meanwhile is kept; the next call takes it up.
         self.leave()
         self._incoming = None
-        raise TimeoutException(f"{self._doing}: nothing came in time") from error
+        raise NotYetException(f"{self._doing}: nothing came in time") from error
 
     def _more(self, timeout_s: float | None) -> list[Piece]:
         if self._incoming is None:
@@ -150,7 +158,7 @@ class Following:
             self._pause(again)
 
     def _resume(self) -> None:
-        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position)
+        request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position, event_bytes=EVENT_BYTES)
         self._incoming = self._calls.wire.stream(CONNECT, request, self._calls.followed())
 
     def _pause(self, error: WireError) -> None:

@@ -55,11 +55,7 @@ class Pty(Feeding):
         timeout_s = limit(timeout)
         what = Program(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
         following = Following(self._calls, Output(begin=pb.OutputPosition()), doing="open a terminal")
-        try:
-            following.start(what.request(), user, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
         return CommandHandle(following, self._input, on_pty=on_data)
 
@@ -123,10 +119,6 @@ class Pty(Feeding):
     ) -> CommandHandle:
         following = Following(self._calls, Output(begin=begin), doing=f"connect to terminal {pid}")
         request = pb.ConnectRequest(process=by_pid(pid), resume=begin)
-        try:
-            following.connect(request, self._calls.timeout(request_timeout))
-        except BaseException:
-            following.leave()
-            raise
+        following.connect(request, self._calls.timeout(request_timeout))
         following.end_at(timeout_s)
         return CommandHandle(following, self._input, on_pty=on_data)

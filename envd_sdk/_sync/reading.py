@@ -14,7 +14,7 @@ from envd_sdk._wire.blocking import Incoming
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import READ
 from envd_sdk.entries import EntryInfo
-from envd_sdk.messages import entry_from
+from envd_sdk.messages import entry_from, text
 
 # Bytes of one message at most.
 _CHUNK_BYTES = 256 * 1024
@@ -88,6 +88,12 @@ class FileStream:
     ) -> None:
         self.close()
 
+    def __next__(self) -> bytes:
+        if data := self.read():
+            return data
+        self.close()
+        raise StopIteration
+
     def __iter__(self) -> Iterator[bytes]:
         try:
             while data := self.read():
@@ -140,4 +146,4 @@ class FileStream:
 
 
 def read_request(path: str, offset: int, length: int | None) -> fs.ReadRequest:
-    return fs.ReadRequest(path=path, offset=offset, length=length, chunk_size=_CHUNK_BYTES)
+    return fs.ReadRequest(path=text(path, what="path"), offset=offset, length=length, chunk_size=_CHUNK_BYTES)

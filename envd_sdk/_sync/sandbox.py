@@ -143,6 +143,10 @@ class Sandbox(Constructor):
         config = ConnectionConfig.of(connection_config, api_key, domain, None, opts)
         return SandboxPaginator(config, query, limit, next_token)
 
+    def __repr__(self) -> str:
+        parts: Parts | None = vars(self).get("_parts")
+        return f"<{type(self).__name__}: {'not made yet' if parts is None else parts.sandbox_id}>"
+
     @property
     def sandbox_id(self) -> str:
         """Names it, for `connect`."""

@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
-from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._colour.callbacks import Handler, hand_over
-from envd_sdk._colour.content import Source, back_to, pieces, place_of
+from envd_sdk._colour.callbacks import Handler
+from envd_sdk._colour.content import Source
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.reading import FileStream, read_request
-from envd_sdk._wire.methods import WRITE
+from envd_sdk._sync.writing import Writing
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
-from envd_sdk.messages import write_info_from
+from envd_sdk.messages import text
 from envd_sdk.results import Username
-from envd_sdk.uploads import WriteOptions, chunks_of
+from envd_sdk.uploads import Destination, WriteOptions, entry_of
 
 
 class Transfers:
@@ -150,7 +149,7 @@ class Transfers:
             NotEnoughSpaceException: the disk is full.
             ConflictException: a condition does not hold.
         """
-        if "files" in named or (args and not isinstance(args[0], str)):
+        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str)):
             return self.write_files(*args, **named)
         return self._write(*args, **named)
 
@@ -168,7 +167,7 @@ class Transfers:
         del gzip, use_octet_stream
         written = []
         for entry in files:
-            one = entry if isinstance(entry, WriteEntry) else WriteEntry(**entry)  # type: ignore[arg-type]
+            one = entry_of(entry)
             written.append(self._write(one.path, one.data, user, request_timeout, metadata=metadata))
         return written
 
@@ -185,28 +184,7 @@ class Transfers:
         gzip: bool = False,
         use_octet_stream: bool = False,
     ) -> WriteInfo:
-        options = (options or WriteOptions()).with_metadata(metadata)
-        place = place_of(data)
-        rewindable = isinstance(data, str | bytes | bytearray | memoryview) or place is not None
-
-        def messages() -> Iterator[fs.WriteRequest]:
-            if place is not None:
-                back_to(data, place)
-            sent = 0
-            yield options.message(path)
-            for piece in pieces(data):
-                for message in chunks_of(piece):
-                    yield message
-                    sent += len(message.chunk)
-                    hand_over(on_progress, sent)
-
-        found = self._calls.upload(
-            WRITE,
-            messages,
-            doing=f"write {path}",
-            repeat=options.repeat(rewindable=rewindable),
-            user=user,
-            request_timeout=request_timeout,
-            about_files=True,
+        destination = Destination(
+            text(path, what="path"), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
         )
-        return write_info_from(found.entry)
+        return Writing(self._calls, destination, on_progress).write(data)

@@ -61,6 +61,8 @@ def address_from(text: str) -> Address:
     parts = urlsplit(text if "://" in text else f"http://{text}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{text!r} is no address: give HOST:PORT, unix:PATH, or a URL with http or https")
+    if "://" not in text and parts.port is None:
+        raise ValueError(f"{text!r} is no address: the port is missing, as in HOST:49983")
     tls = parts.scheme == "https"
     port = parts.port or (443 if tls else 80)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 
 from envd_sdk._wire.address import Address, Metadata
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.library import fork, load_aio, options, wire_error
+from envd_sdk._wire.forking import fork
+from envd_sdk._wire.library import Channel, load_aio, options, wire_error
 from envd_sdk._wire.methods import Method, Request, Response
 
 T = TypeVar("T", bound=Message)
@@ -56,7 +57,7 @@ class AsyncWire:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._channel: Any = None
+        self._channel: Channel | None = None
         self._library: Any = None
         self._generation = fork.generation
         self._closed = False
@@ -69,11 +70,7 @@ class AsyncWire:
         Raises:
             WireError: the call failed.
         """
-        send = self._open().unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
+        send = self._open().sender("unary_unary", method)
         call = send(request, metadata=metadata, timeout=timeout_s)
         found: Response = await self._finished(call)
         return found
@@ -82,17 +79,13 @@ class AsyncWire:
         self, method: Method[Request, Response], request: Request, metadata: Metadata
     ) -> AsyncIncoming[Response]:
         """One message for many, which come until they are cancelled or have ended."""
-        send = self._open().unary_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
+        send = self._open().sender("unary_stream", method)
         return AsyncIncoming(send(request, metadata=metadata), self._library)
 
     async def upload(
         self,
         method: Method[Request, Response],
-        messages: AsyncIterator[Request],
+        messages: AsyncIterator[Request | bytes],
         metadata: Metadata,
         idle_s: float | None,
     ) -> Response:
@@ -105,11 +98,7 @@ class AsyncWire:
             WireTimeoutError: one did.
             WireError: the call failed.
         """
-        send = self._open().stream_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
+        send = self._open().sender("stream_unary", method)
         call = send(metadata=metadata)
         try:
             async for message in messages:
@@ -130,9 +119,9 @@ class AsyncWire:
         self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._loop is asyncio.get_running_loop():
-            await channel.close()
+            await channel.it.close()
 
-    async def _sent(self, call: Any, message: Message, idle_s: float | None) -> bool:
+    async def _sent(self, call: Any, message: Message | bytes, idle_s: float | None) -> bool:
         """Send one message; False if the call has its answer already."""
         return await self._settled(call.write(message), idle_s)
 
@@ -156,7 +145,7 @@ class AsyncWire:
         finally:
             call.cancel()
 
-    def _open(self) -> Any:
+    def _open(self) -> Channel:
         if self._closed:
             raise WireError("failed_precondition", "this sandbox object was closed")
         if self._generation != fork.generation:
@@ -172,14 +161,13 @@ class AsyncWire:
             self._loop = loop
         return self._channel
 
-    def _connect(self) -> Any:
+    def _connect(self) -> Channel:
         import grpc  # noqa: PLC0415 - loaded by now
 
+        how = options(self.address)
         if not self.address.tls:
-            return self._library.insecure_channel(self.address.target, options=options(self.address))
-        return self._library.secure_channel(
-            self.address.target, grpc.ssl_channel_credentials(), options=options(self.address)
-        )
+            return Channel(self._library.insecure_channel(self.address.target, options=how))
+        return Channel(self._library.secure_channel(self.address.target, grpc.ssl_channel_credentials(), options=how))
 
 
 def _reraise_unless_closed(call: Any) -> None:

@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 
 from envd_sdk._wire.address import Address, Metadata
 from envd_sdk._wire.failure import WireError, WireTimeoutError
-from envd_sdk._wire.library import fork, load, options, wire_error
+from envd_sdk._wire.forking import fork
+from envd_sdk._wire.library import Channel, load, options, wire_error
 from envd_sdk._wire.methods import Method, Request, Response
 from envd_sdk._wire.watchdog import Watchdog
 
@@ -41,9 +42,10 @@ class Incoming(Generic[T]):
         if self._generation != fork.generation:
             # The parent's. Who reads it here takes it up again over a connection of its own.
             raise WireError("unavailable", "the stream was left behind by a fork")
-        watched = None if timeout_s is None else self._watchdog.watch(self._call.cancel, timeout_s)
+        watched = None if timeout_s is None else self._watchdog.watch(self.cancel, timeout_s)
         try:
-            return next(self._call, None)
+            with fork.outside_of_forks():
+                return next(self._call, None)
         except self._library.RpcError as error:
             # Also if the deadline was that of the read before, whose message came at that very moment.
             if self._late or (watched is not None and watched.expired):
@@ -51,7 +53,7 @@ class Incoming(Generic[T]):
             raise wire_error(error) from None
         except BaseException:
             # Ctrl+C, or whatever else interrupts a thread: nothing is left behind.
-            self._call.cancel()
+            self.cancel()
             raise
         finally:
             if watched is not None:
@@ -59,8 +61,9 @@ class Incoming(Generic[T]):
                 self._late = self._late or watched.expired
 
     def cancel(self) -> None:
-        if self._generation == fork.generation:
-            self._call.cancel()
+        with fork.outside_of_forks():
+            if self._generation == fork.generation:
+                self._call.cancel()
 
 
 class Wire:
@@ -69,13 +72,11 @@ class Wire:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._lock = threading.Lock()
-        self._channel: Any = None
+        self._channel: Channel | None = None
         self._library: Any = None
         self._watchdog = Watchdog()
         self._generation = fork.generation
         self._closed = False
-        # Channels of the process this one was forked from. Letting go of one would close it, and that hangs here.
-        self._abandoned: list[Any] = []
 
     def unary(
         self, method: Method[Request, Response], request: Request, metadata: Metadata, timeout_s: float | None
@@ -85,13 +86,10 @@ class Wire:
         Raises:
             WireError: the call failed.
         """
-        send = self._open().unary_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
         try:
-            found: Response = send(request, metadata=metadata, timeout=timeout_s)
+            with fork.outside_of_forks():
+                send = self._open().sender("unary_unary", method)
+                found: Response = send(request, metadata=metadata, timeout=timeout_s)
         except self._library.RpcError as error:
             raise wire_error(error) from None
         except ValueError as error:
@@ -100,18 +98,19 @@ class Wire:
 
     def stream(self, method: Method[Request, Response], request: Request, metadata: Metadata) -> Incoming[Response]:
         """One message for many, which come until they are cancelled or have ended."""
-        send = self._open().unary_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
         try:
-            return Incoming(send(request, metadata=metadata), self._library, self._watchdog)
+            with fork.outside_of_forks():
+                send = self._open().sender("unary_stream", method)
+                return Incoming(send(request, metadata=metadata), self._library, self._watchdog)
         except ValueError as error:
             raise _closed_meanwhile(error) from None
 
     def upload(
-        self, method: Method[Request, Response], messages: Iterator[Request], metadata: Metadata, idle_s: float | None
+        self,
+        method: Method[Request, Response],
+        messages: Iterator[Request | bytes],
+        metadata: Metadata,
+        idle_s: float | None,
     ) -> Response:
         """Many messages for one; they are taken from the iterator by a thread of the library's.
 
@@ -123,13 +122,9 @@ class Wire:
             WireError: the call failed.
             Exception: what the iterator raised.
         """
-        send = self._open().stream_unary(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
         source = _Source(messages)
-        call = send.future(source, metadata=metadata)
+        with fork.outside_of_forks():
+            call = self._open().sender("stream_unary", method).future(source, metadata=metadata)
         try:
             while True:
                 before = source.taken
@@ -145,16 +140,18 @@ class Wire:
                 raise source.failure from None
             raise wire_error(call if isinstance(error, self._library.FutureCancelledError) else error) from None
         finally:
-            call.cancel()
+            with fork.outside_of_forks():
+                call.cancel()
 
     def close(self) -> None:
         """Close the connection; later calls fail."""
-        self._closed = True
-        channel, self._channel = self._channel, None
-        if channel is not None and self._generation == fork.generation:
-            channel.close()
+        with fork.outside_of_forks():
+            self._closed = True
+            channel, self._channel = self._channel, None
+            if channel is not None and self._generation == fork.generation:
+                channel.it.close()
 
-    def _open(self) -> Any:
+    def _open(self) -> Channel:
         if self._closed:
             raise WireError("failed_precondition", "this sandbox object was closed")
         channel = self._channel
@@ -163,18 +160,19 @@ class Wire:
         with self._lock:
             if self._channel is None or self._generation != fork.generation:
                 self._library = load()
-                self._abandoned.append(self._channel)
                 self._channel = self._connect()
+                fork.channels.add(self._channel.it)
                 self._watchdog = Watchdog()
                 self._generation = fork.generation
             return self._channel
 
-    def _connect(self) -> Any:
+    def _connect(self) -> Channel:
         # Not with SingleThreadedUnaryStream: a child forked after the first such stream hangs in its own.
         how = options(self.address)
         if not self.address.tls:
-            return self._library.insecure_channel(self.address.target, options=how)
-        return self._library.secure_channel(self.address.target, self._library.ssl_channel_credentials(), options=how)
+            return Channel(self._library.insecure_channel(self.address.target, options=how))
+        secret = self._library.ssl_channel_credentials()
+        return Channel(self._library.secure_channel(self.address.target, secret, options=how))
 
 
 class _Source:

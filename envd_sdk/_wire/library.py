@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from envd_sdk._wire.address import Address
 from envd_sdk._wire.failure import WireError
+from envd_sdk._wire.forking import fork
+from envd_sdk._wire.methods import Method
 
 if TYPE_CHECKING:
     import grpc
@@ -41,36 +43,17 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-class _Fork:
-    """What a fork did to grpc in this process."""
-
-    def __init__(self) -> None:
-        # Whether a child may use grpc: decided by grpc itself when it was loaded.
-        self.survivable = True
-        # How many forks lie between the process that loaded the SDK and this one.
-        self.generation = 0
-        self.broken = False
-
-    def in_child(self) -> None:
-        self.generation += 1
-        self.broken = "grpc" in sys.modules and not self.survivable
-
-
-fork = _Fork()
-os.register_at_fork(after_in_child=fork.in_child)
-
-
 def load() -> Any:
     """grpc, imported now if it has not been.
 
     Raises:
         WireError: failed_precondition, in a forked child in which grpc would hang.
     """
-    if fork.broken:
+    if fork.trouble:
         raise WireError(
             "failed_precondition",
-            "this process was forked from one that had used grpc, which cannot go on in a child: start processes with "
-            "multiprocessing's 'spawn', or fork before the first call to a sandbox",
+            f"this process was forked {fork.trouble}: start processes with multiprocessing's 'spawn', or fork before "
+            "the first call to a sandbox",
         )
     if "grpc" not in sys.modules:
         os.environ.setdefault(_FORK_SUPPORT, "1")
@@ -89,6 +72,30 @@ def load_aio() -> Any:
 
     fork.survivable = False
     return grpc.aio
+
+
+def _serialized(message: Any) -> bytes:
+    """A message as it goes over the wire; content is in that form already."""
+    return message if type(message) is bytes else message.SerializeToString()
+
+
+class Channel:
+    """A connection of the library's, and what makes its calls: made once for each method, for that takes a while."""
+
+    def __init__(self, it: Any) -> None:
+        self.it = it
+        self._senders: dict[str, Any] = {}
+
+    def sender(self, kind: str, method: Method[Any, Any]) -> Any:
+        """What calls a method: `kind` is the library's word for what streams."""
+        found = self._senders.get(method.path)
+        if found is None:
+            found = self._senders[method.path] = getattr(self.it, kind)(
+                method.path,
+                request_serializer=_serialized,
+                response_deserializer=method.response.FromString,
+            )
+        return found
 
 
 def options(address: Address) -> list[tuple[str, Any]]:

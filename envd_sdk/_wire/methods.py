@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from envd_proto.filesystem import archive_pb2 as archive
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_proto.filesystem import search_pb2 as search
+from envd_proto.filesystem import uploads_pb2 as uploads
 from envd_proto.process import process_pb2 as process
 from envd_proto.pty import pty_pb2 as pty
 
@@ -53,6 +54,11 @@ LIST_DIR = _files("ListDir", fs.ListDirRequest, fs.ListDirResponse)
 REMOVE = _files("Remove", fs.RemoveRequest, fs.RemoveResponse)
 READ = _files("Read", fs.ReadRequest, fs.ReadResponse)
 WRITE = _files("Write", fs.WriteRequest, fs.WriteResponse)
+WRITE_FILE = _files("WriteFile", fs.WriteFileRequest, fs.WriteResponse)
+CREATE_UPLOAD = _files("CreateUpload", uploads.CreateUploadRequest, uploads.CreateUploadResponse)
+WRITE_PART = _files("WritePart", uploads.WritePartRequest, uploads.WritePartResponse)
+COMMIT_UPLOAD = _files("CommitUpload", uploads.CommitUploadRequest, uploads.CommitUploadResponse)
+ABORT_UPLOAD = _files("AbortUpload", uploads.AbortUploadRequest, uploads.AbortUploadResponse)
 COPY = _files("Copy", fs.CopyRequest, fs.CopyResponse)
 FIND = _files("Find", search.FindRequest, fs.FindResponse)
 GREP = _files("Grep", search.GrepRequest, search.GrepResponse)

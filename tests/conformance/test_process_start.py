@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from envd_proto.process.process_pb2 import ProcessEvent, StartRequest
+from envd_proto.process.process_pb2 import OutputPosition, ProcessEvent, StartRequest
 from tests.conftest import INHERITED
 from tests.support.kernel import OF_THE_PROGRAM, Gate, is_running
-from tests.support.process import Processes, shell, start_request
+from tests.support.process import Processes, pid, shell, start_request
 from tests.support.wires import RpcError
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only a daemon that is root sets priorities")
@@ -226,6 +226,23 @@ async def test_much_output_comes_in_pieces_of_at_most_32_kib(processes: Processe
     assert sum(sizes) == 200_000
     assert max(sizes) <= 32 * 1024
     assert len(sizes) > 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "largest"), [(1, 32), (100 * 1024, 100), (2**32 - 1, 128)], ids=["least", "between", "most"]
+)
+async def test_output_comes_in_pieces_as_large_as_was_asked_for(processes: Processes, wanted: int, largest: int):
+    request = start_request("head", "-c", "3000000", "/dev/zero")
+    request.event_bytes = wanted
+    outcome = await processes.run(request)
+    sizes = [len(data.stdout) for data in outcome.data]
+    assert sum(sizes) == 3_000_000
+    assert max(sizes) <= largest * 1024
+    async with processes.connect(pid(outcome.pid), resume=OutputPosition(), event_bytes=wanted) as follower:
+        again = await follower.rest()
+    kept = [len(data.stdout) for data in again.data]
+    # What is kept is there at once, so every run of it but its last piece is as large as it may be.
+    assert max(kept) == largest * 1024
 
 
 @pytest.mark.line(185)

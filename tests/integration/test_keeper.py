@@ -65,6 +65,20 @@ async def test_an_idle_daemon_stops_at_once() -> None:
             assert await asyncio.to_thread(daemon.stop) == 0
 
 
+async def test_a_shell_in_a_terminal_is_hung_up_on_and_not_waited_for() -> None:
+    """Interactive shells ignore SIGTERM."""
+    async with running_daemon() as daemon:
+        request = start_request("/bin/bash", "--norc", "-i")
+        request.pty.size.rows, request.pty.size.cols = 24, 80
+        async with processes_of(daemon).start(request) as follower:
+            while (await follower.next()).WhichOneof("event") != "data":
+                pass  # until it prompts
+            stopped = asyncio.create_task(asyncio.to_thread(daemon.stop))
+            async with asyncio.timeout(AT_ONCE_S):
+                assert (await follower.rest()).end.cause == ProcessEvent.CAUSE_SHUTDOWN
+                assert await stopped == 0
+
+
 async def test_sigterm_ends_what_programs_left_behind_too(gate: Gate) -> None:
     async with running_daemon() as daemon:
         child = f"trap '' TERM; echo $$ > {gate.path}; exec sleep 1000"

@@ -104,6 +104,70 @@ def test_a_handle_goes_on_in_a_forked_child(daemon: Daemon):
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
+BUSY = """
+import faulthandler, os, sys, threading
+from envd_sdk import Sandbox, SandboxException
+sandbox = Sandbox.connect_local(address)
+stop, quiet = threading.Event(), {{"HOME": "/nonexistent"}}
+def again_and_again(work):
+    while not stop.is_set():
+        work()
+works = [
+    lambda: sandbox.files.exists("/"),
+    lambda: sandbox.commands.run("seq 1 20000", envs=quiet),
+    lambda: sandbox.files.write(path, (bytes(100_000) for _ in range(300))),
+]
+threads = [threading.Thread(target=again_and_again, args=(work,)) for work in works]
+for thread in threads:
+    thread.start()
+for number in range(6):
+    child = os.fork()
+    if child == 0:
+        # Whoever hangs says where, and fails.
+        faulthandler.dump_traceback_later(20, exit=True)
+        {inside}
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads:
+    thread.join()
+assert sandbox.commands.run("echo parent").stdout == "parent\\n"
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "assert sandbox.commands.run('echo $$', envs=quiet).stdout; os._exit(0)",
+        "sandbox.close(); os._exit(0)",
+        "assert sandbox.files.exists('/'); del sandbox, works, threads; sys.exit(0)",
+    ],
+    ids=["used", "closed", "dropped"],
+)
+def test_a_fork_while_other_threads_are_inside_of_grpc(daemon: Daemon, tmp_path, inside):
+    code = f"path = {str(tmp_path / 'file')!r}\n" + BUSY.format(inside=inside)
+    done = script(code, daemon)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def test_a_child_forked_while_a_call_is_stuck_is_told_so(daemon: Daemon):
+    """A program that does not read its input holds up who sends it; what that thread holds is held in the child."""
+    before = """
+import envd_sdk
+handle = sandbox.commands.run("sleep 1000", background=True, stdin=True, envs={'HOME': '/nonexistent'})
+stuck = threading.Thread(target=lambda: sandbox.commands.send_stdin(handle.pid, b'x' * 10_000_000, 0), daemon=True)
+stuck.start()
+while "grpc" not in sys._current_frames()[stuck.ident].f_code.co_filename: pass
+"""
+    inside = (
+        "\n        try: sandbox.commands.list()"
+        "\n        except envd_sdk.SandboxException as error: assert 'did not end in time' in str(error), error"
+        "\n        else: os._exit(1)"
+    )
+    done = script(FORK.format(before=before, inside=inside), daemon)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
 def test_a_child_that_could_only_hang_is_told_so(daemon: Daemon):
     before = """
 import asyncio, envd_sdk
@@ -138,6 +202,27 @@ with Sandbox.connect_local(address) as sandbox:
     assert (done.returncode, done.stdout) == (0, "started\ninterrupted\n"), done.stderr
 
 
+def test_a_keyboard_interrupt_ends_a_large_upload_and_leaves_nothing_of_it(daemon: Daemon, tmp_path):
+    code = f"""
+import itertools
+from envd_sdk import Sandbox
+told = False
+def progress(sent):
+    global told
+    if sent > 40_000_000 and not told:
+        told = True
+        print("sending", flush=True)
+with Sandbox.connect_local(address) as sandbox:
+    try:
+        sandbox.files.write({str(tmp_path / "file")!r}, itertools.repeat(bytes(100_000)), on_progress=progress)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    done = script(code, daemon, interrupt_at="sending\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sending\ninterrupted\n", "")
+    assert not list(tmp_path.iterdir())
+
+
 async def only(tasks: set[asyncio.Task]) -> None:
     """Wait until there are no others: the library ends its own when the cancellation has come through."""
     async with asyncio.timeout(10):
@@ -162,6 +247,35 @@ async def test_a_cancelled_call_leaves_nothing_behind(daemon: Daemon):
                 await task
         await only(before)
     gc.collect()
+
+
+async def test_a_cancelled_call_leaves_no_stream(daemon: Daemon, tmp_path):
+    """A stream that nobody reads would hold the program up: it waits for its only reader."""
+    count = tmp_path / "count"
+    printing = (
+        f"i=0; while :; do i=$((i+1)); echo $i > {count}.new; mv {count}.new {count}; head -c 1000000 /dev/zero; done"
+    )
+
+    def printed() -> int:
+        return int(count.read_text()) if count.exists() else 0
+
+    async with await AsyncSandbox.connect_local(daemon.address) as sandbox:
+        running = asyncio.Event()
+        task = asyncio.create_task(
+            sandbox.commands.run(printing, on_stdout=lambda _: running.set(), tag="printing", retain_output=False)
+        )
+        async with asyncio.timeout(20):
+            await running.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # Far more than windows, buffers and what is kept of a program's output together.
+        enough = printed() + 100
+        async with asyncio.timeout(20):
+            while printed() < enough:
+                await asyncio.sleep(0.01)
+        (pid,) = [one.pid for one in await sandbox.commands.list() if one.tag == "printing"]
+        assert await sandbox.commands.kill(pid)
 
 
 async def test_cancelling_at_any_step_leaves_nothing_behind(daemon: Daemon, tmp_path):

@@ -28,6 +28,7 @@ from tests.support.daemon import ROOT, Daemon
 
 HERE = Path(__file__).parent
 DOCUMENT = ROOT / "docs" / "sdk.md"
+CALLS = ROOT / "tests" / "typing" / "documented.py"
 BEGIN, END = "<!-- documented names: begin -->", "<!-- documented names: end -->"
 # Classes whose two halves have other names here than there.
 HALVES = {
@@ -148,16 +149,22 @@ def functions_of(kind: type, name: str) -> list[Any]:
     return [*typing.get_overloads(function), function]
 
 
+# As in the published 2.x, and in docs/sdk.md: the sandbox's default user; a minute for a command.
+OTHER_DEFAULTS: dict[object, object] = {"user": None, ("run", "timeout"): 60}
+
+
 def takes(function: Any, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether the documented parameters are there, in their order, with a default where they have one."""
     have = list(inspect.signature(function).parameters.values())
     want = node.args.args
-    with_default = {one.arg for one in want[len(want) - len(node.args.defaults) :]}
+    required = len(want) - len(node.args.defaults)
     for place, one in enumerate(want):
         if place >= len(have) or have[place].name != one.arg:
             return False
-        if one.arg in with_default and have[place].default is inspect.Parameter.empty:
-            return False
+        if place >= required:
+            default = ast.literal_eval(node.args.defaults[place - required])
+            if have[place].default != OTHER_DEFAULTS.get((node.name, one.arg), OTHER_DEFAULTS.get(one.arg, default)):
+                return False
     return node.args.kwarg is None or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in have)
 
 
@@ -199,6 +206,79 @@ def missing_data(one: Documented) -> list[str]:
     return found
 
 
+# What documented types are called here; in the half for asyncio others.
+TYPES = {"List": "list", "Dict": "dict", "IO": "IO[Any]", "Limits": "Any"}
+ASYNC_TYPES = {
+    "Iterator": "AsyncIterator",
+    **dict.fromkeys(("Filesystem", "Commands", "Pty", "CommandHandle", "WatchHandle"), "sdk.Async{}"),
+}
+CALLS_BEGIN = '''"""Documented functions, called with documented types; written by tests/sdk/test_documented.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import IO, Any, Literal, Optional, Union
+
+import envd_sdk as sdk
+'''
+
+
+class Renamed(ast.NodeTransformer):
+    """Documented types as they are called here."""
+
+    def __init__(self, *, asynchronous: bool) -> None:
+        self._names = {**TYPES, **(ASYNC_TYPES if asynchronous else {})}
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:  # noqa: N802 - the library's name
+        if ast.unparse(node.value) == "Literal":
+            return node
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+        return self.visit_Name(ast.Name(node.value)) if isinstance(node.value, str) else node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+        plain = f"sdk.{node.id}" if hasattr(envd_sdk, node.id) else node.id
+        return ast.Name(self._names.get(node.id, plain).format(node.id))
+
+
+def typed_calls() -> str:
+    """A module in which every documented function is called with what it is documented to take and to answer.
+
+    A type checker that accepts it has compared the types. What is documented to answer nothing may answer something.
+    """
+    lines, number = [CALLS_BEGIN], 0
+    for one in documented():
+        for asynchronous, kind in enumerate(HALVES.get(one.owner, ())):
+            for node in one.nodes:
+                if kind is None or isinstance(inspect.getattr_static(kind, one.name), property) or node.args.kwarg:
+                    continue
+                number += 1
+                lines += typed_call(kind, node, number, asynchronous=bool(asynchronous))
+    return "\n".join(lines)
+
+
+def typed_call(kind: type, node: Any, number: int, *, asynchronous: bool) -> list[str]:
+    def written(annotation: Any) -> str:
+        return ast.unparse(Renamed(asynchronous=asynchronous).visit(annotation)) if annotation else "Any"
+
+    taken = {one.arg: written(one.annotation) for one in node.args.args[1:]}
+    of_class = any(ast.unparse(one) == "classmethod" for one in node.decorator_list)
+    function = f"{'sdk.' + kind.__name__ if of_class else 'this'}.{node.name}"
+    if node.name == "__init__":
+        function = f"sdk.{kind.__name__}"
+    answer = written(node.returns) if node.name != "__init__" else function
+    waits = asynchronous and node.name != "__init__"
+    kept = "" if answer == "None" else f"_: {answer} = "
+    parameters = "".join(f", {name}: {type_of}" for name, type_of in taken.items())
+    return [
+        "",
+        f"{'async ' if waits else ''}def call_{number}(this: sdk.{kind.__name__}{parameters}) -> None:",
+        f"    {kept}{'await ' if waits else ''}{function}({', '.join(taken)})",
+        "",
+    ]
+
+
 def table() -> str:
     rows = ["| name | there | proven by |", "|---|---|---|"]
     for one in documented():
@@ -226,8 +306,12 @@ def test_the_documentation_has_the_table():
     assert found == table(), "run python -m tests.sdk.test_documented"
 
 
+def test_the_documented_types_are_checked():
+    assert CALLS.read_text() == typed_calls(), "run python -m tests.sdk.test_documented"
+
+
 def examples() -> dict[str, str]:
-    text = (HERE / "documented" / "usage.md").read_text()
+    text = (HERE / "documented" / "usage.txt").read_text()
     return dict(re.findall(r"^## (.*?)\n\n```python\n(.*?)```", text, re.MULTILINE | re.DOTALL))
 
 
@@ -295,3 +379,4 @@ if __name__ == "__main__":
     whole = DOCUMENT.read_text()
     before, after = whole[: whole.index(BEGIN) + len(BEGIN)], whole[whole.index(END) :]
     DOCUMENT.write_text(f"{before}\n{table()}\n{after}")
+    CALLS.write_text(typed_calls())

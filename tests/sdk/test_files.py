@@ -188,11 +188,23 @@ async def test_what_is_not_there(sandbox, colour, path):
     await colour.call(sandbox.files.remove, path)
 
 
+async def test_a_stream_is_an_iterator(sandbox, colour, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 600_000)
+    stream = await colour.call(sandbox.files.read, str(tmp_path / "file"), "stream")
+    step = anext if colour.name == "async" else next
+    first = await colour.call(step, stream)
+    rest = b"".join(await colour.all(stream))
+    assert first + rest == b"x" * 600_000
+    assert await colour.call(step, stream, b"end") == b"end"
+
+
 async def test_a_full_disk_leaves_what_was_there(sandbox, colour, tmp_path):
-    with small_disk(tmp_path / "disk", "size=16m") as disk:
+    with small_disk(tmp_path / "disk", "size=15m") as disk:
         path = str(disk / "file")
         await colour.call(sandbox.files.write, path, "old")
-        with pytest.raises(NotEnoughSpaceException):
-            await colour.call(sandbox.files.write, path, b"x" * 64_000_000)
+        for size in (15_900_000, 64_000_000):  # in one call, and in parts
+            with pytest.raises(NotEnoughSpaceException, match="not enough disk space|no space left") as refused:
+                await colour.call(sandbox.files.write, path, b"x" * size)
+            assert refused.value.code == "resource_exhausted"
         assert await colour.call(sandbox.files.read, path) == "old"
         assert os.listdir(disk) == ["file"]

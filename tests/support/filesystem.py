@@ -28,6 +28,7 @@ from envd_proto.filesystem.filesystem_pb2 import (
     SetAttributesResponse,
     StatRequest,
     StatResponse,
+    WriteFileRequest,
     WriteRequest,
     WriteResponse,
 )
@@ -133,6 +134,19 @@ class Files:
     async def list_entries(self, path: object, **options: object) -> list[ListEntriesResponse]:
         async with self.listing(path, **options) as messages:
             return [message async for message in messages]
+
+
+class WholeFiles(Files):
+    """The same, but what is written goes in one message."""
+
+    async def write(
+        self, path: object, content: Iterable[bytes] | AsyncIterable[bytes] | bytes = b"", **options: object
+    ) -> WriteResponse:
+        assert not isinstance(content, AsyncIterable)
+        whole = content if isinstance(content, bytes) else b"".join(content)
+        told = WriteRequest.Options(path=str(path), **options)  # type: ignore[arg-type]
+        request = WriteFileRequest(options=told, content=whole)
+        return await self.wire.unary(f"{SERVICE}/WriteFile", request, WriteResponse)
 
 
 async def write_requests(

@@ -210,9 +210,10 @@ class Processes:
         resume: OutputPosition | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        event_bytes: int = 0,
     ) -> AsyncIterator[Follower]:
         """Follow a program that was started before, its start event read."""
-        request = ConnectRequest(process=selector, resume=resume)
+        request = ConnectRequest(process=selector, resume=resume, event_bytes=event_bytes)
         call = self.wire.server_stream(CONNECT, request, ConnectResponse, headers=headers, timeout_s=timeout_s)
         async with call as incoming:
             follower = Follower(incoming)

@@ -20,6 +20,8 @@ class Proxy:
         # Writers whose bytes are taken and go nowhere.
         self._silent: set[asyncio.StreamWriter] = set()
         self.port = 0
+        # Bytes that clients have sent.
+        self.received = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -31,15 +33,18 @@ class Proxy:
         self._writers |= pair
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_on(reader, onward_writer))
+                group.create_task(self._pass_on(reader, onward_writer, counted=True))
                 group.create_task(self._pass_on(onward_reader, writer))
         finally:
             self._writers -= pair
             self._silent -= pair
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool = False
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(_PIECE_BYTES):
+                self.received += len(data) if counted else 0
                 if writer not in self._silent:
                     writer.write(data)
                     await writer.drain()

@@ -17,6 +17,7 @@ from tests.support.http2 import (
     END_STREAM,
     HEADERS,
     INITIAL_WINDOW_SIZE,
+    PADDED,
     PREFACE,
     RST_STREAM,
     WINDOW_UPDATE,
@@ -149,3 +150,14 @@ def test_a_stream_that_is_reset_is_not_whole(both: Both):
     first = both.stream(1)
     both.client.feed(h2_frame(DATA, b"half", stream=1) + h2_frame(RST_STREAM, bytes(4), stream=1))
     assert not first.complete
+
+
+def test_what_the_client_sends_of_a_stream_is_counted_with_its_padding(both: Both):
+    both.client.feed(BEGIN)
+    first = both.stream(1)
+    both.client.feed(h2_frame(DATA, bytes(1000), stream=1) + h2_frame(DATA, bytes(10), stream=3))
+    assert first.received == 1000
+    padded = h2_frame(DATA, b"\x09" + bytes(20 + 9), flags=END_STREAM | PADDED, stream=1)
+    for at in range(len(padded)):
+        both.client.feed(padded[at : at + 1])
+    assert (first.received, first.complete) == (1030, True)

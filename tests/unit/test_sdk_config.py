@@ -88,7 +88,7 @@ def test_arguments_are_used_instead_of_a_configuration():
     ("text", "target", "tls", "url"),
     [
         ("127.0.0.1:5", "127.0.0.1:5", False, "http://127.0.0.1:5"),
-        ("localhost", "localhost:80", False, "http://localhost:80"),
+        ("http://localhost", "localhost:80", False, "http://localhost:80"),
         ("https://host", "host:443", True, "https://host:443"),
         ("http://[::1]:5/ignored", "[::1]:5", False, "http://[::1]:5"),
         ("unix:/run/envd.sock", "unix:/run/envd.sock", False, ""),
@@ -101,7 +101,7 @@ def test_addresses_are_read(text, target, tls, url):
     assert found.local is not tls
 
 
-@pytest.mark.parametrize("text", ["", "ftp://host", "unix:relative", "http://"])
+@pytest.mark.parametrize("text", ["", "ftp://host", "unix:relative", "http://", "localhost", "::1"])
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ValueError, match="no address"):
         address_from(text)

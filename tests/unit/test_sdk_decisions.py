@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_proto.filesystem import uploads_pb2 as uploads
 from envd_sdk import (
     AuthenticationException,
     ConflictException,
@@ -22,11 +23,19 @@ from envd_sdk import (
 from envd_sdk._wire.failure import WireError, WireTimeoutError
 from envd_sdk.client.answers import ATTEMPTS, delay_s, failure
 from envd_sdk.client.models import ListedSandbox, NewSandbox, SandboxMetric, json_name
+from envd_sdk.keeping import Kept
 from envd_sdk.retrying import LONGEST_DELAY_S, Attempts, Repeat
 from envd_sdk.signing import file_url, signature
 from envd_sdk.starting import Program, limit
 from envd_sdk.status import exception_from
-from envd_sdk.uploads import CHUNK_BYTES, chunks_of
+from envd_sdk.uploads import (
+    CHUNK_BYTES,
+    LARGEST_PART_BYTES,
+    LEAST_PART_BYTES,
+    chunk_message,
+    cut,
+    next_part_bytes,
+)
 from envd_sdk.versions import too_old
 from envd_sdk.watches import LOST, Cursor
 
@@ -122,27 +131,61 @@ def test_no_limit_is_said_in_two_ways():
 
 
 @pytest.mark.parametrize(
-    ("options", "rewindable", "repeat"),
+    ("options", "repeat"),
     [
-        (WriteOptions(), True, Repeat.SAFE),
-        (WriteOptions(if_match="*"), True, Repeat.SAFE),
-        (WriteOptions(), False, Repeat.UNSENT),
-        (WriteOptions(append=True), True, Repeat.UNSENT),
-        (WriteOptions(if_absent=True), True, Repeat.UNSENT),
-        (WriteOptions(if_match="etag"), True, Repeat.UNSENT),
+        (WriteOptions(), Repeat.SAFE),
+        (WriteOptions(if_match="*"), Repeat.SAFE),
+        (WriteOptions(append=True), Repeat.UNSENT),
+        (WriteOptions(if_absent=True), Repeat.UNSENT),
+        (WriteOptions(if_match="etag"), Repeat.UNSENT),
     ],
 )
-def test_a_file_is_written_again_only_if_that_changes_nothing(options, rewindable, repeat):
-    assert options.repeat(rewindable=rewindable) is repeat
+def test_a_file_is_written_again_only_if_that_changes_nothing(options, repeat):
+    assert options.repeat is repeat
 
 
-def test_content_is_sent_in_pieces():
-    content = bytes(range(256)) * 3000
-    chunks = [message.chunk for message in chunks_of(content)]
+@pytest.mark.parametrize("kind", [fs.WriteRequest, uploads.WritePartRequest], ids=["file", "part"])
+def test_content_is_sent_in_pieces(kind):
+    content = bytes(range(256)) * 9000
+    chunks = [kind.FromString(chunk_message(piece)).chunk for piece in cut(content)]
     assert b"".join(chunks) == content
     assert max(map(len, chunks)) == CHUNK_BYTES
-    assert [message.chunk for message in chunks_of("ä")] == [b"\xc3\xa4"]
-    assert list(chunks_of(b"")) == []
+    assert [bytes(piece) for piece in cut("ä")] == [b"\xc3\xa4"]
+    assert list(cut(b"")) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16383, 16384, CHUNK_BYTES])
+def test_a_piece_of_any_size_is_a_message(size):
+    assert fs.WriteRequest.FromString(chunk_message(bytes(size))) == fs.WriteRequest(chunk=bytes(size))
+
+
+def test_parts_grow_where_they_are_quick_and_shrink_where_they_are_not():
+    sizes = [LEAST_PART_BYTES]
+    for took_s in (0.1, 0.1, 0.1, 1.5, 3, 3, 3):
+        sizes.append(next_part_bytes(sizes[-1], took_s))
+    assert [size // LEAST_PART_BYTES for size in sizes] == [1, 2, 4, 4, 4, 2, 1, 1]
+    assert max(sizes) == LARGEST_PART_BYTES
+
+
+def test_what_was_sent_is_kept_until_it_is_forgotten():
+    kept = Kept()
+    for number in range(5):
+        kept.add(bytes([number]) * 10)
+    assert (kept.size, kept.has(4), kept.has(5)) == (50, True, False)
+    assert kept.forget_bytes(30) == 3
+    assert (kept.size, bytes(kept.get(3))) == (20, b"\3" * 10)
+    kept.forget(4)
+    assert kept.whole() == b"\4" * 10
+    with pytest.raises(SandboxUnreachableException, match="cannot be had again"):
+        kept.has(3)
+
+
+def test_a_source_that_has_failed_has_not_ended():
+    kept = Kept()
+    kept.end(RuntimeError("no more"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no more"):
+            _ = kept.over
 
 
 @pytest.mark.parametrize(

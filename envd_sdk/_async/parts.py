@@ -1,0 +1,122 @@
+"""A large file on its way in parts: what was acknowledged is never sent again, whatever breaks."""
+
+from __future__ import annotations
+
+import os.path
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from envd_proto.filesystem import uploads_pb2 as pb
+from envd_sdk._async.calls import AsyncCalls
+from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._colour.content import AsyncPieces
+from envd_sdk._wire.aio import clock
+from envd_sdk._wire.failure import WireError
+from envd_sdk._wire.methods import ABORT_UPLOAD, COMMIT_UPLOAD, CREATE_UPLOAD, WRITE_PART
+from envd_sdk.entries import FileType, WriteInfo
+from envd_sdk.exceptions import NotEnoughSpaceException, SandboxException
+from envd_sdk.retrying import Repeat
+from envd_sdk.uploads import LEAST_PART_BYTES, Destination, chunk_message, next_part_bytes
+
+# Seconds to tell the daemon that an upload is given up. It finds out itself after a day.
+_FAREWELL_S = 2.0
+# Uploads in parts are not known, not for such a target, or too many: a single call may do, or says what is wrong.
+_OTHERWISE = ("unimplemented", "invalid_argument", "resource_exhausted")
+
+
+class AsyncPartedUpload:
+    """Sends one file, one part after the other."""
+
+    def __init__(self, calls: AsyncCalls, destination: Destination, on_progress: AsyncHandler[int] | None) -> None:
+        self._calls = calls
+        self._destination = destination
+        self._on_progress = on_progress
+        self._index = 0
+        self._offset = 0
+
+    async def send(self, pieces: AsyncPieces) -> WriteInfo | None:
+        """Send it and put it in place; None if it cannot be sent so, and nothing was done.
+
+        Raises:
+            SandboxException: it could not be written; the file is as it was.
+        """
+        upload = await self._begin()
+        if upload is None:
+            return None
+        try:
+            await self._send_all(upload, pieces)
+            await self._commit(upload)
+        except NotEnoughSpaceException as error:
+            await self._give_up(upload)
+            # The daemon speaks of parts that it keeps, and they are gone by now.
+            found = NotEnoughSpaceException(f"{self._destination.doing}: not enough disk space; nothing was changed")
+            found.code = error.code
+            raise found from error
+        except BaseException:
+            await self._give_up(upload)
+            raise
+        metadata = dict(self._destination.options.metadata or {})
+        return WriteInfo(os.path.basename(upload.path), FileType.FILE, upload.path, metadata=metadata)
+
+    async def _begin(self) -> pb.UploadInfo | None:
+        request = self._destination.creation(uuid.uuid4().hex)
+        try:
+            found = await self._calls.unary(
+                CREATE_UPLOAD,
+                request,
+                doing=self._destination.doing,
+                user=self._destination.user,
+                request_timeout=self._destination.request_timeout,
+                about_files=True,
+            )
+        except SandboxException as error:
+            if error.code not in _OTHERWISE:
+                raise
+            return None
+        return found.upload
+
+    async def _send_all(self, upload: pb.UploadInfo, pieces: AsyncPieces) -> None:
+        most = LEAST_PART_BYTES
+        while await pieces.at(self._index) is not None:
+            began = clock()
+            await self._send_part(upload, pieces, most)
+            most = next_part_bytes(most, clock() - began)
+
+    async def _send_part(self, upload: pb.UploadInfo, pieces: AsyncPieces, most: int) -> None:
+        async def messages() -> AsyncIterator[pb.WritePartRequest | bytes]:
+            index, sent = self._index, 0
+            yield pb.WritePartRequest(start=pb.WritePartRequest.Start(upload_id=upload.id, offset=self._offset))
+            while sent < most and (piece := await pieces.at(index)) is not None:
+                yield chunk_message(piece)
+                index, sent = index + 1, sent + len(piece)
+                await hand_over_async(self._on_progress, self._offset + sent)
+
+        found = await self._calls.upload(
+            WRITE_PART,
+            messages,
+            doing=self._destination.doing,
+            repeat=Repeat.SAFE,
+            user=self._destination.user,
+            request_timeout=self._destination.request_timeout,
+        )
+        self._offset += found.length
+        self._index = pieces.forget_bytes(found.length)
+
+    async def _commit(self, upload: pb.UploadInfo) -> None:
+        await self._calls.unary(
+            COMMIT_UPLOAD,
+            pb.CommitUploadRequest(upload_id=upload.id, size=self._offset),
+            doing=self._destination.doing,
+            user=self._destination.user,
+            request_timeout=self._destination.request_timeout,
+            about_files=True,
+        )
+
+    async def _give_up(self, upload: pb.UploadInfo) -> None:
+        """Have what was received removed, if that can still be said."""
+        request = pb.AbortUploadRequest(upload_id=upload.id)
+        with suppress(WireError):
+            await self._calls.wire.unary(
+                ABORT_UPLOAD, request, self._calls.metadata(self._destination.user), _FAREWELL_S
+            )
