@@ -292,7 +292,7 @@ class AsyncSandbox(AsyncConstructor):
         await self._wire.close()
 
     async def __aenter__(self) -> Self:
-        if not hasattr(self, "_parts"):
+        if "_parts" not in vars(self):
             await self._make()
         return self
 

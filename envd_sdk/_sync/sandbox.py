@@ -291,7 +291,7 @@ class Sandbox(Constructor):
         self._wire.close()
 
     def __enter__(self) -> Self:
-        if not hasattr(self, "_parts"):
+        if "_parts" not in vars(self):
             self._make()
         return self
 

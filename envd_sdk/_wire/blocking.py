@@ -142,6 +142,7 @@ class Wire:
         finally:
             with fork.outside_of_forks():
                 call.cancel()
+            source.end()
 
     def close(self) -> None:
         """Close the connection; later calls fail."""
@@ -182,11 +183,26 @@ class _Source:
         self._messages = messages
         self.taken = 0
         self.failure: BaseException | None = None
+        # The library's thread, while it is not asking for a message.
+        self._inside: int | None = None
+        self._over = False
+
+    def end(self) -> None:
+        """The call is over."""
+        self._over = True
+        self.leave()
+
+    def leave(self) -> None:
+        """The library's thread is not inside of it any more."""
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            fork.leave(inside)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
+        self.leave()
         try:
             found = next(self._messages)
         except StopIteration:
@@ -196,6 +212,10 @@ class _Source:
             # The library only says that the iterator failed; the caller wants to know how.
             self.failure = error
             raise
+        finally:
+            if not self._over:
+                fork.enter()
+                self._inside = threading.get_ident()
         self.taken += 1
         return found
 

@@ -49,20 +49,27 @@ class Fork:
     @contextmanager
     def outside_of_forks(self) -> Iterator[None]:
         """Keep forks waiting, for a moment, while this thread is inside of grpc; and wait for one that has begun."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave(threading.get_ident())
+
+    def enter(self) -> None:
+        """Go inside of grpc, in this thread and until `leave`; waits for a fork that has begun."""
         me = threading.get_ident()
         with self._changed:
             depth = self._inside.get(me, 0)
             while self._forking and not depth:
                 self._changed.wait()
             self._inside[me] = depth + 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                if depth:
-                    self._inside[me] = depth
-                else:
-                    self._inside.pop(me, None)
+
+    def leave(self, thread: int) -> None:
+        """That thread is outside again, or has ended."""
+        with self._changed:
+            depth = self._inside.pop(thread, 1) - 1
+            if depth:
+                self._inside[thread] = depth
 
     def before(self) -> None:
         """A fork begins."""
