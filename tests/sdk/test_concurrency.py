@@ -139,7 +139,7 @@ print("done")
 """
 
 
-@pytest.mark.xfail(strict=False, reason="about one fork in 150 beside busy threads still hangs: decision 15")
+@pytest.mark.xfail(strict=False, reason="about one fork in 120 beside busy threads still hangs: decision 15")
 @pytest.mark.parametrize(
     "inside",
     [
