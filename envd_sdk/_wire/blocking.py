@@ -101,7 +101,9 @@ class Wire:
         try:
             with fork.outside_of_forks():
                 send = self._open().sender("unary_stream", method)
-                return Incoming(send(request, metadata=metadata), self._library, self._watchdog)
+                call = send(request, metadata=metadata)
+                fork.know(call)
+                return Incoming(call, self._library, self._watchdog)
         except ValueError as error:
             raise _closed_meanwhile(error) from None
 
@@ -125,6 +127,7 @@ class Wire:
         source = _Source(messages)
         with fork.outside_of_forks():
             call = self._open().sender("stream_unary", method).future(source, metadata=metadata)
+            fork.know(call)
         try:
             while True:
                 before = source.taken

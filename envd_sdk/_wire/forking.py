@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
 # Seconds a fork waits for blocking calls of other threads. One takes about a millisecond, unless the daemon is away.
 _PATIENCE_S = 1.0
 _LOOK_AGAIN_S = 0.0005
+# What the library calls the function its threads run.
+_GRPC_THREAD = "channel_spin"
 # Where a thread that waits for a stream or an upload stands: it holds nothing of grpc's then.
 _WAITING = threading.Condition.wait.__code__
 
@@ -35,15 +41,20 @@ class Fork:
         self.generation = 0
         self.trouble = ""
         self.channels: WeakSet[Any] = WeakSet()
-        # Channels of the processes this one was forked from. Letting go of one would close it, and that hangs here.
-        self._abandoned: list[Any] = []
-        self._disturbed = False
+        self._calls: WeakSet[Any] = WeakSet()
+        # Calls that are held while a fork happens: none may be let go of in the child.
+        self._held: list[Any] = []
+        # Threads that were ever inside of grpc, here.
+        self._users: set[int] = set()
+        self._disturbance = ""
+        self._frozen = False
         self._begin()
 
     def _begin(self) -> None:
         self._one_at_a_time = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
         self._inside: dict[int, int] = {}
+        self._users.clear()
         self._forking = False
 
     @contextmanager
@@ -63,6 +74,7 @@ class Fork:
             while self._forking and not depth:
                 self._changed.wait()
             self._inside[me] = depth + 1
+            self._users.add(me)
 
     def leave(self, thread: int) -> None:
         """That thread is outside again, or has ended."""
@@ -70,6 +82,11 @@ class Fork:
             depth = self._inside.pop(thread, 1) - 1
             if depth:
                 self._inside[thread] = depth
+
+    def know(self, call: Any) -> None:
+        """Take note of a call of the library's that lives on when this thread leaves."""
+        with self._changed:
+            self._calls.add(call)
 
     def before(self) -> None:
         """A fork begins."""
@@ -79,12 +96,21 @@ class Fork:
         deadline = time.monotonic() + _PATIENCE_S
         while (busy := self._busy()) and time.monotonic() < deadline:
             time.sleep(_LOOK_AGAIN_S)
-        self._disturbed = busy
-        if busy or not self.survivable:
+        self._disturbance = self._disturbed(busy=busy)
+        if self._disturbance or not self.survivable:
             self._look_after_channels(on=False)
+        with self._changed:
+            self._held = [*self._calls]
+        self._frozen = "grpc" in sys.modules
+        if self._frozen:
+            # What is garbage by now is the parent's to collect: in a child, objects of grpc's wait for threads for ever.
+            gc.freeze()
 
     def in_parent(self) -> None:
-        if self._disturbed or not self.survivable:
+        if self._frozen:
+            gc.unfreeze()
+        self._held = []
+        if self._disturbance or not self.survivable:
             self._look_after_channels(on=True)
         with self._changed:
             self._forking = False
@@ -93,14 +119,26 @@ class Fork:
 
     def in_child(self) -> None:
         self.generation += 1
-        self._abandoned += self.channels
-        self.channels = WeakSet()
+        _never_let_go([self._held, *self.channels])
+        self._held, self._calls, self.channels = [], WeakSet(), WeakSet()
         self._begin()
         if "grpc" in sys.modules and not self.trouble:
             if not self.survivable:
                 self.trouble = "from one that had used grpc, which cannot go on in a child"
-            elif self._disturbed:
-                self.trouble = "while another of its threads was in a call that did not end in time"
+            else:
+                self.trouble = self._disturbance
+
+    def _disturbed(self, *, busy: bool) -> str:
+        """What keeps a child from using grpc; "" for nothing.
+
+        Beside other threads grpc's own closing of a channel in the child now and then waits for ever.
+        """
+        if busy:
+            return "while another of its threads was in a call that did not end in time"
+        with self._changed:
+            self._users &= set(sys._current_frames())  # noqa: SLF001 - as in _busy: those that are alive
+            others = self._users - {threading.get_ident()}
+        return "while another of its threads, which has used sandboxes, was there" if others else ""
 
     def _busy(self) -> bool:
         """Whether another thread is inside of grpc, and not only waiting there for something to come."""
@@ -119,5 +157,37 @@ class Fork:
             change(channel)
 
 
+def _end_quietly() -> None:
+    """Close what is open when the interpreter ends, and let grpc's threads come to their end.
+
+    One that is stopped by the interpreter while it holds a call's lock holds it for ever, and whoever lets go of the
+    call asks for it.
+    """
+    for channel in list(fork.channels):
+        channel.close()
+    deadline = time.monotonic() + _PATIENCE_S
+    for thread in threading.enumerate():
+        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - as in _busy
+        if thread is not threading.current_thread() and _takes_what_comes(frame):
+            thread.join(max(deadline - time.monotonic(), 0))
+
+
+def _takes_what_comes(frame: FrameType | None) -> bool:
+    """Whether a thread that stands there is the library's own, which takes what comes for all calls of a channel."""
+    while frame is not None and frame.f_code.co_name != _GRPC_THREAD:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _never_let_go(found: list[Any]) -> None:
+    """Keep what the parent has made of grpc, to the end and beyond.
+
+    Letting go of a channel would close it, and that hangs here. Letting go of a call takes its lock, which a thread of
+    the library's may have held at the moment of the fork.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
+
+
 fork = Fork()
+atexit.register(_end_quietly)
 os.register_at_fork(before=fork.before, after_in_parent=fork.in_parent, after_in_child=fork.in_child)
