@@ -103,7 +103,7 @@ class Fork:
             self._held = [*self._calls]
         self._frozen = "grpc" in sys.modules
         if self._frozen:
-            # What is garbage by now is the parent's to collect: in a child, objects of grpc's wait for threads for ever.
+            # Garbage of now is the parent's to collect: in a child, objects of grpc's wait for threads for ever.
             gc.freeze()
 
     def in_parent(self) -> None:
