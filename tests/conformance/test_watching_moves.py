@@ -32,19 +32,8 @@ class Watches:
 
     async def ends(self) -> list[tuple[list[str], RpcError]]:
         """What each tells until it fails, and the error."""
-        waiting = [stream.to_the_end() for stream in self.streams] + [_to_the_end(one) for one in self.watchers]
+        waiting = [stream.to_the_end() for stream in self.streams] + [one.to_the_end() for one in self.watchers]
         return await asyncio.gather(*waiting)
-
-
-async def _to_the_end(watcher: Watcher) -> tuple[list[str], RpcError]:
-    found: list[str] = []
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            try:
-                found += [said(event) for event in (await watcher.poll()).events]
-            except RpcError as error:
-                return found, error
-            await asyncio.sleep(0.02)  # a client's pace
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from envd.config import Watching as Sizes
 from tests.integration.test_watching import fill_the_queue, on_disk, over, paused, recovered
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.readers import configured_daemon
-from tests.support.watching import Watcher, said
-from tests.support.wires import RpcError
+from tests.support.watching import said
 
 DEADLINE_S = 20
 
@@ -32,24 +30,13 @@ async def own() -> AsyncIterator[Daemon]:
         yield daemon
 
 
-async def end_of(watcher: Watcher) -> tuple[list[str], RpcError]:
-    found: list[str] = []
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            try:
-                found += [said(event) for event in (await watcher.poll()).events]
-            except RpcError as error:
-                return found, error
-            await asyncio.sleep(0.02)  # a client's pace
-
-
 async def test_a_new_server_looks_for_the_directory_too(own: Daemon, root: Path):
     watcher = await over(own).create(root, recursive=True)
     own.kill_server()
     (root / "meanwhile").touch()
     assert "create meanwhile" in await recovered(watcher)
     root.parent.rename(root.parent.parent / "away")
-    told, error = await end_of(watcher)
+    told, error = await watcher.to_the_end()
     assert told[-1] == "rename ."
     assert error.code == "not_found"
 
@@ -85,6 +72,6 @@ async def test_a_client_that_was_behind_hears_of_the_end(root: Path):
         for number in range(100):
             (root / str(number)).touch()
         root.parent.rename(root.parent.parent / "away")
-        told, error = await end_of(watcher)
+        told, error = await watcher.to_the_end()
         assert told[-1] == "rename ."
         assert error.code == "not_found"

@@ -138,6 +138,17 @@ class Watcher:
     async def said(self) -> list[str]:
         return without_repeats([said(event) for event in await self.events()])
 
+    async def to_the_end(self) -> tuple[list[str], RpcError]:
+        """What it hands out until it fails, and the error."""
+        found: list[str] = []
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                try:
+                    found += [said(event) for event in (await self.poll()).events]
+                except RpcError as error:
+                    return found, error
+                await asyncio.sleep(0.02)  # a client's pace
+
     async def remove(self) -> None:
         request = RemoveWatcherRequest(watcher_id=self.ident)
         await self.wire.unary(f"{SERVICE}/RemoveWatcher", request, RemoveWatcherResponse)

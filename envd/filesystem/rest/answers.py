@@ -1,10 +1,11 @@
-"""Responses that every route of files gives."""
+"""What every route of files does alike: it reads JSON, and answers."""
 
 from __future__ import annotations
 
 import json
 
-from envd.web import Headers, Response
+from envd.errors import Code, EnvdError
+from envd.web import Headers, Request, Response
 
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _JSON = ("Content-Type", "application/json; charset=utf-8")
@@ -25,6 +26,21 @@ def refused_in_text(status: int, message: str, headers: Headers = ()) -> Respons
 def done(fields: object) -> Response:
     """Return what was done, as JSON."""
     return Response(200, (_JSON, _NOSNIFF), to_json(fields))
+
+
+async def small_body(request: Request, most: int) -> bytes:
+    """Read a body of at most so many bytes.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is larger.
+    """
+    pieces, left = [], most
+    while piece := await request.body.read(left + 1):
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"invalid request body: it is larger than {most} bytes")
+    return b"".join(pieces)
 
 
 def from_json(body: bytes) -> object:

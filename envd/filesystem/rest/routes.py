@@ -12,7 +12,7 @@ from envd.filesystem.threads import Threads
 from envd.web import Reply, Request, Response, Route
 
 from .addresses import Addresses
-from .answers import done, from_json, refused
+from .answers import done, from_json, refused, small_body
 from .downloading import Download
 from .uploading import Upload
 
@@ -39,7 +39,7 @@ class _Compose:
         self._temporaries = temporaries
 
     async def handle(self, request: Request, _: Reply) -> Response:
-        body = await _whole(request)
+        body = await small_body(request, _COMPOSE_BYTES)
         sources, destination, username = _wish(body)
         caller = self._addresses.caller(username)
         target = caller.path(destination, doing="error resolving destination path")
@@ -52,16 +52,6 @@ class _Compose:
         if left:
             fields["not_removed"] = [{"error": one.why, "path": one.path} for one in left]
         return done({**fields, "path": target, "type": "file"})
-
-
-async def _whole(request: Request) -> bytes:
-    pieces, left = [], _COMPOSE_BYTES
-    while piece := await request.body.read(left + 1):
-        pieces.append(piece)
-        left -= len(piece)
-        if left < 0:
-            raise _invalid(f"invalid request body: it is larger than {_COMPOSE_BYTES} bytes")
-    return b"".join(pieces)
 
 
 def _wish(body: bytes) -> tuple[list[str], str, str | None]:

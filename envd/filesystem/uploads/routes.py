@@ -13,7 +13,7 @@ from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import text_of
 from envd.filesystem.entries import ConditionError, name_of
 from envd.filesystem.rest.addresses import Addresses, Caller, address_from_query
-from envd.filesystem.rest.answers import done, refused, to_json
+from envd.filesystem.rest.answers import done, refused, small_body, to_json
 from envd.web import Headers, Reply, Request, Response, Route
 
 from . import wishes
@@ -77,7 +77,7 @@ class _Rest:
 
     async def create(self, request: Request, caller: Caller) -> Response:
         """POST /files/uploads: begin one."""
-        terms = wishes.terms_from(await _body(request), caller)
+        terms = wishes.terms_from(await small_body(request, _BODY_BYTES), caller)
         upload, existing = await self._uploads.create(terms, caller.user)
         headers = (_JSON, _NO_STORE, ("Location", f"/files/uploads/{upload.ident}"))
         return Response(200 if existing else 201, headers, to_json(self._fields(upload)))
@@ -123,7 +123,7 @@ class _Rest:
     async def commit(self, request: Request, caller: Caller) -> Response:
         """POST /commit: put it in place."""
         upload = self._find(request, caller)
-        size, sha256 = wishes.commit_from(await _body(request))
+        size, sha256 = wishes.commit_from(await small_body(request, _BODY_BYTES))
         placed = await self._uploads.commit(upload, caller.user, size, sha256)
         path = text_of(placed.path)
         fields = {"name": name_of(path), "path": path, "type": "file"}
@@ -158,13 +158,3 @@ def _progress(upload: Upload) -> Headers:
     length = () if size is None else (("Upload-Length", str(size)),)
     complete = "?1" if upload.state.committed is not None else "?0"
     return (("Upload-Offset", str(upload.extents.contiguous)), *length, ("Upload-Complete", complete))
-
-
-async def _body(request: Request) -> bytes:
-    pieces, left = [], _BODY_BYTES
-    while piece := await request.body.read(left + 1):
-        pieces.append(piece)
-        left -= len(piece)
-        if left < 0:
-            raise EnvdError(Code.INVALID_ARGUMENT, f"invalid request body: it is larger than {_BODY_BYTES} bytes")
-    return b"".join(pieces)
