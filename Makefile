@@ -8,11 +8,15 @@ HOW_TO_GET_VENV := import sys; \
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# A test waits more than it computes, so twice as many workers as cores; and whoever has nothing left takes from others.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test check gen bench conformance lines clean
+.PHONY: help demo test test-slow check gen bench conformance lines clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,8 +24,11 @@ help: ## list the verbs
 demo: $(VENV)/.ready-demo ## six promises, kept over real sockets in front of you
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(VENV)/.ready-test ## all tests; ARGS="-k name" goes to pytest
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: $(VENV)/.ready-test ## all tests but the slow ones; ARGS="-k name" goes to pytest
+	@$(PYTEST) $(PARALLEL) -m 'not slow' $(ARGS)
+
+test-slow: $(VENV)/.ready-test ## kills, walks, floods, soaks and gigabytes; ARGS as above
+	@$(PYTEST) $(PARALLEL) -m slow $(ARGS)
 
 check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
 	@$(BIN)/ruff check --quiet .
@@ -29,7 +36,7 @@ check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python scripts/gen --check
 	@$(BIN)/python scripts/unasync --check
-	@$(BIN)/python -m pytest -q --no-header tests/test_architecture.py
+	@$(PYTEST) -q --no-header tests/test_architecture.py
 
 gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/, envd_sdk/_sync/ from envd_sdk/_async/
 	@$(BIN)/python scripts/gen
@@ -42,7 +49,7 @@ conformance: $(VENV)/.ready-test ## the Connect project's own suite over every w
 	@$(BIN)/python -m tests.conformance.connect_suite.run $(ARGS)
 
 lines: $(VENV)/.ready-test ## the lines of docs/compatibility.md over every wire
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/conformance $(ARGS)
+	@$(PYTEST) $(PARALLEL) tests/conformance $(ARGS)
 
 clean: ## remove .venv, caches and build products
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

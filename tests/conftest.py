@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ from tests.support.daemon import Daemon
 from tests.support.filesystem import Files
 from tests.support.grpc import Grpc
 from tests.support.grpc_web import GrpcWeb
+from tests.support.home import own_home
 from tests.support.kernel import Gate
 from tests.support.process import Processes
+from tests.support.reaper import no_leftovers
 from tests.support.users import temporary_user
 from tests.support.wires import OpenWire, Wire
 
@@ -44,6 +46,14 @@ WIRES: dict[str, OpenWire] = {
     "grpc-web": grpc_web,
     "grpc": Grpc.open,
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the developer's home alone, and nothing running, before any worker or daemon is started."""
+    around = ExitStack()
+    around.enter_context(own_home())
+    around.enter_context(no_leftovers())
+    config.add_cleanup(around.close)
 
 
 @pytest.fixture(scope="session")

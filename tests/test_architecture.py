@@ -67,7 +67,7 @@ LATE = (
 )
 
 FUNCTION_LINES = 50
-MODULE_LINES = 300
+MODULE_LINES = 400
 CATCHES_EVERYTHING = {
     "envd.keeper.loop",
     "envd.supervise",
@@ -538,10 +538,10 @@ def test_cycles_are_found(texts: dict[str, str], expected: list[str]) -> None:
         ("def f():\n" + "    a()\n" * 49, 0),
         ("def f():\n" + "    a()\n" * 50, 1),
         ('def f():\n    """One.\n\n    Two.\n    """\n' + "    a()\n" * 49, 0),
-        ("a()\n" * 300 + "# why\n\n" * 9, 0),
-        ("a()\n" * 301, 1),
-        ('"""One.\n\nTwo.\n"""\n' + "a()\n" * 300, 0),
-        ("a(\n" + "    1,\n" * 300 + ")\n", 1),
+        ("a()\n" * 400 + "# why\n\n" * 9, 0),
+        ("a()\n" * 401, 1),
+        ('"""One.\n\nTwo.\n"""\n' + "a()\n" * 400, 0),
+        ("a(\n" + "    1,\n" * 400 + ")\n", 1),
     ],
 )
 def test_what_is_too_long_is_found(body: str, found: int) -> None:

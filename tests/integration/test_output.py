@@ -92,6 +92,7 @@ def read_digest(tap: Tap) -> tuple[int, str, ProcessEvent.EndEvent]:
 # A gigabyte.
 
 
+@pytest.mark.slow
 async def test_a_gigabyte_arrives_unchanged_in_bounded_memory(big: Daemon):
     processes = Processes.on(big.port, Codec.PROTO)
     async with watching_memory(big.server_pid()) as peak, tap_start(processes, printing(GIB)) as tap:
@@ -103,6 +104,7 @@ async def test_a_gigabyte_arrives_unchanged_in_bounded_memory(big: Daemon):
     assert peak.resident_growth <= RESIDENT_BOUND
 
 
+@pytest.mark.slow
 async def test_a_gigabyte_that_nobody_reads_is_printed_in_bounded_memory_and_its_end_kept(big: Daemon):
     processes = Processes.on(big.port, Codec.PROTO)
     program = shell(f"sleep 1; exec head -c {GIB} /dev/zero")
@@ -120,6 +122,7 @@ async def test_a_gigabyte_that_nobody_reads_is_printed_in_bounded_memory_and_its
     assert len(outcome.stdout) == GIB - gap.end
 
 
+@pytest.mark.slow
 async def test_a_slow_reader_of_a_gigabyte_gets_all_of_it_in_bounded_memory(big: Daemon, tmp_path: Path):
     processes, progress = Processes.on(big.port, Codec.PROTO), Progress(tmp_path)
 

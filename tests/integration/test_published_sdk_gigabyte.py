@@ -13,7 +13,7 @@ from tests.support.faults import peak_bytes
 from tests.support.sdk import GIGABYTE_TIMEOUT_S, send_gigabyte
 from tests.support.tools import INSTALL_TIMEOUT_S
 
-pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + GIGABYTE_TIMEOUT_S)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(INSTALL_TIMEOUT_S + GIGABYTE_TIMEOUT_S)]
 
 GIB = 1024**3
 MIB = 1024**2

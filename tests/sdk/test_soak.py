@@ -1,6 +1,7 @@
 """Everything at once while servers are killed: nobody gets a wrong byte, and nothing is left over.
 
-For as long as it is asked to: `ENVD_TEST_SOAK_S=3600 make test ARGS="-k soak"` goes on for an hour.
+For half a minute, or for as long as it is asked to: `ENVD_TEST_SOAK_S=3600 make test-slow ARGS="-k soak"` goes on for
+an hour.
 """
 
 from __future__ import annotations
@@ -24,17 +25,14 @@ from tests.support.daemon import Daemon, running_daemon
 from tests.support.faults import kill_server, new_server, settled
 from tests.support.readers import descriptors
 
-SECONDS = float(os.environ.get("ENVD_TEST_SOAK_S", "0"))
+SECONDS = float(os.environ.get("ENVD_TEST_SOAK_S", "30"))
 # Of one thing that is done again and again.
 MOST_S = 60.0
 FILES = 300
 # What a finished program is kept with: two journals and a ledger, for ten minutes.
 DESCRIPTORS_OF_A_PROGRAM = 3
 
-pytestmark = [
-    pytest.mark.timeout(SECONDS + 120),
-    pytest.mark.skipif(not SECONDS, reason="only on demand: set ENVD_TEST_SOAK_S to a number of seconds"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
 
 
 class Agent:

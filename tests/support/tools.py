@@ -20,6 +20,8 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support.home import real_home
+
 CACHE = Path(__file__).resolve().parents[2] / ".venv" / "tools"
 # A cold build of the largest tool takes half a minute of two idle cores.
 INSTALL_TIMEOUT_S = 420
@@ -119,7 +121,7 @@ def _run(
     try:
         return subprocess.run(
             command,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "HOME": real_home(), **(env or {})},
             cwd=cwd or CACHE,
             stdin=subprocess.DEVNULL,
             capture_output=True,
