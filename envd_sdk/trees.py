@@ -1,4 +1,4 @@
-"""Directories of this machine as tar streams, and back. Blocking; no network in here."""
+"""Directories of this machine as tar streams. Blocking; no network in here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from envd_sdk.exceptions import InvalidArgumentException, SandboxException
 
@@ -52,22 +51,6 @@ def tar_of(directory: str, exclude: Sequence[str] = ()) -> Iterator[bytes]:
         for path, name in _below(directory, "", exclude):
             yield from _member(known, path, name)
     yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def untar(archive: IO[bytes], directory: str) -> None:
-    """Take an archive apart into a directory, which is made if it is not there. What is there is replaced.
-
-    Raises:
-        SandboxException: an entry would lie, or lead, outside of it.
-    """
-    os.makedirs(directory, exist_ok=True)
-    with tarfile.open(fileobj=archive, mode="r:") as members:
-        if not hasattr(tarfile, "data_filter"):
-            raise SandboxException("receive a directory: this Python cannot do that safely; it takes 3.11.4 or newer")
-        try:
-            members.extractall(directory, filter="data")
-        except tarfile.FilterError as error:
-            raise SandboxException(f"receive {directory}: {error}") from error
 
 
 def _below(directory: str, prefix: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:

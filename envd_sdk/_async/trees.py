@@ -13,9 +13,10 @@ from envd_sdk._colour.content import each_async
 from envd_sdk._colour.running import outside_async
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import ARCHIVE, EXTRACT
+from envd_sdk.extracting import untar
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
-from envd_sdk.trees import TreeInfo, tar_of, untar
+from envd_sdk.trees import TreeInfo, tar_of
 
 
 class AsyncTrees:
@@ -81,7 +82,9 @@ class AsyncTrees:
     ) -> TreeInfo:
         """Receive what is in a directory of the sandbox into one of this machine, which is merged with what is there.
 
-        Nothing is changed here before all of it has come; until then it lies in a temporary file.
+        Nothing is changed here before all of it has come and was looked at; until then it lies in a temporary file.
+        Files take their places whole, one by one. Set-id and sticky bits, and the right to write for others than the
+        owner, are dropped. A link here in the place of a file is replaced, never followed.
 
         Args:
             path: the directory there.
@@ -92,6 +95,7 @@ class AsyncTrees:
         Raises:
             FileNotFoundException: it is not there.
             SandboxException: it has a link that leads out of it.
+            ConflictException: a file would replace a directory here, or a directory something else.
         """
         request = pb.ArchiveRequest(path=path, exclude=exclude)
         with tempfile.TemporaryFile() as archive:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envd_sdk import FileNotFoundException, InvalidArgumentException, SandboxException
+from envd_sdk import ConflictException, FileNotFoundException, InvalidArgumentException, SandboxException
 from tests.support.daemon import Daemon
 from tests.support.proxy import proxy_to
 
@@ -89,6 +89,40 @@ async def test_links_that_lead_out_are_refused(sandbox, colour, tmp_path):
     assert os.readlink(tmp_path / "there" / "link") == "/etc/passwd"
     with pytest.raises(SandboxException):
         await colour.call(sandbox.files.download_dir, str(here), str(tmp_path / "back"))
+
+
+async def test_what_comes_down_is_never_written_through_a_link(sandbox, colour, tmp_path):
+    there, here, outside = tmp_path / "there", tmp_path / "here", tmp_path / "outside"
+    (there / "d").mkdir(parents=True)
+    (there / "f").write_text("theirs")
+    (there / "f").chmod(0o4755)
+    here.mkdir()
+    outside.write_text("mine")
+    (here / "f").symlink_to(outside)
+    await colour.call(sandbox.files.download_dir, str(there), str(here))
+    assert (outside.read_text(), (here / "f").read_text()) == ("mine", "theirs")
+    assert stat.S_IMODE((here / "f").stat().st_mode) == 0o755
+    (here / "d").rmdir()
+    (here / "d").symlink_to(tmp_path)
+    (there / "f").write_text("newer")
+    with pytest.raises(ConflictException):
+        await colour.call(sandbox.files.download_dir, str(there), str(here))
+    assert (here / "f").read_text() == "theirs"
+
+
+async def test_holes_and_names_that_are_not_utf8_go_up_and_come_down(sandbox, colour, tmp_path):
+    here, there, back = (os.fsencode(tmp_path / name) for name in ("here", "there", "back"))
+    os.makedirs(here + b"/d\xff")
+    with open(here + b"/d\xff/f\xfe", "wb") as file:
+        file.write(b"begin")
+        file.seek(3_000_000)
+        file.write(b"end")
+    os.symlink(b"d\xff/f\xfe", here + b"/l")
+    await colour.call(sandbox.files.upload_dir, os.fsdecode(here), os.fsdecode(there))
+    await colour.call(sandbox.files.download_dir, os.fsdecode(there), os.fsdecode(back))
+    for copy in (there, back):
+        assert Path(os.fsdecode(copy + b"/d\xff/f\xfe")).read_bytes() == b"begin" + bytes(2_999_995) + b"end"
+        assert os.readlink(copy + b"/l") == b"d\xff/f\xfe"
 
 
 async def test_what_is_not_there(sandbox, colour, tmp_path):
