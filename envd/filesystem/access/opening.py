@@ -1,0 +1,148 @@
+"""Opening what clients' paths name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import closing
+
+from .own_processes import refuse_own
+from .resolving import PROC, Landing, resolve_by_steps
+from .system_calls import NO_MAGICLINKS, file_system_type, has_openat2, openat2
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_CREAT | os.O_TRUNC
+_MOST_BYTES = 4000  # of a path the kernel takes at once; PATH_MAX is 4096 with its NUL
+
+
+def open_path(path: str, flags: int = os.O_PATH, *, follow: bool = True) -> int:
+    """Open what a client's path names, close-on-exec. Links of /proc into processes are not followed. Blocks.
+
+    Args:
+        path: absolute, of any length.
+        flags: of open(2), without those that make or empty a file.
+        follow: a link at the end.
+
+    Raises:
+        OSError: EACCES for what is a process of the daemon's own; ELOOP for a link at the end that is not to be
+            followed and not opened with O_PATH, or a link of /proc into a process.
+    """
+    assert not flags & _NEW
+    if not has_openat2():
+        return open_by_steps(path, flags, follow=follow)
+    return open_by_openat2(path, flags, follow=follow)
+
+
+def open_by_openat2(path: str, flags: int, *, follow: bool) -> int:
+    """As open_path, the way where the kernel has openat2."""
+    data, start = os.fsencode(path), None
+    try:
+        while len(data) > _MOST_BYTES:
+            cut = data.rfind(b"/", 1, _MOST_BYTES)
+            if cut < 0:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
+            there = _open2(data[:cut], _DIRECTORY, start)
+            if start is not None:
+                os.close(start)
+            start, data = there, data[cut:].lstrip(b"/") or b"."
+        fd = _open2(data, flags if follow else flags | os.O_NOFOLLOW, start)
+    finally:
+        if start is not None:
+            os.close(start)
+    try:
+        on_proc = file_system_type(fd) == PROC
+    except OSError:
+        os.close(fd)
+        raise
+    if not on_proc:
+        return fd
+    os.close(fd)
+    return open_by_steps(path, flags, follow=follow)  # that knows in which directory it lies
+
+
+def _open2(path: bytes, flags: int, start: int | None) -> int:
+    if start is None:
+        return openat2(path, flags, NO_MAGICLINKS)
+    return openat2(path, flags, NO_MAGICLINKS, start)
+
+
+def open_by_steps(path: str, flags: int, *, follow: bool) -> int:
+    """As open_path, the way where the kernel has no openat2."""
+    with closing(resolve_by_steps(path, follow=follow)) as landing:
+        return _open_landing(landing, path, flags)
+
+
+def _open_landing(landing: Landing, path: str, flags: int) -> int:
+    if landing.fd is None or landing.state is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    check_landing(landing)
+    if flags & os.O_PATH:
+        if flags & os.O_DIRECTORY and not stat.S_ISDIR(landing.state.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return os.dup(landing.fd)
+    return os.open(landing.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=landing.directory)
+
+
+def check_landing(landing: Landing) -> None:
+    """Refuse a landing in the daemon's own part of a procfs.
+
+    Raises:
+        PermissionError: it is there.
+    """
+    refuse_own(landing.directory, landing.name)
+    if landing.fd is None or landing.state is None:
+        return
+    if stat.S_ISDIR(landing.state.st_mode):
+        refuse_own(landing.fd)
+    elif file_system_type(landing.fd) == PROC != file_system_type(landing.directory):
+        raise PermissionError(errno.EACCES, "a file of a procfs, mounted alone")
+
+
+def open_parent(path: str) -> tuple[int, str]:
+    """Open the directory that a client's path names an entry of, with O_PATH; return it and the entry's name. Blocks.
+
+    The entry need not be there, and may be a link.
+
+    Args:
+        path: absolute; slashes at its end say nothing. It does not end with `.` or `..`.
+
+    Raises:
+        OSError: EACCES for what is a process of the daemon's own.
+    """
+    above, name = os.path.split(path.rstrip("/"))
+    fd = open_path(above or "/", _DIRECTORY)
+    try:
+        refuse_own(fd, name or ".")
+    except OSError:
+        os.close(fd)
+        raise
+    return fd, name
+
+
+def reopen(fd: int, flags: int) -> int:
+    """Open anew what is open with O_PATH, whatever has its name by now; the kernel checks the rights to it. Blocks.
+
+    Raises:
+        OSError: as open(2); FileNotFoundError also where there is no /proc.
+    """
+    return os.open(f"/proc/self/fd/{fd}", flags & ~os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def open_below(directory: int, name: str, flags: int) -> int:
+    """Open an entry of an open directory; a link is not followed. Blocks.
+
+    Raises:
+        OSError: ELOOP or ENOTDIR for a link, unless with O_PATH; EACCES for what is a process of the daemon's own.
+    """
+    fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if file_system_type(fd) == PROC:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                refuse_own(fd)
+            else:
+                refuse_own(directory, name)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
