@@ -49,7 +49,7 @@ conformance: $(VENV)/.ready-test ## the Connect project's own suite over every w
 	@$(BIN)/python -m tests.conformance.connect_suite.run $(ARGS)
 
 lines: $(VENV)/.ready-test ## the lines of docs/compatibility.md over every wire
-	@$(PYTEST) $(PARALLEL) tests/conformance $(ARGS)
+	@$(PYTEST) $(PARALLEL) --every-wire tests/conformance $(ARGS)
 
 clean: ## remove .venv, caches and build products
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+import zlib
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -48,6 +49,30 @@ WIRES: dict[str, OpenWire] = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-wire", action="store_true", help="run what one wire shows over all of them")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--every-wire"):
+        items[:] = [item for item in items if is_on_its_wire(item)]
+
+
+def is_on_its_wire(item: pytest.Item) -> bool:
+    """Whether to run a test over the wire it is parametrised with: over each where it is marked so, else over one.
+
+    What the domain does is the same on every wire; that each carries each RPC there and its answer or error back is
+    shown by conformance/test_every_rpc.py. Which wire it is follows from the test's name, so it is the same in
+    every run and each wire sees its part of all tests.
+    """
+    wires = getattr(item, "callspec", None) and item.callspec.indices
+    if not wires or "open_wire" not in wires or item.get_closest_marker("every_wire"):
+        return True
+    others = sorted((name, index) for name, index in wires.items() if name != "open_wire")
+    name = f"{item.nodeid.partition('[')[0]} {others}"
+    return wires["open_wire"] == zlib.crc32(name.encode()) % len(WIRES)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the developer's home alone, and nothing running, before any worker or daemon is started."""
     around = ExitStack()
@@ -85,13 +110,13 @@ def other_user() -> Iterator[pwd.struct_passwd]:
 
 @pytest.fixture(params=list(WIRES))
 def open_wire(request: pytest.FixtureRequest) -> OpenWire:
-    """Every wire in its turn, for tests that start a daemon of their own."""
+    """One wire, or every wire in its turn (see `is_on_its_wire`), for tests that start a daemon of their own."""
     return WIRES[request.param]
 
 
 @pytest.fixture
 async def wire(daemon: Daemon, open_wire: OpenWire) -> AsyncIterator[Wire]:
-    """Every wire in its turn: for what the service does, whatever the frames."""
+    """A wire to the shared daemon: for what the service does, whatever the frames."""
     async with open_wire(daemon.port) as opened:
         yield opened
 

@@ -22,6 +22,8 @@ from tests.support.process import LIST, START, STREAM_INPUT, Processes, pid, she
 from tests.support.system import INFO, INIT, REFUSED, System, get_json, post_init, token_header
 from tests.support.wires import OpenWire, RpcError, Wire
 
+pytestmark = pytest.mark.every_wire
+
 TOKEN = "t0ken-of-the-sandbox"
 WRONG = ["nope", "", TOKEN[:-1], TOKEN.upper(), f"{TOKEN}x"]
 HEALTH = "grpc.health.v1.Health/Check"

@@ -13,6 +13,8 @@ import pytest
 from tests.support.process import Processes, pid, start_request
 from tests.support.wires import RpcError
 
+pytestmark = pytest.mark.every_wire
+
 
 @pytest.mark.line(35)
 async def test_a_stream_ends_at_its_deadline(processes: Processes):

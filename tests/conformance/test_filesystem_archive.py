@@ -477,6 +477,7 @@ async def test_an_archive_that_is_cut_off_anywhere_leaves_nothing(archives: Arch
     await archives.extract(tmp_path / "x", data)
 
 
+@pytest.mark.every_wire
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing(archives: Archives, tmp_path: Path):
     data = tar(*(entry(f"d{number}/f", b"x" * 1000) for number in range(500)))
     (tmp_path / "there").mkdir()
@@ -501,6 +502,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(archives: Archi
     assert (tmp_path / "there/file").read_bytes() == b"as it was"
 
 
+@pytest.mark.every_wire
 async def test_a_client_that_stops_reading_in_the_middle_is_forgotten(archives: Archives, tmp_path: Path):
     (tmp_path / "large").write_bytes(os.urandom(20_000_000))
     async with archives.archiving(tmp_path) as messages:

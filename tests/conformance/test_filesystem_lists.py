@@ -170,6 +170,7 @@ async def test_metadata_is_left_out_where_it_is_not_wanted(files: Files, tree: P
         assert next(dict(entry.metadata) for entry in batch.entries if entry.name == "B") == expected
 
 
+@pytest.mark.every_wire
 async def test_who_leaves_in_the_middle_leaves_nothing_behind(files: Files, tmp_path: Path):
     for number in range(200):
         (tmp_path / f"{number}").mkdir()

@@ -122,6 +122,7 @@ async def test_the_options_alone_write_an_empty_file(files: Files, file: Path, t
     assert (file.read_bytes(), (tmp_path / "new").read_bytes()) == (b"", b"")
 
 
+@pytest.mark.every_wire
 async def test_a_client_that_leaves_in_the_middle_changes_nothing(files: Files, file: Path, tmp_path: Path):
     for path in (file, tmp_path / "new/file"):
         never = asyncio.Event()

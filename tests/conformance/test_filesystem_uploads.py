@@ -196,6 +196,7 @@ async def test_a_part_that_is_not_as_announced_counts_as_not_received(
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
+@pytest.mark.every_wire
 async def test_a_part_that_is_cut_off_counts_as_not_received(uploads: Uploads, tmp_path: Path):
     ident = await uploads.new(tmp_path / "file")
     await uploads.part(ident, 0, CONTENT[:500_000])

@@ -287,6 +287,7 @@ async def test_an_argument_longer_than_the_kernel_takes_is_refused(processes: Pr
     assert await code_or_exit(processes, request) in {126, "invalid_argument"}
 
 
+@pytest.mark.every_wire
 async def test_a_message_larger_than_its_method_takes_is_refused(processes: Processes):
     with pytest.raises(RpcError) as error:
         await processes.signal(tag("x" * 8 * MIB), number=9)

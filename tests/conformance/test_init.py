@@ -183,6 +183,7 @@ async def test_a_body_of_ten_megabytes_is_refused_and_changes_nothing(fresh: Dae
     assert await envs(fresh) == {}
 
 
+@pytest.mark.every_wire
 async def test_a_message_that_is_too_large_is_refused_and_changes_nothing(system: System):
     code, _ = await error_of(system.init(token="first", variables={"A": "x" * 3_000_000}))
     assert code == "resource_exhausted"
@@ -366,6 +367,7 @@ async def test_who_may_not_initialise_does_not_learn_who_is_there(fresh: Daemon)
     assert answer == (401, "access token validation failed")
 
 
+@pytest.mark.every_wire
 async def test_an_unknown_default_user_is_refused_over_every_wire(system: System):
     code, message = await error_of(system.init(default_user="no-such-user", token="first"))
     assert code == "invalid_argument"

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.process import Processes, pid, shell, start_request
 
+pytestmark = pytest.mark.every_wire
+
 
 @pytest.mark.line(39)
 async def test_a_silent_program_has_a_keepalive_about_every_second(processes: Processes):

@@ -48,6 +48,7 @@ async def listed(processes: Processes, name: str) -> None:
 
 
 @pytest.mark.line(186)
+@pytest.mark.every_wire
 async def test_a_program_goes_on_and_is_listed_when_its_client_is_gone(processes: Processes):
     async with processes.start(start_request("sleep", "1000")) as program:
         program.leave()
@@ -213,6 +214,7 @@ async def test_two_readers_both_get_everything_from_then_on(processes: Processes
 
 
 @pytest.mark.line(192)
+@pytest.mark.every_wire
 async def test_a_reader_that_leaves_does_not_disturb_the_other(processes: Processes):
     async with (
         processes.start(start_request("cat")) as program,
@@ -242,6 +244,7 @@ async def test_the_list_of_no_programs_is_an_empty_message(open_wire: OpenWire):
 
 
 @pytest.mark.line(203)
+@pytest.mark.every_wire
 async def test_the_deadline_of_a_connect_is_only_that_streams(processes: Processes):
     async with processes.start(start_request("cat")) as program:
         with pytest.raises(RpcError) as error:
@@ -297,6 +300,7 @@ async def test_a_position_behind_the_end_is_refused_or_waits_for_nothing(process
 
 
 @pytest.mark.line(186)
+@pytest.mark.every_wire
 async def test_a_client_that_vanishes_before_the_start_event_leaves_a_program_that_can_be_found(processes: Processes):
     name = new_tag()
     async with processes.wire.server_stream(START, start_request("cat", tag=name), StartResponse) as incoming:

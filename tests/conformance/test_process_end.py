@@ -45,6 +45,7 @@ async def test_a_program_that_kills_itself_is_its_own_cause(processes: Processes
 
 
 @pytest.mark.line(202)
+@pytest.mark.every_wire
 async def test_a_deadline_kills_the_whole_tree(processes: Processes):
     began = time.monotonic()
     async with processes.start(shell("sleep 1000 & echo $!; wait"), timeout_s=0.7) as program:
@@ -73,6 +74,7 @@ async def test_a_program_that_is_faster_than_its_deadline_ends_by_itself(process
 
 
 @pytest.mark.line(202)
+@pytest.mark.every_wire
 async def test_the_deadline_holds_though_the_client_is_gone(processes: Processes):
     async with processes.start(start_request("sleep", "1000"), timeout_s=0.5) as program:
         program.leave()

@@ -89,6 +89,7 @@ async def test_closing_comes_after_what_was_sent_before(processes: Processes, ga
         assert (await program.rest()).stdout.split() == [b"reading", str(size).encode()]
 
 
+@pytest.mark.every_wire
 async def test_input_to_a_program_that_does_not_read_ends_at_its_deadline(processes: Processes, gate: Gate):
     async with processes.start(slow_reader(gate)) as program:
         with pytest.raises(RpcError) as error:
@@ -291,6 +292,7 @@ async def test_an_input_stream_that_fails_is_answered_though_its_client_goes_on(
 
 
 @pytest.mark.line(35)
+@pytest.mark.every_wire
 async def test_an_input_stream_ends_at_its_deadline_though_its_client_sends_nothing(processes: Processes):
     async def messages() -> AsyncIterator[StreamInputRequest]:
         await asyncio.Event().wait()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
+
 from envd_proto.process.process_pb2 import OutputPosition
 from tests.support.kernel import Gate, exited, is_running
 from tests.support.process import Follower, Processes, pid, shell, start_request
+
+pytestmark = pytest.mark.every_wire
 
 MIB = 2**20
 # More than what is kept of a stream and all buffers on the way can hold.

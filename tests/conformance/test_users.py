@@ -37,11 +37,13 @@ async def test_without_a_name_it_is_the_default_user(processes: Processes):
 
 @pytest.mark.line(44)
 @pytest.mark.parametrize("password", ["", "anything", "with:colon"])
+@pytest.mark.every_wire
 async def test_the_name_selects_the_user_whatever_the_password(processes: Processes, other_user, password):
     named = Processes(processes.wire.with_headers(basic(other_user.pw_name, password)))
     assert (await named.run(start_request("id", "-un"))).stdout.decode().strip() == other_user.pw_name
 
 
+@pytest.mark.every_wire
 async def test_the_scheme_may_be_in_any_case(processes: Processes, other_user):
     header = basic(other_user.pw_name)["Authorization"].replace("Basic", "bAsIc")
     named = with_header(processes, header)
@@ -70,11 +72,13 @@ async def test_an_unknown_user_of_a_stream_is_unauthenticated_in_its_last_frame(
 
 @pytest.mark.line(45, 47)
 @pytest.mark.parametrize("name", ["nope", "", "0"], ids=["unknown", "empty", "number"])
+@pytest.mark.every_wire
 async def test_who_does_not_exist_is_unauthenticated(processes: Processes, name):
     assert await refusal(processes, name) == ("unauthenticated", f"invalid username: '{name}'")
 
 
 @pytest.mark.line(46)
+@pytest.mark.every_wire
 async def test_who_does_not_exist_is_unauthenticated_on_streams_too(processes: Processes, tmp_path):
     proof = tmp_path / "started"
     nobody = processes.as_user("nope")
@@ -93,6 +97,7 @@ async def test_who_does_not_exist_is_unauthenticated_on_streams_too(processes: P
     ["Bearer abc", "Basic %%%", "Basic " + base64.b64encode(b"no-colon").decode()],
     ids=["another scheme", "bad base64", "no colon"],
 )
+@pytest.mark.every_wire
 async def test_what_names_nobody_is_ignored(processes: Processes, value):
     named = with_header(processes, value)
     assert (await named.run(start_request("id", "-un"))).stdout.decode().strip() == OWN_NAME
