@@ -24,7 +24,7 @@ class Daemon:
     def server(self) -> int:
         """The server's pid."""
         children = Path(f"/proc/{self.keeper}/task/{self.keeper}/children").read_text().split()
-        return next(int(pid) for pid in children if b"envd.server" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return next(int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "envd-server\n")
 
     def cpu_s(self) -> float:
         """Processor seconds of keeper and server so far, without the programs'."""

@@ -23,6 +23,8 @@ _IOPRIO_BEST_EFFORT_4 = (2 << 13) | 4
 _BACKLOG = 4096
 _BIND_ATTEMPTS = 40
 _LEVELS = ("debug", "info", "warning", "error")
+# Appended, not inserted: nothing beside the package may shadow the standard library.
+_KEEPER = "import os,sys;sys.path.append(os.environ['ENVD_PACKAGES']);from envd.keeper.boot import main;main()"
 
 
 def main() -> None:
@@ -42,20 +44,33 @@ def main() -> None:
 
 
 def _become_keeper(config: str, log_level: str) -> None:
-    """Exec the keeper, telling it how to start the server: with a configuration as JSON."""
+    """Exec the keeper, telling it how to start the server: with a configuration as JSON.
+
+    Where the code is travels in the environment, which programs do not get. In a command line it would be seen by
+    `pkill -f python`: most installations have the word in their paths.
+    """
     _prepare_process()
-    package = os.path.dirname(os.path.abspath(__file__))
-    # The server finds the package where this process did, installed or in a source tree; appended, so that nothing
-    # beside it shadows the standard library. Collecting garbage is for later; asyncio takes a third less time to import
-    # without ssl, which this daemon does not speak.
-    run = (
-        f"import gc, sys; gc.disable(); sys.modules['ssl'] = None; sys.path.append({os.path.dirname(package)!r}); "
-        "from envd.server import main; del sys.modules['ssl']; main()"
-    )
-    server = [sys.executable, "-I", "-c", run, config]
+    os.environ["ENVD_INTERPRETER"] = sys.executable
+    # The server finds the package where this process did, installed or in a source tree.
+    os.environ["ENVD_PACKAGES"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    os.environ["ENVD_CONFIG"] = config
     os.environ["ENVD_LOG_LEVEL"] = log_level  # the keeper's own lines
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-I", "-S", os.path.join(package, "keeper", "boot.py"), *server])
+    os.execv(sys.executable, [_program_name(), "-I", "-S", "-Xutf8", "-c", _KEEPER])
+
+
+def _program_name() -> str:
+    """Return a path to `envd` beside the interpreter, which need not be there.
+
+    An interpreter finds its library and its virtual environment from the directory in argv[0], whatever the name.
+    Source: Modules/getpath.py of CPython 3.11 to 3.14.
+    """
+    folder = os.path.dirname(sys.executable)
+    if sys.prefix == sys.base_prefix:
+        folder = os.path.dirname(os.path.realpath(sys.executable))  # it may be a link from somewhere else
+        if os.path.dirname(folder) != os.path.realpath(sys.base_prefix):
+            return sys.executable  # an unusual layout: only under its own name does it find what it needs
+    return os.path.join(folder, "envd")
 
 
 def _prepare_process() -> None:

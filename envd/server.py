@@ -28,6 +28,7 @@ from envd.host.service import Birth, SystemService
 from envd.host.session import Session
 from envd.host.users import Users
 from envd.keeper.client import KeeperClient, kept_file
+from envd.keeper.naming import call_this_process
 from envd.process.pool import Pool, Sizes
 from envd.process.retention import Retention
 from envd.process.running import Drain
@@ -54,7 +55,8 @@ _THREADS = 32  # that send files and read /proc: so many may wait for a slow dis
 
 def main() -> None:
     """Run the server; started by the keeper, which hands it its socket and the listening ones."""
-    config = Config.from_json(sys.argv[1])
+    call_this_process("envd-server")
+    config = Config.from_json(os.environ["ENVD_CONFIG"])
     logs.configure(config.log_level)
     _raise_descriptor_limit()
     asyncio.run(_serve(config))

@@ -33,7 +33,7 @@ class Daemon(NamedTuple):
 
     def server_pid(self) -> int:
         children = proc_file(f"{self.pid}/task/{self.pid}/children").decode().split()
-        (server,) = (int(pid) for pid in children if b"envd.server" in proc_file(f"{pid}/cmdline"))
+        (server,) = (int(pid) for pid in children if proc_file(f"{pid}/comm") == b"envd-server\n")
         return server
 
 

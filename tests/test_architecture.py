@@ -224,7 +224,7 @@ def _domain(name: str) -> Layer:
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
     third_party = THIRD_PARTY.get(name, ())
     below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]
-    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client"), third_party)
+    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client", "envd.keeper.naming"), third_party)
 
 
 def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:

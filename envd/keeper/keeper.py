@@ -27,10 +27,10 @@ DRAIN_DEADLINE_S = 30.0
 class Keeper:
     """Ties the server and the programs together; see docs/decisions/0002 for why it exists."""
 
-    def __init__(self, server_argv: list[str]) -> None:
+    def __init__(self, program: str, server_argv: list[str]) -> None:
         self.loop = Loop()
         setup = ChildSetup(_raise_descriptor_limit())
-        self.server = ServerChild(self.loop, server_argv, self._received)
+        self.server = ServerChild(self.loop, program, server_argv, self._received)
         self.programs = Programs(self.loop, setup, self.server.send)
         self.server.adopting = self._adoption
         self._signals = _catch_signals()

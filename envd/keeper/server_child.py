@@ -30,8 +30,11 @@ if wire.TYPE_CHECKING:
 class ServerChild:
     """One server at a time; `receive(message, descriptors)` gets what it sends, also what it sent before it died."""
 
-    def __init__(self, loop: Loop, argv: list[str], receive: Callable[[wire.Message, list[int]], None]) -> None:
+    def __init__(
+        self, loop: Loop, program: str, argv: list[str], receive: Callable[[wire.Message, list[int]], None]
+    ) -> None:
         self._loop = loop
+        self._program = program
         self._argv = argv
         self._receive = receive
         self._sock: _socket.socket | None = None
@@ -79,7 +82,7 @@ class ServerChild:
             for name, fd in (("ENVD_KEEPER_FD", theirs), *self._records):
                 os.set_inheritable(fd, True)
                 env[name] = str(fd)
-            os.execve(self._argv[0], self._argv, env)
+            os.execve(self._program, self._argv, env)
         finally:
             os._exit(127)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -27,6 +28,8 @@ _SLOT_JOURNAL = {STDOUT: 3, STDERR: 4, PTY: 9}
 _SLOT_MASTER, _SLOT_RELAY_OUT, _SLOT_RELAY_IN = 6, 7, 8
 # What a stream comes from, let go of when the stream has ended.
 _SLOTS_OF_SOURCE = {STDOUT: {1}, STDERR: {2}, PTY: {6, 7, 8}}
+
+_PIPE_MODE = 0o666
 
 Keep = Callable[[int], int]
 
@@ -54,7 +57,7 @@ def make_descriptors(ident: int, metadata: bytes, command: Command, user: User, 
     try:
         held = {SLOT_LEDGER: keep(Ledger.create(f"envd-{ident}-ledger", metadata).fd)}
         if command.terminal is None:
-            stdio = _make_pipes(ident, keep, held, stdin=command.stdin)
+            stdio = _make_pipes(ident, keep, held, user, stdin=command.stdin)
         else:
             stdio = _make_terminal(ident, keep, held, command.terminal, user)
     except OSError as exc:
@@ -63,11 +66,11 @@ def make_descriptors(ident: int, metadata: bytes, command: Command, user: User, 
     return Descriptors(stdio, held)
 
 
-def _make_pipes(ident: int, keep: Keep, held: dict[int, int], *, stdin: bool) -> list[int]:
+def _make_pipes(ident: int, keep: Keep, held: dict[int, int], user: User, *, stdin: bool) -> list[int]:
     """Add our ends to `held`, which do not block; return the program's, which do."""
     with ExitStack() as unwind:
         if stdin:
-            theirs, ours = os.pipe2(os.O_CLOEXEC)
+            theirs, ours = _pipe_of(user)
             held[SLOT_INPUT] = keep(ours)
             os.set_blocking(ours, False)
         else:
@@ -76,13 +79,27 @@ def _make_pipes(ident: int, keep: Keep, held: dict[int, int], *, stdin: bool) ->
         unwind.callback(os.close, theirs)
         for number, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
             held[_SLOT_JOURNAL[number]] = keep(Journal.create(f"envd-{ident}-{name}").fd)
-            ours, theirs = os.pipe2(os.O_CLOEXEC)
+            ours, theirs = _pipe_of(user)
             stdio.append(theirs)
             unwind.callback(os.close, theirs)
             held[_SLOT_PIPE[number]] = keep(ours)
             os.set_blocking(ours, False)
         unwind.pop_all()
     return stdio
+
+
+def _pipe_of(user: User) -> tuple[int, int]:
+    """Return the ends of a pipe that the program may open again, as /dev/stdout and /proc/self/fd/1 do.
+
+    Its inode is asked for owner and mode then: a program that has dropped its privileges, now or later, would be
+    refused. Nobody else gets to it: the way there is /proc/PID/fd, which the kernel shows to who may trace PID.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a kernel where pipes have no owner, a user namespace without this user
+        os.fchmod(writer, _PIPE_MODE)
+        if os.geteuid() == 0:
+            os.fchown(writer, user.uid, user.gid)
+    return reader, writer
 
 
 def _make_terminal(ident: int, keep: Keep, held: dict[int, int], size: Size, user: User) -> list[int]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import resource
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -561,3 +562,43 @@ async def test_an_account_without_its_home_starts_in_the_root(daemon: Daemon) ->
     assert (await processes.run(start_request("pwd"))).stdout == b"/\n"
     with pytest.raises(ConnectError, match="does not exist"):
         await processes.run(start_request("pwd", cwd="~"))
+
+
+# What a program may open again.
+
+REOPENS = """
+echo out > /dev/stdout; echo err > /dev/stderr; echo appended >> /proc/self/fd/1; echo both | tee /dev/stderr
+cat /dev/stdin
+"""
+REOPENED = (b"out\nappended\nboth\ninput", b"err\nboth\n")
+
+
+async def reopened(processes: Processes, request: StartRequest) -> tuple[bytes, bytes]:
+    request.stdin = True
+    async with processes.start(request) as follower:
+        await follower.next()
+        await processes.send_input(pid(follower.pid), b"input")
+        await processes.close_stdin(pid(follower.pid))
+        outcome = await follower.rest()
+    return outcome.stdout, outcome.stderr
+
+
+async def test_a_program_of_another_user_can_open_its_standard_descriptors_again(
+    daemon: Daemon, other_user: pwd.struct_passwd
+) -> None:
+    processes = Processes(Client(daemon.port, Codec.PROTO)).as_user(other_user.pw_name)
+    assert await reopened(processes, shell(REOPENS)) == REOPENED
+
+
+async def test_so_can_one_that_becomes_another_user_later(daemon: Daemon, other_user: pwd.struct_passwd) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("no setpriv to become another user with")
+    ids = (f"--reuid={other_user.pw_uid}", f"--regid={other_user.pw_gid}", "--clear-groups")
+    request = start_request("setpriv", *ids, "sh", "-c", REOPENS)
+    assert await reopened(Processes(Client(daemon.port, Codec.PROTO)), request) == REOPENED
+
+
+async def test_a_pipe_belongs_to_the_user_of_its_program(daemon: Daemon, other_user: pwd.struct_passwd) -> None:
+    processes = Processes(Client(daemon.port, Codec.PROTO)).as_user(other_user.pw_name)
+    outcome = await processes.run(shell("stat -L -c %u /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2", stdin=True))
+    assert outcome.stdout.split() == [b"%d" % other_user.pw_uid] * 3

@@ -92,9 +92,7 @@ class Daemon:
         """The keeper's child that serves; AssertionError if there is none at the moment."""
         for child in children(self.pid):
             with suppress(OSError):
-                command = Path(f"/proc/{child}/cmdline").read_bytes()
-                # A child the keeper has just forked still has its command, in which the server's stands, too.
-                if b"envd.server" in command and b"keeper/boot.py" not in command:
+                if Path(f"/proc/{child}/comm").read_text() == "envd-server\n":
                     return child
         raise AssertionError(f"keeper {self.pid} has no server; its last words:\n{self.log()}")
 

@@ -340,9 +340,10 @@ class Keeper:
 @asynccontextmanager
 async def keeper_of(*command: str, stderr: int = asyncio.subprocess.PIPE) -> AsyncIterator[Keeper]:
     """A keeper whose server is a command."""
-    boot = str(ROOT / "envd" / "keeper" / "boot.py")
+    run = "import sys;sys.path.append(sys.argv[1]);from envd.keeper.keeper import Keeper;"
+    run += "sys.exit(Keeper(sys.argv[2],sys.argv[2:]).run())"
     # Not a subreaper: that is set before the keeper's interpreter is executed, and these tests need none.
-    line = [sys.executable, "-I", "-S", boot, *command]
+    line = [sys.executable, "-I", "-S", "-Xutf8", "-c", run, str(ROOT), *command]
     process = await asyncio.create_subprocess_exec(
         *line, stdin=subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )

@@ -143,9 +143,9 @@ def workers(server: int) -> list[int]:
     found = []
     for child in children(server):
         try:
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            name = Path(f"/proc/{child}/comm").read_text()
         except OSError:
             continue
-        if b"search/boot.py" in command:
+        if name == "envd-search\n":
             found.append(child)
     return found

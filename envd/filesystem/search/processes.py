@@ -15,13 +15,21 @@ import time
 from envd.errors import Code, EnvdError
 from envd.filesystem.content import write_all
 from envd.filesystem.threads import Threads
+from envd.keeper.naming import program_name
 
 from . import frames
 from .orders import AnyOrder
 
 log = logging.getLogger("envd.search")
 
-_BOOT = f"{os.path.dirname(os.path.abspath(__file__))}/boot.py"
+_NAME = "envd-search"
+_PATH = "ENVD_SEARCH_PATH"
+# Where modules are travels in the environment: `pkill -f python` would see it in a command line.
+_BOOT = (
+    f"import os,sys;sys.path+=os.environ[{_PATH!r}].split(os.pathsep);"
+    "from envd.keeper.naming import call_this_process as call;from envd.filesystem.search.worker import main;"
+    f"call({_NAME!r});main()"
+)
 _BUFFER_BYTES = 256 * 1024
 _PIPE_BYTES = 4096  # what an empty pipe takes at once, pipe(7)
 
@@ -110,8 +118,12 @@ def _ended(status: int) -> EnvdError:
 def _spawn() -> subprocess.Popen[bytes]:
     # Nothing of the environment but what the interpreter may need to find its libraries.
     environment = {name: value for name, value in os.environ.items() if name.startswith("LD_")}
+    package = os.path.abspath(f"{os.path.dirname(__file__)}/../../..")
+    # Appended to the worker's own path, so that nothing beside the package shadows the standard library.
+    environment[_PATH] = os.pathsep.join([package, *filter(None, sys.path)])
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-X", "utf8", _BOOT, *filter(None, sys.path)],
+        [program_name(_NAME), "-I", "-S", "-Xutf8", "-c", _BOOT],
+        executable=sys.executable,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,  # never read: its end tells the process that ours has come
