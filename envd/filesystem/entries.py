@@ -135,6 +135,37 @@ def describe(path: str, st: os.stat_result, *, with_metadata: bool = True) -> En
     return Entry(path, st, link)
 
 
+def describe_in(directory: int, name: str, path: str, st: os.stat_result, *, with_metadata: bool = True) -> Entry:
+    """Return an entry of an open directory whose state is known already, shown by a path. Blocks."""
+    file_type = stat.S_IFMT(st.st_mode)
+    if file_type == stat.S_IFLNK:
+        return _describe_link(directory, name, path, st, with_metadata=with_metadata)
+    if with_metadata and file_type in _HAVE_METADATA:
+        return Entry(path, st, None, pairs.read(f"/proc/self/fd/{directory}/{name}", follow=False) or _NOTHING)
+    return Entry(path, st)
+
+
+def _describe_link(directory: int, name: str, path: str, st: os.stat_result, *, with_metadata: bool) -> Entry:
+    try:
+        text = os.readlink(os.fsencode(name), dir_fd=directory)
+    except OSError:
+        return Entry(path, st)  # no link any more
+    try:
+        fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return Entry(path, st, Link(text, path, None))
+    try:
+        end, leads_to = os.fstat(fd), os.readlink(f"/proc/self/fd/{fd}")
+        if not (end.st_nlink and leads_to.startswith("/")):  # removed, or no file of the tree at all
+            return Entry(path, st, Link(text, path, None))
+        found = pairs.read(f"/proc/self/fd/{fd}") if with_metadata else {}
+        return Entry(path, st, Link(text, leads_to, end), found or _NOTHING)
+    except OSError:
+        return Entry(path, st, Link(text, path, None))
+    finally:
+        os.close(fd)
+
+
 def link_of(path: str) -> Link | None:
     """Return what there is to say of a link; None if it is no link any more. Blocks."""
     try:

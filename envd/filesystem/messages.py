@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -20,7 +20,7 @@ from .batches import Batch
 from .copying import Order
 from .encoding import EncodedMessage, EntryEncoder, text_of
 from .entries import Entry
-from .listing import Listing, find
+from .listing import Listing
 from .pages import place_from
 from .place import Intent
 from .settings import Settings
@@ -88,22 +88,20 @@ def caller_from(call: Call, views: Views) -> Caller:
 
 
 def listing_from(request: pb.ListEntriesRequest, path: str) -> Listing:
-    """Return what to list. Blocks.
+    """Return what to list.
 
     Raises:
-        EnvdError: as listing.find; INVALID_ARGUMENT for a token that is none.
+        EnvdError: INVALID_ARGUMENT for a token that is none.
     """
     if request.page_token and not request.page_size:
         raise EnvdError(Code.INVALID_ARGUMENT, "page_token needs page_size")
-    shown, real = find(path)
     depth = max(request.depth, 1)
-    return Listing(
-        shown,
-        real,
-        depth,
+    wanted = Listing(path, depth)
+    return replace(
+        wanted,
         ordered=request.page_size > 0,
         with_metadata=not request.skip_metadata,
-        after=place_from(request.page_token, shown, depth),
+        after=place_from(request.page_token, wanted.shown, depth),
     )
 
 

@@ -68,8 +68,7 @@ class FilesystemService:
         path = view.resolve(request.path)
 
         def work() -> Encoded:
-            shown, real = listing.find(path)
-            wanted = listing.Listing(shown, real, max(request.depth, 1))
+            wanted = listing.Listing(path, max(request.depth, 1))
             with closing(listing.walk(wanted)) as entries:
                 return messages.listed(entries, caller.encoder(), in_json=caller.in_json)
 
@@ -144,7 +143,7 @@ class FilesystemService:
         """List a directory in a stream of messages."""
         caller = caller_from(call, self._views)
         view = caller.view
-        wanted = await self._threads.run(messages.listing_from, request, view.resolve(request.path))
+        wanted = messages.listing_from(request, view.resolve(request.path))
         encoder = await self._threads.run(caller.encoder)
         found = batches(wanted, request.batch_size, request.page_size)
 

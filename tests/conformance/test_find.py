@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from envd_proto.filesystem.search_pb2 import (
     SEARCH_TYPE_FILE,
     SEARCH_TYPE_OTHER,
     SEARCH_TYPE_SYMLINK,
-    SKIP_REASON_UNREADABLE,
 )
+from tests.support.deep import NAME, make_deep, remove_deep
 from tests.support.filesystem import Files
 from tests.support.searching import Search
 from tests.support.wires import RpcError, Wire
@@ -181,24 +180,18 @@ async def test_what_cannot_be_searched_is_refused(search: Search, tree: Path):
         assert error.value.code == "invalid_argument", options
 
 
-async def test_directories_that_cannot_be_read_are_told_and_passed_by(search: Search, tree: Path):
-    deep = tree
-    for _ in range(30):  # longer than a path can be
-        deep = deep / ("d" * 200)
-    fd = os.open(tree, os.O_RDONLY)
+async def test_directories_deeper_than_a_path_can_say_are_searched_whole(search: Search, tree: Path):
+    make_deep(tree, 60, file="end.py")
     try:
-        for _ in range(30):
-            os.mkdir("d" * 200, dir_fd=fd)
-            below = os.open("d" * 200, os.O_RDONLY, dir_fd=fd)
-            os.close(fd)
-            fd = below
+        answer = await search.find(tree, include=["*.py"])
+        names = answer.names(tree)
+        assert names[-1] == "tests/test_a.py"
+        assert "/".join([NAME] * 60) + "/end.py" in names
+        assert (answer.summary.skipped, len(answer.skipped)) == (0, 0)
+        below = await search.find(f"{tree}/" + "/".join([NAME] * 60))
+        assert [entry.name for entry in below.entries] == ["end.py"]
     finally:
-        os.close(fd)
-    answer = await search.find(tree, include=["*.py"])
-    assert answer.names(tree)[-1] == "tests/test_a.py"
-    assert (answer.summary.skipped, len(answer.skipped)) == (1, 1)
-    assert answer.skipped[0].reason == SKIP_REASON_UNREADABLE
-    subprocess.run(["rm", "-rf", tree / ("d" * 200)], check=True)
+        remove_deep(tree)
 
 
 async def test_many_entries_come_in_several_messages(search: Search, tmp_path: Path):

@@ -192,15 +192,15 @@ def test_a_large_directory_is_in_byte_order(tmp_path: Path):
     for name in names:
         os.close(os.open(name, os.O_CREAT, dir_fd=fd))
     os.close(fd)
-    found = [os.fsencode(entry.name) for entry in walk(Listing(str(tmp_path), str(tmp_path)))]
+    found = [os.fsencode(entry.name) for entry in walk(Listing(str(tmp_path)))]
     assert found == sorted(names)
-    assert sum(len(batch.entries) for batch in batches(Listing("/x", str(tmp_path), ordered=False), 0, 0)) == len(names)
+    assert sum(len(batch.entries) for batch in batches(Listing(str(tmp_path), ordered=False), 0, 0)) == len(names)
 
 
 def test_a_walk_that_is_left_lets_go_of_its_directories(tmp_path: Path):
     (tmp_path / "a/b/c").mkdir(parents=True)
     before = set(os.listdir("/proc/self/fd"))
-    walking = walk(Listing(str(tmp_path), str(tmp_path), depth=9, ordered=False))
+    walking = walk(Listing(str(tmp_path), depth=9, ordered=False))
     assert next(walking).name == "a"
     assert next(walking).name == "b"
     walking.close()
@@ -211,7 +211,7 @@ def test_a_directory_at_the_last_level_is_not_read(tmp_path: Path):
     (tmp_path / "a/b").mkdir(parents=True)
     before = (tmp_path / "a").stat().st_atime_ns
     os.utime(tmp_path / "a", ns=(0, 10**18))  # read at the epoch, changed since: the next reading shows
-    assert [entry.name for entry in walk(Listing(str(tmp_path), str(tmp_path), depth=1))] == ["a"]
+    assert [entry.name for entry in walk(Listing(str(tmp_path), depth=1))] == ["a"]
     assert (tmp_path / "a").stat().st_atime_ns in (0, before)
 
 

@@ -20,13 +20,13 @@ from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search import encoding
 from envd.filesystem.search.applying import apply
 from envd.filesystem.search.expression import compile_pattern
+from envd.filesystem.search.finding import Finder
 from envd.filesystem.search.grepping import Part
 from envd.filesystem.search.orders import Case, Pattern, Selection, Type
 from envd.filesystem.search.patience import Patience
 from envd.filesystem.search.plans import Plan
 from envd.filesystem.search.reports import FindSummary, GrepSummary, Reason, Skip
 from envd.filesystem.search.shown import Line
-from envd.filesystem.search.walking import Walk
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.watching.placements import Placements
 from envd.host.users import own_user
@@ -172,7 +172,7 @@ def test_what_is_ignored_is_what_git_ignores(tmp_path: Path, seed: int) -> None:
         check=True,
         capture_output=True,
     ).stdout
-    walk = Walk(
+    walk = Finder(
         Selection(str(tmp_path), gitignore=True, types=frozenset({Type.FILE})), Patience(os.getppid()), lambda *_: None
     )
     found = {os.path.relpath(one.path, tmp_path) for one in walk.found()}

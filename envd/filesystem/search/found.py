@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from envd.filesystem.entries import Entry, describe_in
+
 from .orders import Selection, Type
+from .text import open_file
 
 
 class Found(NamedTuple):
-    """An entry.
+    """An entry, for as long as the search is at it.
 
     Attributes:
         path: as the client is to see it.
-        real: for the kernel.
-        entry: None if it is the place where the search began.
+        directory: what it is in, open.
         follow: a link stands for what it leads to.
     """
 
     path: str
-    real: str
     type: Type
-    entry: os.DirEntry[str] | None
+    directory: int
+    name: str
     follow: bool = False
 
     def stat(self) -> os.stat_result:
@@ -30,17 +32,24 @@ class Found(NamedTuple):
         Raises:
             OSError: it is gone, or out of reach.
         """
-        return os.stat(self.real) if self.follow else self.lstat()
+        return os.stat(self.name, dir_fd=self.directory, follow_symlinks=self.follow)
 
-    def lstat(self) -> os.stat_result:
-        """Look at the entry itself.
+    def describe(self, *, with_metadata: bool) -> Entry:
+        """Describe the entry itself.
 
         Raises:
             OSError: it is gone, or out of reach.
         """
-        if self.entry is not None:
-            return self.entry.stat(follow_symlinks=False)
-        return os.lstat(self.real)
+        st = os.lstat(self.name, dir_fd=self.directory)
+        return describe_in(self.directory, self.name, self.path, st, with_metadata=with_metadata)
+
+    def open(self) -> tuple[int, os.stat_result] | None:
+        """Open a regular file to read it; None if it is something else by now. Never waits for a writer.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        return open_file(self.name, follow=self.follow, directory=self.directory)
 
 
 def time_suits(wanted: Selection, st: os.stat_result) -> bool:

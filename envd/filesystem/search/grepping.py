@@ -12,7 +12,7 @@ from .orders import GrepOrder, Output
 from .patience import Patience, TooSlowError
 from .reports import Reason
 from .shown import Line, Place, line_at
-from .text import BinaryError, TooLargeError, Window, open_file, whole, windows
+from .text import BinaryError, TooLargeError, Window, whole, windows
 
 _PART_LINES = 256
 _PART_BYTES = 64 * 1024
@@ -66,7 +66,7 @@ class Grep:
             Full: the answer has all it may have.
         """
         try:
-            opened = open_file(found.real, follow=found.follow)
+            opened = found.open()
             if opened is None:
                 return None
             fd, st = opened

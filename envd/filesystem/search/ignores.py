@@ -8,6 +8,8 @@ import re
 import stat
 from dataclasses import dataclass
 
+from envd.filesystem.walking import SEARCH, open_below, open_directory
+
 _FILE = ".gitignore"
 _REPOSITORY = ".git"
 _LARGEST_BYTES = 1024 * 1024
@@ -43,29 +45,51 @@ class Ignores:
             if parent == top:
                 return cls()  # in no repository: only the rules from here on down
             top = parent
-        found = cls._of_repository(top)
+        with contextlib.ExitStack() as fds:
+            try:
+                return cls._between(top, directory, fds)
+            except OSError:
+                return cls()  # moved meanwhile
+
+    @classmethod
+    def _between(cls, top: str, directory: str, fds: contextlib.ExitStack) -> Ignores:
+        """Return the rules of a repository, from its top down to a directory, without that one's own."""
+        fd = open_directory(top, SEARCH)
+        fds.callback(os.close, fd)
+        found = cls._of_repository(fd, top)
         if top == directory:
             return found
         for name in os.path.relpath(directory, top).split("/"):
-            found = found.inside(top)
+            found = found.inside(fd, top)
+            fd = os.open(name, SEARCH | os.O_NOFOLLOW, dir_fd=fd)
+            fds.callback(os.close, fd)
             top = os.path.join(top, name)
         return found
 
     @classmethod
-    def _of_repository(cls, top: str) -> Ignores:
-        rules = _rules_in(f"{top}/{_REPOSITORY}/info/exclude", top)
+    def _of_repository(cls, directory: int, path: str) -> Ignores:
+        try:
+            info = open_below(directory, (_REPOSITORY, "info"), SEARCH)
+        except OSError:
+            return cls()
+        try:
+            rules = _rules_in(info, "exclude", path)
+        finally:
+            os.close(info)
         return cls(() if rules is None else (rules,))
 
-    def inside(self, directory: str) -> Ignores:
-        """Return the rules that hold for what is in a directory. Blocks."""
-        rules = _rules_in(f"{directory.rstrip('/')}/{_FILE}", directory)
+    def inside(self, directory: int, path: str) -> Ignores:
+        """Return the rules that hold for what is in an open directory, by its path as `ignore` will have it. Blocks."""
+        rules = _rules_in(directory, _FILE, path)
         return self if rules is None else Ignores((*self.rules, rules))
 
-    def entering(self, directory: str) -> Ignores:
-        """Return the rules that hold in a directory below, before its own: another repository begins anew. Blocks."""
-        if os.path.lexists(f"{directory}/{_REPOSITORY}"):
-            return self._of_repository(directory)
-        return self
+    def entering(self, directory: int, path: str) -> Ignores:
+        """As `inside`, for a directory further down, which may be another repository: that begins anew. Blocks."""
+        try:
+            os.lstat(_REPOSITORY, dir_fd=directory)
+        except OSError:
+            return self.inside(directory, path)
+        return self._of_repository(directory, path).inside(directory, path)
 
     def ignore(self, path: str, name: str, *, is_directory: bool) -> bool:
         """Tell whether an entry of the directory is ignored."""
@@ -80,17 +104,17 @@ class Ignores:
         return False
 
 
-def _rules_in(file: str, directory: str) -> _Rules | None:
-    lines = _lines_of(file)
+def _rules_in(directory: int, name: str, path: str) -> _Rules | None:
+    lines = _lines_of(directory, name)
     if not lines:
         return None
     runs = _runs(lines)
-    return _Rules(len(directory.rstrip("/")) + 1, runs) if runs else None
+    return _Rules(len(path.rstrip("/")) + 1, runs) if runs else None
 
 
-def _lines_of(file: str) -> list[str]:
+def _lines_of(directory: int, name: str) -> list[str]:
     try:
-        fd = os.open(file, _READ)
+        fd = os.open(name, _READ, dir_fd=directory)
     except OSError:
         return []  # as git, which only warns
     try:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.entries import etag_of
 
 from .diffs import Change, unified
 from .expression import Expression, compile_pattern
+from .finding import Finder
 from .found import Found
 from .orders import ReplaceOrder, Type
 from .patience import Patience, TooSlowError
 from .plans import EDITS, FILE, SKIP, TOTALS, Edit, Value
 from .reports import REPORTED, Reason
 from .template import Replaced, compile_template
-from .text import BinaryError, TooLargeError, Window, open_file, whole
-from .walking import Walk
+from .text import BinaryError, TooLargeError, Window, whole
 
 _FILES = 10_000
 _MATCHES = 100_000
@@ -61,10 +62,11 @@ class _Planner:
 
     def run(self) -> Iterator[Value]:
         """Go through all files."""
-        for found in Walk(self._order.selection, self._patience, self._unreadable).found():
-            if found.type is Type.FILE:
-                yield from self._plan(found)
-            yield from self._take_skips()
+        with closing(Finder(self._order.selection, self._patience, self._unreadable).found()) as selected:
+            for found in selected:
+                if found.type is Type.FILE:
+                    yield from self._plan(found)
+                yield from self._take_skips()
         yield from self._take_skips()
         yield (TOTALS, self._searched, self._skipped)
 
@@ -96,7 +98,7 @@ class _Planner:
         return []
 
     def _plan_of(self, found: Found) -> list[Value]:
-        opened = open_file(found.real, follow=found.follow)
+        opened = found.open()
         if opened is None:
             return []
         fd, st = opened

@@ -78,13 +78,13 @@ class Window:
     size: int
 
 
-def open_file(path: str, *, follow: bool) -> tuple[int, os.stat_result] | None:
+def open_file(path: str, *, follow: bool, directory: int | None = None) -> tuple[int, os.stat_result] | None:
     """Open a regular file to read it; None if it is something else by now. Never waits for a writer.
 
     Raises:
         OSError: it cannot be opened.
     """
-    fd = os.open(path, _READ if follow else _READ | os.O_NOFOLLOW)
+    fd = os.open(path, _READ if follow else _READ | os.O_NOFOLLOW, dir_fd=directory)
     try:
         st = os.fstat(fd)
         if stat.S_ISREG(st.st_mode):

@@ -14,23 +14,23 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
 from types import TracebackType
 from typing import Any
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EntryEncoder
-from envd.filesystem.entries import describe
 from envd.host.names import Names
 
 from . import frames
 from .encoding import find_response, grep_response
 from .expression import compile_pattern
+from .finding import Finder
 from .grepping import Full, Grep, Part
 from .orders import AnyOrder, FindOrder, GrepOrder, Type
 from .patience import Patience, TooSlowError
 from .planning import plans
 from .reports import REPORTED, FindSummary, GrepSummary, Reason, Skip
-from .walking import Walk
 
 _NICE = 5
 _OOM_SCORE = "500"  # rather than the server
@@ -122,27 +122,28 @@ class _Skips:
 
 def _find(order: FindOrder, patience: Patience) -> None:
     skips = _Skips()
-    walk = Walk(order.selection, patience, skips.unreadable)
+    finder = Finder(order.selection, patience, skips.unreadable)
     encoder = EntryEncoder(Names(), brief=order.brief)
     entries: list[bytes] = []
     size, count, truncated = 0, 0, False
     due = time.monotonic() + _BATCH_S
-    for found in walk.found():
-        if order.limit and count == order.limit:
-            truncated = True
-            break
-        try:
-            entry = describe(found.path, found.lstat(), with_metadata=order.with_metadata)
-        except OSError:
-            continue  # gone meanwhile
-        data = encoder.json(entry).encode() if order.in_json else encoder.proto(entry)
-        entries.append(data)
-        count += 1
-        size += len(data)
-        if len(entries) >= _BATCH_ENTRIES or size >= _BATCH_BYTES or time.monotonic() > due:
-            _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), None, in_json=order.in_json)))
-            entries, size, due = [], 0, time.monotonic() + _BATCH_S
-    summary = FindSummary(count, walk.examined, skips.count, truncated or walk.truncated)
+    with closing(finder.found()) as selected:
+        for found in selected:
+            if order.limit and count == order.limit:
+                truncated = True
+                break
+            try:
+                entry = found.describe(with_metadata=order.with_metadata)
+            except OSError:
+                continue  # gone meanwhile
+            data = encoder.json(entry).encode() if order.in_json else encoder.proto(entry)
+            entries.append(data)
+            count += 1
+            size += len(data)
+            if len(entries) >= _BATCH_ENTRIES or size >= _BATCH_BYTES or time.monotonic() > due:
+                _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), None, in_json=order.in_json)))
+                entries, size, due = [], 0, time.monotonic() + _BATCH_S
+    summary = FindSummary(count, finder.examined, skips.count, truncated or finder.truncated)
     _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), summary, in_json=order.in_json)))
 
 
@@ -198,10 +199,11 @@ def _grep(order: GrepOrder, patience: Patience) -> None:
     answer = _Answer(in_json=order.in_json)
     grep = Grep(order, expression, patience, answer.put)
     try:
-        for found in Walk(order.selection, patience, answer.skips.unreadable).found():
-            if found.type is Type.FILE:
-                _note(found.path, grep.search(found, answer.breathe), answer.skips)
-                answer.breathe()
+        with closing(Finder(order.selection, patience, answer.skips.unreadable).found()) as selected:
+            for found in selected:
+                if found.type is Type.FILE:
+                    _note(found.path, grep.search(found, answer.breathe), answer.skips)
+                    answer.breathe()
     except Full:
         pass
     answer.end(

@@ -1,0 +1,252 @@
+"""Finding what a selection is about. Everything here blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import os
+import stat
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import NamedTuple
+
+from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.globs import Globs, State
+from envd.filesystem.hidden_names import TEMPORARY
+from envd.filesystem.walking import SEARCH, Walk, open_below, open_directory, path_of
+
+from .found import Found, size_suits, time_suits
+from .ignores import Ignores
+from .orders import Order, Selection, Type
+from .patience import Patience, TooSlowError
+
+SORTED = 100_000
+"""How many entries are kept at most to sort them by size or time."""
+
+_TYPES = {stat.S_IFREG: Type.FILE, stat.S_IFDIR: Type.DIRECTORY, stat.S_IFLNK: Type.SYMLINK}
+# What is no directory any more: it is gone, or was made a file or link.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+Unreadable = Callable[[str, int], None]
+
+
+class _Place(NamedTuple):
+    """A directory on the way.
+
+    Attributes:
+        prefix: begins the paths of what is in it, as the client is to see them.
+        real: the same with all links resolved above where the search began; rules of .gitignore see that.
+    """
+
+    prefix: str
+    real: str
+    include: State
+    exclude: State
+    ignores: Ignores
+
+
+class Finder:
+    """Goes through a selection.
+
+    Attributes:
+        examined: entries seen so far.
+        truncated: there were more than could be sorted.
+
+    Args:
+        unreadable: told of each directory that cannot be read, with the number of the error.
+
+    Raises:
+        EnvdError: a glob is none.
+    """
+
+    def __init__(self, selection: Selection, patience: Patience, unreadable: Unreadable) -> None:
+        self.examined = 0
+        self.truncated = False
+        self._selection = selection
+        self._patience = patience
+        self._unreadable = unreadable
+        self._include = Globs(selection.include)
+        self._exclude = Globs(selection.exclude)
+        self._device = -1
+
+    def found(self) -> Generator[Found, None, None]:
+        """Yield what is selected, in the order asked for. Close it when done.
+
+        Raises:
+            EnvdError: there is nothing by that path, or it cannot be read.
+        """
+        path = self._selection.path
+        try:
+            top = open_directory(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"search {path}") from exc
+        try:
+            st = os.fstat(top)
+            if stat.S_ISREG(st.st_mode):
+                yield from self._only(path)
+                return
+            if not stat.S_ISDIR(st.st_mode):
+                raise EnvdError(Code.INVALID_ARGUMENT, f"search {path}: neither a file nor a directory")
+            self._device = st.st_dev
+            yield from self._below(os.path.normpath(path), top)
+        finally:
+            os.close(top)
+
+    def _only(self, path: str) -> Iterator[Found]:
+        """Yield a file that was named itself; what it is called does not matter then."""
+        self.examined += 1
+        above, name = os.path.split(path)
+        try:
+            directory = open_directory(above, SEARCH)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"search {path}") from exc
+        try:
+            found = Found(path, Type.FILE, directory, name, follow=True)
+            if self._suits(found):
+                yield found
+        finally:
+            os.close(directory)
+
+    def _below(self, shown: str, top: int) -> Iterator[Found]:
+        try:
+            root = open_below(top, ())
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"search {shown}") from exc
+        try:
+            order = self._selection.order
+            if order in (Order.MODIFIED, Order.SIZE):
+                yield from self._sorted(shown, root, by_size=order is Order.SIZE)
+            else:
+                yield from self._walked(shown, root)
+        finally:
+            os.close(root)
+
+    def _sorted(self, shown: str, root: int, *, by_size: bool) -> Iterator[Found]:
+        # Of equal ones the first by path comes first; a counter because entries cannot be compared.
+        kept: list[tuple[int, int, Found]] = []
+        for count, found in enumerate(self._walked(shown, root)):
+            try:
+                st = found.stat()
+            except OSError:
+                continue
+            item = (st.st_size if by_size else st.st_mtime_ns, -count, found)
+            if len(kept) < SORTED:
+                heapq.heappush(kept, item)
+            else:
+                heapq.heappushpop(kept, item)
+                self.truncated = True
+        kept.sort(reverse=True)
+        yield from self._again([found for _, _, found in kept], len(shown.rstrip("/")) + 1, root)
+
+    def _again(self, kept: Sequence[Found], prefix: int, root: int) -> Iterator[Found]:
+        """Yield entries that were found before, each with its directory, reached from the root once more."""
+        known, directory = "", -1
+        try:
+            for found in kept:
+                above = found.path[prefix : -len(found.name)]
+                if directory < 0 or above != known:
+                    if directory >= 0:
+                        os.close(directory)
+                        directory = -1
+                    names = above.split("/")[:-1]
+                    with contextlib.suppress(OSError):  # gone meanwhile
+                        directory = open_below(root, names, SEARCH, follow=self._selection.follow_links)
+                    known = above
+                if directory >= 0:
+                    yield found._replace(directory=directory)
+        finally:
+            if directory >= 0:
+                os.close(directory)
+
+    def _walked(self, shown: str, root: int) -> Iterator[Found]:
+        real = self._real(shown, root)
+        ignores = Ignores()
+        if self._selection.gitignore:
+            ignores = Ignores.above(real).inside(root, real)
+        top = _Place(f"{shown.rstrip('/')}/", f"{real.rstrip('/')}/", self._include.start, self._exclude.start, ignores)
+        ordered = self._selection.order is not Order.NONE
+        with Walk(root, top, self._failed, ordered=ordered) as walk:
+            for name, kind in walk:
+                self.examined += 1
+                yield from self._visit(name, kind, walk)
+
+    def _real(self, shown: str, root: int) -> str:
+        with contextlib.suppress(OSError):
+            return path_of(root)
+        return shown
+
+    def _failed(self, place: _Place, exc: OSError) -> None:
+        self._unreadable(place.prefix.rstrip("/") or "/", exc.errno or 0)
+
+    def _visit(self, name: str, kind: int, walk: Walk[_Place]) -> Iterator[Found]:
+        place = walk.state
+        if name[0] == "." and (self._selection.skip_hidden or TEMPORARY.fullmatch(name)):
+            return
+        found = self._look(name, kind, walk)
+        is_directory = found.type is Type.DIRECTORY
+        excluded, exclude = self._exclude.step(place.exclude, name, is_directory=is_directory)
+        if excluded:
+            return
+        if self._selection.gitignore and self._ignored(place, found):
+            return
+        included, include = True, place.include
+        if self._selection.include:
+            included, include = self._include.step(place.include, name, is_directory=is_directory)
+        if included and self._suits(found):
+            yield found
+        if is_directory:
+            below = _Place(f"{found.path}/", f"{place.real}{name}/", include, exclude, place.ignores)
+            self._enter(found, below, walk, through_link=kind == stat.S_IFLNK)
+
+    def _ignored(self, place: _Place, found: Found) -> bool:
+        is_directory = found.type is Type.DIRECTORY
+        try:
+            with self._patience.step(len(found.name)):
+                return place.ignores.ignore(place.real + found.name, found.name, is_directory=is_directory)
+        except TooSlowError as exc:
+            raise EnvdError(
+                Code.RESOURCE_EXHAUSTED,
+                f"search: the rules of a .gitignore take too long on {found.path}; leave gitignore out",
+            ) from exc
+
+    def _look(self, name: str, kind: int, walk: Walk[_Place]) -> Found:
+        found = Found(walk.state.prefix + name, _TYPES.get(kind, Type.OTHER), walk.here, name)
+        if not self._selection.follow_links:
+            return found
+        if kind != stat.S_IFLNK:
+            return found._replace(follow=True)
+        try:
+            end = stat.S_IFMT(os.stat(name, dir_fd=walk.here).st_mode)
+        except OSError:
+            return found  # it leads nowhere
+        return found._replace(type=_TYPES.get(end, Type.OTHER), follow=True)
+
+    def _suits(self, found: Found) -> bool:
+        wanted = self._selection
+        if wanted.types and found.type not in wanted.types:
+            return False
+        if not wanted.judges_state:
+            return True
+        try:
+            st = found.stat()
+        except OSError:
+            return False
+        return time_suits(wanted, st) and size_suits(wanted, found.type, st)
+
+    def _enter(self, found: Found, below: _Place, walk: Walk[_Place], *, through_link: bool) -> None:
+        wanted = self._selection
+        if wanted.max_depth and walk.depth + 1 >= wanted.max_depth:
+            return
+        if wanted.include and not self._include.may_match_below(below.include):
+            return
+        try:
+            st = walk.enter(found.name, below, follow=through_link)
+        except OSError as exc:
+            if exc.errno not in _GONE:
+                self._unreadable(found.path, exc.errno or 0)
+            return
+        foreign = wanted.one_file_system and st.st_dev != self._device
+        if foreign or (wanted.follow_links and walk.revisits):
+            walk.leave()
+        elif wanted.gitignore:
+            walk.state = below._replace(ignores=below.ignores.entering(walk.here, below.real))

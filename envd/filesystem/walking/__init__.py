@@ -1,0 +1,22 @@
+"""The one walker behind every operation on a tree: down and up by descriptors, never through a link nobody asked for.
+
+See docs/decisions/0018-one-walker.md.
+"""
+
+from .descent import READ, SEARCH, Descent, Inode, MovedError, inode_of
+from .opening import open_below, open_directory, path_of
+from .walk import OTHER, Walk
+
+__all__ = [
+    "OTHER",
+    "READ",
+    "SEARCH",
+    "Descent",
+    "Inode",
+    "MovedError",
+    "Walk",
+    "inode_of",
+    "open_below",
+    "open_directory",
+    "path_of",
+]
