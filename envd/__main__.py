@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 
-from envd import __version__
+from envd import __version__, access_token
 
 DEFAULT_PORT = 49983
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -33,13 +33,26 @@ def main() -> None:
         _keep_open(fd)
     options = _parser().parse_args()
     try:
+        token = access_token.from_operator(options.access_token_file, os.environ)
+    except OSError as exc:
+        sys.exit(f"envd: cannot read the access token from {options.access_token_file}: {exc.strerror}")
+    except ValueError as exc:
+        sys.exit(f"envd: access token: {exc}")
+    try:
         listener = _bind(options.listen, options.port)
     except (OSError, ValueError) as exc:
         sys.exit(f"envd: cannot listen on {options.listen}: {exc}")
     os.set_inheritable(listener.fileno(), True)
     level = "debug" if options.verbose else options.log_level
     # What envd.config.Config reads; importing it here would cost as much as the rest of this file.
-    config = {"listeners": [listener.detach()], "log_level": level, "in_sandbox": not options.isnotfc}
+    config = {
+        "listeners": [listener.detach()],
+        "log_level": level,
+        "in_sandbox": not options.isnotfc,
+        "token_fd": None if token is None else access_token.to_memory(token),
+        "allow_origins": options.allow_origin,
+        "allow_hosts": options.allow_host,
+    }
     _become_keeper(json.dumps(config), level)
 
 
@@ -151,6 +164,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--listen", "-listen", default="0.0.0.0", help="HOST, HOST:PORT or unix:PATH (%(default)s)")
     parser.add_argument("--log-level", "-log-level", choices=_LEVELS, default="info", help="(%(default)s)")
+    parser.add_argument(
+        "--access-token-file",
+        metavar="PATH",
+        help=f"the access token calls need, from the start; or in the environment as {access_token.VARIABLE}",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        type=_origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a web page's, as in http://localhost:3000, that may call while there is no token; may be repeated",
+    )
+    parser.add_argument(
+        "--allow-host",
+        type=_host,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name, as in box.example or *.example, that the daemon is called by; may be repeated",
+    )
     reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
     for name, meaning in (
         ("isnotfc", "E2B_SANDBOX is false for programs"),
@@ -170,6 +204,19 @@ def _switch(text: str) -> bool:
     if text.lower() not in known:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return known[text.lower()]
+
+
+def _origin(text: str) -> str:
+    scheme, separator, host = text.partition("://")
+    if text != "*" and not (scheme and separator and host and not set(host) & set("/?#@ ,")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no origin: give scheme://host[:port], or * for any")
+    return text
+
+
+def _host(text: str) -> str:
+    if not text or set(text) & set("/?#@ ,") or (":" in text and not text.startswith("[")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no host: give it without scheme and port, or * for any")
+    return text
 
 
 def _port(text: str) -> int:

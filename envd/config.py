@@ -69,11 +69,20 @@ class Watching:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The daemon's configuration as the command line gives it."""
+    """The daemon's configuration as the command line gives it.
+
+    Attributes:
+        token_fd: of the file in memory with the access token, None without one.
+        allow_origins: web pages that may call while there is no token.
+        allow_hosts: names under which the daemon may be called besides the loopback's.
+    """
 
     listeners: tuple[int, ...] = ()
     log_level: str = "info"
     in_sandbox: bool = True
+    token_fd: int | None = None
+    allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
     stop_grace_s: float = 5.0
     limits: Limits = Limits()
     output: Output = Output()
@@ -88,7 +97,8 @@ class Config:
     def from_json(cls, text: str) -> Config:
         """Read what to_json wrote; what is not there has its default."""
         fields = json.loads(text)
-        fields["listeners"] = tuple(fields.get("listeners", ()))
+        for name in ("listeners", "allow_origins", "allow_hosts"):
+            fields[name] = tuple(fields.get(name, ()))
         fields["limits"] = Limits(**fields.get("limits", {}))
         fields["output"] = Output(**fields.get("output", {}))
         fields["uploads"] = Uploads(**fields.get("uploads", {}))

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from envd import __version__, files, logs, rpc, web
+from envd import __version__, access_token, files, logs, rpc, web
 from envd.config import Config
 from envd.host import tree
 from envd.host.access import Access
@@ -41,6 +41,7 @@ from envd.transport import codec
 from envd.transport.auth import Gate
 from envd.transport.grpc_server import Bounds, GrpcServer
 from envd.transport.listen import Listener
+from envd.transport.origins import Origins
 from envd.transport.patience import Patience
 from envd.transport.router import Router
 from envd_proto.process import process_pb2
@@ -84,6 +85,7 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(jobs.stop)
         access = Access()
         session = Session(Users(), access, Record(kept_file("session")), in_sandbox=config.in_sandbox)
+        _take_token(config, session)
         table = _table(config, keeper, session, jobs)
         filesystem = files.build(config, session, access, jobs)
         gate = Gate(access.allow, session.check_user)
@@ -93,7 +95,9 @@ async def _serve(config: Config) -> None:
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         grpc = _grpc(config, methods, gate)
         routes = web.table([*sandbox.routes(), *filesystem.routes])
-        listener = _listener(config, methods, routes, gate, grpc, jobs)
+        origins = Origins(lambda: access.required, config.allow_origins, config.allow_hosts)
+        router = Router(methods, routes, gate, origins, unary_s=config.limits.unary_s)
+        listener = _listener(config, router, grpc, jobs)
         _warn_without_root()
 
         began = time.monotonic()
@@ -111,7 +115,7 @@ async def _serve(config: Config) -> None:
         await listener.start(sockets)
         bound = [_address(sock) for sock in sockets]
         keeper.serving()
-        _announce(bound, first=birth.generation == 1)
+        _announce(bound, first=birth.generation == 1, protected=access.required)
         log.info("serving", extra={"adopted": len(adopted), "adoption_ms": adoption_ms})
         jobs.spawn(asyncio.to_thread(codec.warm_up), name="warm-up")
         gc.freeze()
@@ -178,15 +182,23 @@ def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate) -> GrpcServer:
     return GrpcServer(methods, gate, bounds)
 
 
-def _listener(
-    config: Config, methods: rpc.MethodTable, routes: web.RouteTable, gate: Gate, grpc: GrpcServer, jobs: Supervisor
-) -> Listener:
+def _listener(config: Config, router: Router, grpc: GrpcServer, jobs: Supervisor) -> Listener:
     limits = config.limits
-    router = Router(methods, routes, gate, unary_s=limits.unary_s)
     patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     connections = min(limits.connections, max(descriptors // 4, 16))
     return Listener(router.handle, patience, jobs.spawn, connections=connections, http2=grpc)
+
+
+def _take_token(config: Config, session: Session) -> None:
+    """Set the operator's access token; from then on the session's record has it, and a later server finds it there."""
+    if config.token_fd is None:
+        return
+    os.set_inheritable(config.token_fd, False)
+    token = access_token.take(config.token_fd)
+    if token is not None:
+        session.require(token)
+        access_token.wipe(config.token_fd)
 
 
 def _warn_without_root() -> None:
@@ -202,15 +214,16 @@ def _stop_signal(keeper: KeeperClient) -> asyncio.Event:
     return stopping
 
 
-def _announce(addresses: list[str], *, first: bool) -> None:
+def _announce(addresses: list[str], *, first: bool, protected: bool) -> None:
     if not first:
         return
     ready = {"version": __version__, "addresses": addresses, "pid": os.getppid()}
     sys.stdout.write(json.dumps(ready, separators=(",", ":")) + "\n")
     sys.stdout.flush()
-    if not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
+    if not protected and not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
         log.warning(
-            "not only on loopback, and no access token until /init sets one: who reaches this port controls the sandbox"
+            "not only on loopback, and no access token until /init sets one: who reaches this port controls the "
+            "sandbox. Give a token at the start by --access-token-file or ENVD_ACCESS_TOKEN, or listen on 127.0.0.1"
         )
 
 

@@ -22,6 +22,8 @@ from tests.support.reaper import no_leftovers
 from tests.support.users import temporary_user
 from tests.support.wires import OpenWire, Wire
 
+# A web page that may call the shared daemon, which has no token.
+PAGE = "https://example.test"
 # Set in the daemon's own environment, so that a test can see that programs do not inherit it.
 INHERITED = "ENVD_TEST_INHERITED"
 
@@ -84,7 +86,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[Daemon]:
     """One daemon for every test of this worker. Tests that stop, kill or flood it start their own."""
-    started = Daemon.start(env={INHERITED: "secret", "TERM": "dumb", "LANG": "C.UTF-8"})
+    started = Daemon.start(
+        *("--port", "0", "--listen", "127.0.0.1", "--allow-origin", PAGE),
+        env={INHERITED: "secret", "TERM": "dumb", "LANG": "C.UTF-8"},
+    )
     yield started
     started.stop()
     errors = [line for line in started.stderr if '"level": "error"' in line]

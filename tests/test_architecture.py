@@ -193,8 +193,9 @@ def layer_of(name: str) -> Layer:
     if name in ("envd.server", "envd.files"):
         return Layer(("envd", "envd_proto"))
     if name == "envd.__main__":
-        return Layer(("envd.config", "envd.logs", "envd"))
-    if name in ("envd", "envd.errors", "envd.config", "envd.logs", "envd.supervise", "envd.varint"):
+        return Layer(("envd.access_token", "envd.config", "envd.logs", "envd"))
+    leaves = ("access_token", "errors", "config", "logs", "supervise", "varint")
+    if name in ("envd", *(f"envd.{leaf}" for leaf in leaves)):
         return Layer()
     raise AssertionError(f"{name} stands in no row of the table: say here what it may import")
 
@@ -220,7 +221,7 @@ def _sdk(name: str) -> Layer:
 
 def _domain(name: str) -> Layer:
     if within(name, ("envd.host",)):
-        return Layer(_all_below("envd.host"), ("psutil",) if name != "envd.host" else ())
+        return Layer((*_all_below("envd.host"), "envd.access_token"), ("psutil",) if name != "envd.host" else ())
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
     third_party = THIRD_PARTY.get(name, ())
     below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from envd import access_token
 from envd.errors import Code, EnvdError
 
 from . import paths
@@ -16,8 +16,6 @@ from .session import OWN_VARIABLES, Session, State
 
 log = logging.getLogger("envd.host")
 
-# What JSON must escape, and what a header cannot carry: such a token would lock everyone out.
-_NO_TOKEN = re.compile(r'["\\\x00-\x1f\x7f]|\A | \Z|\A\Z')
 _VARIABLE_BYTES = 128 * 1024  # MAX_ARG_STRLEN, with '=' and a NUL; execve(2)
 
 
@@ -46,12 +44,8 @@ def check_token(token: str) -> str:
     Raises:
         EnvdError: INVALID_ARGUMENT.
     """
-    if _NO_TOKEN.search(token):
-        raise EnvdError(
-            Code.INVALID_ARGUMENT,
-            "access token: give one or more characters, none of them a quote, a backslash or a control character, "
-            "and no space at either end",
-        )
+    if not access_token.is_valid(token):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"access token: {access_token.RULE}")
     return token
 
 

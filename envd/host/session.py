@@ -92,6 +92,14 @@ class Session:
         self.state = state
         self._access.replace(state.token)
 
+    def require(self, token: str) -> None:
+        """Set the access token, and nothing else.
+
+        Raises:
+            EnvdError: as `replace`.
+        """
+        self.replace(dataclasses.replace(self.state, token=token))
+
     @property
     def default_user(self) -> str:
         """The name of the user of calls that name none."""

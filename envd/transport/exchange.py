@@ -12,6 +12,7 @@ from typing import Protocol
 from .body import Body
 from .cors import response_headers
 from .delivery import Delivery, Marks
+from .origins import Place
 from .status import REASONS
 
 _HELD_BYTES = 16 * 1024
@@ -21,13 +22,17 @@ Headers = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What came before the body: method, decoded path, raw query, headers by lower-case name."""
+    """What came before the body: method, decoded path, raw query, headers by lower-case name.
+
+    `authority` is what an absolute target names before its path, None for any other.
+    """
 
     method: str
     path: str
     query: str
     headers: dict[str, str]
     http11: bool
+    authority: str | None = None
 
 
 class Wire(Protocol):
@@ -48,8 +53,9 @@ class Wire(Protocol):
 class Exchange:
     """Request, and a response that is either whole or streamed. At most one response is sent."""
 
-    def __init__(self, wire: Wire, head: Head, body: Body, *, keep_alive: bool) -> None:
+    def __init__(self, wire: Wire, head: Head, body: Body, *, keep_alive: bool, place: Place = Place.NETWORK) -> None:
         self.head = head
+        self.place = place
         self.body = body
         self.keep_alive = keep_alive
         self.started = False
@@ -72,14 +78,24 @@ class Exchange:
         self.started = self.finished = True
         self._wire.write(self._head(204, headers, shared=False))
 
-    def respond(self, status: int, headers: Headers = (), body: bytes = b"", *, length: int | None = None) -> None:
-        """Send a whole response; `length` is what Content-Length says if that is not the body's own."""
+    def respond(
+        self, status: int, headers: Headers = (), body: bytes = b"", *, length: int | None = None, shared: bool = True
+    ) -> None:
+        """Send a whole response.
+
+        Args:
+            status: of HTTP.
+            headers: besides those that every response has.
+            body: all of it; to HEAD only its length is told.
+            length: what Content-Length says if that is not the body's own.
+            shared: whether a page of another origin may read it.
+        """
         self.started = self.finished = True
         size = len(body) if length is None else length
         told = () if status in (204, 304) else (("Content-Length", str(size)),)
         if self.head.method == "HEAD":
             body = b""  # its length is told all the same
-        self._wire.write(self._head(status, (*headers, *told)) + body)
+        self._wire.write(self._head(status, (*headers, *told), shared=shared) + body)
 
     def begin(self, status: int, headers: Headers, *, length: int | None = None) -> None:
         """Start a streamed response; its head travels with the first part. So many bytes follow, if it is known.

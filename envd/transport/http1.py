@@ -19,6 +19,7 @@ from .body import Body
 from .delivery import Delivery
 from .direct import DirectSocket, send_file
 from .exchange import Exchange
+from .origins import Place
 from .parsing import BadRequestError, Parser
 from .patience import Patience
 from .status import plain_response
@@ -53,8 +54,9 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
     delivery: Delivery
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, place: Place) -> None:
         self._owner = owner
+        self._place = place
         self._parser = Parser(self._request, owner.patience.header_bytes)
         self._queue: deque[Exchange] = deque()
         self._current: Exchange | None = None
@@ -147,7 +149,7 @@ class Connection(asyncio.Protocol):
             _length_of(head.headers),
             self._open_direct,
         )
-        exchange = Exchange(self, head, body, keep_alive=parsed.keep_alive)
+        exchange = Exchange(self, head, body, keep_alive=parsed.keep_alive, place=self._place)
         self._queue.append(exchange)
         if self._task is None:
             self._task = self._owner.spawn(self._serve(), name="connection")

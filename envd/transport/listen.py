@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 import time
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from . import memory, peer
 from .exchange import Exchange
 from .http1 import Connection
+from .origins import Place
 from .patience import Patience
 from .splice import Backend, Spliced
 
@@ -62,7 +64,8 @@ class Listener:
         loop = asyncio.get_running_loop()
         for sock in sockets:
             peer.prepare(sock)
-            self._servers.append(await loop.create_server(lambda: _FirstBytes(self), sock=sock, backlog=4096))
+            first = functools.partial(_FirstBytes, self, peer.place_of(sock))
+            self._servers.append(await loop.create_server(first, sock=sock, backlog=4096))
 
     def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a connection's serving task."""
@@ -127,14 +130,15 @@ class _FirstBytes(asyncio.Protocol):
     _transport: asyncio.Transport
     _connection: Connection
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, place: Place) -> None:
         self._listener = listener
+        self._place = place
         self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._connection = Connection(self._listener)
+        self._connection = Connection(self._listener, self._place)
         self._connection.connection_made(transport)
         self._listener.admit(self._connection)
 

@@ -153,11 +153,13 @@ class Parser:
     def head(self) -> Head:
         """Return the head just parsed."""
         target = self._url.decode("latin-1")
+        authority = None
         if not target.startswith(("/", "*")):
             try:
                 parts = urlsplit(target)
             except ValueError as exc:
                 raise BadRequestError(400, "bad request: the target is neither a path nor a URL") from exc
+            authority = parts.netloc
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         path, _, query = target.partition("?")
         if "%" in path:
@@ -168,4 +170,5 @@ class Parser:
             query=query,
             headers=self._headers,
             http11=self._parser.get_http_version() == "1.1",
+            authority=authority,
         )

@@ -8,8 +8,11 @@ one that answers window probes.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import struct
+
+from .origins import Place
 
 _KEEPALIVE_IDLE_S = 30
 _KEEPALIVE_INTERVAL_S = 10
@@ -39,6 +42,17 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
     with contextlib.suppress(OSError):  # an older kernel: a peer that dies behind a closed window is noticed late
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, _PROBE_INTERVAL_MS)
+
+
+def place_of(sock: socket.socket) -> Place:
+    """Tell where a listening socket is bound."""
+    if sock.family == socket.AF_UNIX:
+        return Place.UNIX
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return Place.NETWORK
+    address = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)  # before Python 3.13 such an address is no loopback address
+    return Place.LOOPBACK if (mapped or address).is_loopback else Place.NETWORK
 
 
 def is_dead(sock: socket.socket, silence_s: float) -> bool:

@@ -51,11 +51,11 @@ class Rest:
             exchange.finish(())
 
 
-def refuse(exchange: Exchange, error: EnvdError) -> None:
-    """Answer with an error as REST has it."""
+def refuse(exchange: Exchange, error: EnvdError, *, shared: bool = True) -> None:
+    """Answer with an error as REST has it; `shared` as in Exchange.respond."""
     code = status.HTTP_STATUS[error.code]
     body = status.error_json({"code": code, "message": error.message}) + b"\n"
-    exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body)
+    exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body, shared=shared)
 
 
 class _Reply:

@@ -12,6 +12,7 @@ from .codec import Codec
 from .connect import Connect
 from .exchange import Exchange
 from .grpc_web import GrpcWeb
+from .origins import Origins
 
 _CHARSETS = ("", "charset=utf-8")
 
@@ -23,6 +24,7 @@ class Router:
         methods: the RPCs.
         routes: the REST routes.
         gate: who may come in.
+        origins: which web pages may call.
         unary_s: how long a unary call may take where the client sets no deadline.
     """
 
@@ -31,18 +33,25 @@ class Router:
         methods: MethodTable,
         routes: RouteTable,
         gate: Gate,
+        origins: Origins,
         *,
         unary_s: float,
     ) -> None:
         self._methods = methods
         self._rest = rest.Rest(routes)
         self._gate = gate
+        self._origins = origins
         self._connect = Connect(unary_s=unary_s)
         self._grpc_web = GrpcWeb(unary_s=unary_s)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request."""
         head = exchange.head
+        try:
+            self._origins.check(exchange.place, head.headers, head.authority)
+        except EnvdError as exc:
+            rest.refuse(exchange, exc, shared=False)
+            return
         if cors.is_preflight(head.method, head.headers):
             exchange.preflight(cors.preflight_headers(head.headers))
             return

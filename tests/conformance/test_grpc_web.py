@@ -393,7 +393,7 @@ async def test_a_small_message_that_becomes_a_huge_one_is_refused(web: GrpcWeb):
 async def test_a_preflight_is_answered_for_the_headers_browsers_send(daemon: Daemon):
     wanted = "content-type,x-grpc-web,x-user-agent,grpc-timeout,authorization,keepalive-ping-interval"
     headers = {
-        "Origin": "https://app.example",
+        "Origin": "https://example.test",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": wanted,
         **basic("nope"),
@@ -408,7 +408,7 @@ async def test_a_preflight_is_answered_for_the_headers_browsers_send(daemon: Dae
 @pytest.mark.line(37)
 @pytest.mark.parametrize("headers", [{}, basic("nope")], ids=["answer", "refusal"])
 async def test_a_script_may_read_the_answer_and_its_status(web: GrpcWeb, headers):
-    response, _ = await web.whole(LIST, EMPTY, headers={"Origin": "https://app.example", **headers})
+    response, _ = await web.whole(LIST, EMPTY, headers={"Origin": "https://example.test", **headers})
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     exposed = {name.strip() for name in response.headers["Access-Control-Expose-Headers"].split(",")}
     assert {"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"} <= exposed

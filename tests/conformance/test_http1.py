@@ -159,10 +159,10 @@ async def test_a_bad_chunk_is_a_bad_request_and_the_end_of_its_connection(client
         b"GET /health\r\n\r\n",
         b"GET /health HTTP/9.9\r\n\r\n",
         b"GET /health HTTP/1.1\r\nNo colon\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     ],
     ids=[
@@ -301,7 +301,9 @@ async def test_the_answer_to_head_has_a_length_but_no_body(client: Client):
 
 async def test_a_transfer_coding_other_than_chunked_is_refused(client: Client):
     async with connection(client.port) as conn:
-        await conn.send(b"POST /process.Process/List HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
+        await conn.send(
+            b"POST /process.Process/List HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+        )
         assert (await ends(conn)).startswith(b"HTTP/1.1 501 ")
 
 
@@ -314,14 +316,14 @@ async def test_http_1_0_is_told_that_its_connection_is_kept(client: Client):
 
 async def test_a_target_that_is_no_url_is_refused_in_words(client: Client):
     async with connection(client.port) as conn:
-        await conn.send(b"GET http://[::1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await conn.send(b"GET http://[::1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = await ends(conn)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"the target is neither a path nor a URL" in answer
 
 
 async def test_four_thousand_ignored_upgrades_in_one_write_are_all_answered(client: Client):
-    upgrade = b"GET /health HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n"
+    upgrade = b"GET /health HTTP/1.1\r\nHost: localhost\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n"
     async with connection(client.port) as conn:
         sending = asyncio.create_task(conn.send(upgrade * 4000))
         for _ in range(4000):

@@ -188,7 +188,7 @@ async def _drip(conn: Connection, data: bytes) -> bytes:
 
 async def test_a_request_head_that_drips_is_given_up(few: Daemon):
     async with connection(few.port) as conn:
-        answer = await _drip(conn, b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"y" * 500)
+        answer = await _drip(conn, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"y" * 500)
     assert not answer or answer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -241,13 +241,13 @@ _START = Client(0, Codec.PROTO).request(START, frame(start_request("/bin/true").
 _STAGES = {
     "nothing": b"",
     "half a line": b"GET /hea",
-    "half a head": b"GET /health HTTP/1.1\r\nHost: x\r\n",
+    "half a head": b"GET /health HTTP/1.1\r\nHost: localhost\r\n",
     "a request": HEALTH,
     "half a body": _START[:-4],
     "a call": _START,
     "many calls": _START * 20,
-    "a chunk": b"POST /process.Process/StreamInput HTTP/1.1\r\nHost: x\r\nContent-Type: application/connect+proto\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "a chunk": b"POST /process.Process/StreamInput HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/connect+proto\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
     "nonsense": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
