@@ -12,7 +12,11 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client, request or message may use. Sizes in bytes, times in seconds."""
+    """What one client, request or message may use. Sizes in bytes, times in seconds.
+
+    Attributes:
+        file_s: how long anybody waits for a file system that does not answer.
+    """
 
     connections: int = 4096
     streams: int = 1024
@@ -25,6 +29,7 @@ class Limits:
     header_s: float = 30.0
     body_idle_s: float = 300.0
     unary_s: float = 3600.0
+    file_s: float = 30.0
     peer_dead_s: float = 60.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envd import rpc
 from envd.config import Config
@@ -16,7 +16,9 @@ from envd.filesystem.rest.addresses import Addresses
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.service import SearchService
 from envd.filesystem.service import FilesystemService
+from envd.filesystem.steps import Sizes as ThreadSizes
 from envd.filesystem.temporary import Temporaries
+from envd.filesystem.thread_pool import Pool
 from envd.filesystem.threads import Threads
 from envd.filesystem.uploads import routes as upload_routes
 from envd.filesystem.uploads.service import UploadsService
@@ -33,13 +35,14 @@ from envd.filesystem.watching.slots import Slots as WatchSlots
 from envd.filesystem.watching.turns import Turns
 from envd.filesystem.watching.watches import Sizes, Watches
 from envd.host.access import Access
+from envd.host.mounts import Mounts
 from envd.host.session import Session
 from envd.keeper.client import kept_file
 from envd.supervise import Supervisor
 from envd.web import Route
 from envd_proto.filesystem import filesystem_pb2
 
-_WATCHING_THREADS = 8
+_WATCHING_THREADS = ThreadSizes(working=8, threads=40, device=4, device_in_need=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ class Files:
 def build(config: Config, session: Session, access: Access, jobs: Supervisor) -> Files:
     """Build it; nothing runs yet."""
     limits = config.limits
-    threads, leftovers, watches = Threads(), Leftovers(kept_file("leftovers")), _watches(config, jobs)
+    mounts = Mounts()
+    threads = Threads(Pool(ThreadSizes(give_up_s=limits.file_s), mounts))
+    leftovers, watches = Leftovers(kept_file("leftovers")), _watches(config, jobs, mounts)
     temporaries = Temporaries(leftovers, watches.placements)
     views, addresses = Views(session), Addresses(session, access)
     uploads, searches = _uploads(config, threads, temporaries), Workers(threads, at_once=_searches())
@@ -99,10 +104,10 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor) ->
     return Files(methods, routes, leftovers, watches, uploads, searches)
 
 
-def _watches(config: Config, jobs: Supervisor) -> Watches:
+def _watches(config: Config, jobs: Supervisor, mounts: Mounts) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
-    threads = Threads(_WATCHING_THREADS)
+    threads = Threads(Pool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts))
     lookout, room = Lookout(threads, jobs), Room(watching.entries)
     means = Means(Hub(Placements()), threads, jobs, room, lookout, Turns(), watching.away_s)
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)

@@ -8,6 +8,9 @@ from typing import Protocol
 
 Headers = tuple[tuple[str, str], ...]
 
+Settle = Callable[[Callable[[], int]], Awaitable[int]]
+"""Calls what may block, in a thread. A caller that is cancelled waits for its end, unless that does not come."""
+
 
 class Body(Protocol):
     """The body of a request, on its way from the client."""
@@ -36,8 +39,10 @@ class Reply(Protocol):
     async def write(self, data: bytes) -> None:
         """Send a piece; returns when the kernel has it."""
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
         """Send `count` bytes of a regular file from `offset` on, by the kernel; other files cannot be sent so.
+
+        `settle` reads it, in a thread.
 
         Raises:
             EnvdError: ABORTED if the file ends before, DEADLINE_EXCEEDED if the client stops reading.

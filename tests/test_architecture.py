@@ -69,6 +69,7 @@ LATE = (
 FUNCTION_LINES = 50
 MODULE_LINES = 400
 CATCHES_EVERYTHING = {
+    "envd.filesystem.thread_pool",
     "envd.keeper.loop",
     "envd.supervise",
     "envd.transport.calls",

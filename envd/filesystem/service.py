@@ -58,8 +58,9 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         view = caller.view
         destination = view.resolve(request.destination)
-        work = partial(changes.move, view.resolve(request.source), destination, view.user, self._temporaries)
-        return pb.MoveResponse(entry=await self._entry(caller, destination, work))
+        source = view.resolve(request.source)
+        work = partial(changes.move, source, destination, view.user, self._temporaries)
+        return pb.MoveResponse(entry=await self._entry(caller, destination, work, source))
 
     async def list_dir(self, request: pb.ListDirRequest, call: Call) -> Encoded:
         """List a directory in one message."""
@@ -72,12 +73,12 @@ class FilesystemService:
             with closing(listing.walk(wanted)) as entries:
                 return messages.listed(entries, caller.encoder(), in_json=caller.in_json)
 
-        return await self._threads.run(work)
+        return await self._threads.at(path).run(work)
 
     async def remove(self, request: pb.RemoveRequest, call: Call) -> pb.RemoveResponse:
         """Remove an entry and what is below it."""
         path = caller_from(call, self._views).view.resolve(request.path)
-        await self._threads.run(removal.remove, path)
+        await self._threads.at(path).run(removal.remove, path)
         return pb.RemoveResponse()
 
     async def read(self, request: pb.ReadRequest, call: Call) -> AsyncIterator[Reply]:
@@ -86,8 +87,9 @@ class FilesystemService:
         view = caller.view
         limit = request.length if request.HasField("length") else None
         if_match = request.if_match if request.HasField("if_match") else None
-        opening = partial(reading.open_file, view.resolve(request.path), request.offset, limit, if_match)
-        async with self._threads.holding(opening, reading.Reader.close) as held:
+        path = view.resolve(request.path)
+        opening = partial(reading.open_file, path, request.offset, limit, if_match)
+        async with self._threads.at(path).holding(opening, reading.Reader.close) as held:
             start = pb.ReadResponse.StartEvent(length=held.it.length)
             start.entry.CopyFrom(await held.run(lambda: caller.message(held.it.entry)))
             yield pb.ReadResponse(start=start)
@@ -106,7 +108,9 @@ class FilesystemService:
         intent = messages.intent_from(options, view)
         path = view.resolve(options.path)
         expected = options.sha256 if options.HasField("sha256") else None
-        async with self._threads.holding(partial(stage, path, intent, self._temporaries), Staged.abandon) as staged:
+        async with self._threads.at(path).holding(
+            partial(stage, path, intent, self._temporaries), Staged.abandon
+        ) as staged:
             upload = Upload(staged, digested=options.return_sha256 or expected is not None)
             async for request in requests:
                 if request.WhichOneof("message") != "chunk":
@@ -137,13 +141,15 @@ class FilesystemService:
                 found.sha256 = digest
             return found
 
-        return await self._threads.run(work)
+        return await self._threads.at(path).run(work)
 
     async def list_entries(self, request: pb.ListEntriesRequest, call: Call) -> AsyncIterator[Reply]:
         """List a directory in a stream of messages."""
         caller = caller_from(call, self._views)
         view = caller.view
-        wanted = messages.listing_from(request, view.resolve(request.path))
+        path = view.resolve(request.path)
+        threads = self._threads.at(path)
+        wanted = messages.listing_from(request, path)
         encoder = await self._threads.run(caller.encoder)
         found = batches(wanted, request.batch_size, request.page_size)
 
@@ -151,7 +157,7 @@ class FilesystemService:
             batch = next(found, None)
             return None if batch is None else messages.batch_message(batch, encoder, in_json=caller.in_json)
 
-        async with self._threads.holding(lambda: found, Generator.close) as held:
+        async with threads.holding(lambda: found, Generator.close) as held:
             while (reply := await held.run(step)) is not None:
                 yield reply
 
@@ -162,7 +168,8 @@ class FilesystemService:
         order = messages.order_from(request, view)
         destination = view.resolve(request.destination)
         source = view.resolve(request.source)
-        copied = await self._threads.run(copying.copy, source, destination, view.user, order, self._temporaries)
+        threads = self._threads.at(source, destination)
+        copied = await threads.run(copying.copy, source, destination, view.user, order, self._temporaries)
         entry = await self._entry(caller, destination)
         return pb.CopyResponse(entry=entry, entries=copied.entries, bytes=copied.size)
 
@@ -183,15 +190,17 @@ class FilesystemService:
         work = partial(link, overwrite=request.overwrite)
         return pb.MakeSymlinkResponse(entry=await self._entry(caller, path, work))
 
-    async def _entry(self, caller: Caller, path: str, work: Callable[[], None] | None = None) -> pb.EntryInfo:
-        """Do what is to be done, then describe what is at a path."""
+    async def _entry(
+        self, caller: Caller, path: str, work: Callable[[], None] | None = None, *others: str
+    ) -> pb.EntryInfo:
+        """Do what is to be done, also at other paths, then describe what is at a path."""
 
         def both() -> pb.EntryInfo:
             if work is not None:
                 work()
             return caller.message(entry_of(path))
 
-        return await self._threads.run(both)
+        return await self._threads.at(path, *others).run(both)
 
 
 async def _content(held: Held[reading.Reader], chunk_bytes: int) -> AsyncGenerator[EncodedContent, None]:

@@ -4,60 +4,106 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from typing import Generic, ParamSpec, TypeVar
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from .steps import Step
+from .thread_pool import Pool
 
 T = TypeVar("T")
+U = TypeVar("U")
 P = ParamSpec("P")
 
-_AT_ONCE = 32
+_LOOK_S = 0.25
+_QUEUED_S = 1.0
 
 
 class Threads:
-    """Runs work in at most 32 threads; what comes on top waits for one that is free.
+    """Runs work in threads.
 
     A thread cannot be stopped. When the caller of a piece of work is cancelled, the work goes on to its end unless it
-    had not begun, and nobody hears of it.
+    had not begun, and nobody hears of it. When a piece of work does not get on, its caller gets DEADLINE_EXCEEDED in
+    the end, or UNAVAILABLE if it has not begun; see Pool.
+
+    Args:
+        paths: what the work is on; by them is told which file system can hold it up. Without any it is none.
     """
 
-    def __init__(self, at_once: int = _AT_ONCE) -> None:
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="files")
+    def __init__(self, pool: Pool, paths: tuple[str, ...] = ()) -> None:
+        self._pool = pool
+        self._paths = paths
+        self._latest: Step[Any] | None = None
+
+    def at(self, *paths: str) -> Threads:
+        """Return threads for one call's work on what is at absolute paths.
+
+        What is done by `settle` and `finish` is done one after the other, even if its callers do not wait.
+        """
+        return Threads(self._pool, paths)
+
+    def add(self, path: str) -> None:
+        """Work on one more path from now on."""
+        known = {self._pool.device(one) for one in self._paths}
+        if self._pool.device(path) not in known:
+            self._paths += (path,)
+
+    def device(self, path: str) -> str:
+        """Return the device a path is on as it is written: work on others is not held up by it."""
+        return self._pool.device(path)
+
+    @property
+    def at_rest(self) -> bool:
+        """No thread works for this call any more, also not for somebody who has given up."""
+        return self._latest is None or self._latest.over
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one piece of work."""
-        return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
+        return await asyncio.wrap_future(self._pool.submit(partial(work, *args, **kwargs), self._paths).answer)
 
     async def settle(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run one piece of work. A cancelled caller waits for its end too, and may then close what it was using."""
-        running = asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
+        """Run one piece of work. A cancelled caller waits for its end too, unless it does not get on.
+
+        Whoever closes what it was using does so by `finish`, which comes behind it.
+        """
+        step = self._submit_next(partial(work, *args, **kwargs))
+        waiting = asyncio.wrap_future(step.answer)
         try:
-            return await asyncio.shield(running)
+            return await asyncio.shield(waiting)
         except asyncio.CancelledError:
-            while not running.done():
-                with suppress(asyncio.CancelledError):  # cancelled once more: it still uses what would be closed
-                    await asyncio.wait([running])
-            _heard(running)
+            if not step.answer.cancel():
+                await _until_over(step, waiting)
+            _heard(waiting)
             raise
+
+    async def finish(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run the last piece of work, which cannot be called off; return before its end if it does not get on."""
+        await _finished(self._submit_next(partial(work, *args, **kwargs), certain=True))
+
+    def _submit_next(self, work: Callable[[], T], *, certain: bool = False) -> Step[T]:
+        step = self._pool.submit(work, self._paths, self._latest, certain=certain)
+        if self._paths:
+            self._latest = step
+        return step
 
     @asynccontextmanager
     async def holding(self, make: Callable[[], T], let_go: Callable[[T], object]) -> AsyncIterator[Held[T]]:
         """Make something, and let go of it on the way out, behind all work on it; both in threads."""
-        making = self._pool.submit(make)
+        making = self._pool.submit(make, self._paths)
         try:
-            held = Held(await asyncio.wrap_future(making), self._pool)
-        except asyncio.CancelledError:
-            making.add_done_callback(lambda made: self._let_go_of(made, let_go))
+            held = Held(await asyncio.wrap_future(making.answer), self._pool, self._paths)
+        except BaseException:
+            self._pool.when_over(making, lambda made: self._let_go_of(made, let_go))
             raise
         try:
             yield held
         finally:
             if not held.over:
-                await asyncio.wrap_future(held.last(lambda: let_go(held.it)))
+                await held.finish(let_go)
 
-    def _let_go_of(self, made: Future[T], let_go: Callable[[T], object]) -> None:
-        if not made.cancelled() and made.exception() is None:
-            self._pool.submit(let_go, made.result())
+    def _let_go_of(self, made: Step[T], let_go: Callable[[T], object]) -> None:
+        if made.value is not None:
+            self._pool.submit(partial(let_go, made.value), self._paths, certain=True)
 
 
 class Held(Generic[T]):
@@ -68,17 +114,17 @@ class Held(Generic[T]):
         over: the work that was done on it has let go of it.
     """
 
-    def __init__(self, it: T, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, it: T, pool: Pool, paths: tuple[str, ...]) -> None:
         self.it = it
         self.over = False
         self._pool = pool
-        self._latest: Future[object] | None = None
+        self._paths = paths
+        self._latest: Step[Any] | None = None
 
     def begin(self, work: Callable[[], U]) -> asyncio.Future[U]:
-        """Begin a piece of work; the one before it has ended."""
-        future = self._pool.submit(work)
-        self._latest = future  # type: ignore[assignment]  # only its end matters
-        waiting = asyncio.wrap_future(future)
+        """Begin a piece of work, behind the one before it."""
+        step = self._latest = self._pool.submit(work, self._paths, self._latest)
+        waiting = asyncio.wrap_future(step.answer)
         waiting.add_done_callback(_heard)
         return waiting
 
@@ -86,37 +132,50 @@ class Held(Generic[T]):
         """Run a piece of work."""
         return await self.begin(work)
 
-    def last(self, work: Callable[[], object]) -> Future[object]:
-        """Run the last piece of work, which cannot be called off, once the one before it has ended."""
-        ended: Future[object] = Future()
+    async def finish(self, let_go: Callable[[T], object]) -> None:
+        """Let go of it behind all work; return before the end of that if it does not get on."""
+        await _finished(self._pool.submit(partial(let_go, self.it), self._paths, self._latest, certain=True))
 
-        def finish(_: object) -> None:
-            self._pool.submit(_settle, ended, work)
+    @property
+    def at_rest(self) -> bool:
+        """No thread works on it any more, also not for somebody who has given up."""
+        return self._latest is None or self._latest.over
 
-        if self._latest is None:
-            finish(None)
-        else:
-            self._latest.add_done_callback(finish)
-        return ended
+    def when_at_rest(self, heard: Callable[[], object]) -> None:
+        """Have something called on the loop when the work that was begun on it is over."""
+        loop = asyncio.get_running_loop()
+        if self._latest is not None:
+            self._pool.when_over(self._latest, lambda _: loop.call_soon_threadsafe(heard))
 
 
-U = TypeVar("U")
+async def _finished(step: Step[Any]) -> None:
+    """Wait for the last step.
+
+    Raises:
+        Exception: it failed.
+    """
+    waiting = asyncio.wrap_future(step.answer)
+    await _until_over(step, waiting)
+    if waiting.done() and not waiting.cancelled():
+        waiting.result()
+
+
+async def _until_over(step: Step[Any], waiting: asyncio.Future[Any]) -> None:
+    """Wait for the end of a step, however often the caller is cancelled, but not for one that does not get on."""
+    cancelled = False
+    left_s = _QUEUED_S
+    while not waiting.done() and not step.blocked and left_s > 0:
+        try:
+            await asyncio.wait([waiting], timeout=_LOOK_S)
+        except asyncio.CancelledError:
+            cancelled = True  # once more: it still uses what would be closed
+        left_s -= _LOOK_S if step.queued else 0.0
+    waiting.add_done_callback(_heard)
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _heard(done: asyncio.Future[U]) -> None:
     """Take note of a failure, for work whose caller went away has nobody else who does."""
     if not done.cancelled():
         done.exception()
-
-
-def _settle(ended: Future[object], work: Callable[[], object]) -> None:
-    failed: Exception | None = None
-    try:
-        work()
-    except OSError as exc:
-        failed = exc
-    if ended.set_running_or_notify_cancel():
-        if failed is None:
-            ended.set_result(None)
-        else:
-            ended.set_exception(failed)

@@ -10,11 +10,11 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from typing import TypeVarTuple
+from dataclasses import dataclass
+from functools import partial
 
 from envd.errors import Code, EnvdError
-
-Arguments = TypeVarTuple("Arguments")
+from envd.web import Settle
 
 _SEND_BYTES = 4 * 1024 * 1024  # handed to the kernel at once
 
@@ -88,9 +88,21 @@ class DirectSocket:
                 remove(self._fd)
 
 
-async def send_file(
-    sock: socket.socket, file: int, offset: int, count: int, *, idle_s: float, touched: Callable[[], None]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class File:
+    """Bytes of a file: `count` from `offset` on.
+
+    Attributes:
+        settle: reads it, in a thread.
+    """
+
+    fd: int
+    offset: int
+    count: int
+    settle: Settle
+
+
+async def send_file(sock: socket.socket, file: File, *, idle_s: float, touched: Callable[[], None]) -> None:
     """Send bytes of a file.
 
     Raises:
@@ -98,9 +110,11 @@ async def send_file(
         OSError: the connection is gone, or the file cannot be read.
     """
     direct = DirectSocket(sock, touched, _nothing)
+    offset, count = file.offset, file.count
     try:
         while count:
-            sent = await _send_piece(direct, file, offset, min(count, _SEND_BYTES), idle_s)
+            work = partial(os.sendfile, direct.fileno(), file.fd, offset, min(count, _SEND_BYTES))
+            sent = await _send_piece(direct, work, file.settle, idle_s)
             if not sent:
                 raise EnvdError(Code.ABORTED, f"the file became shorter while it was sent: {count} bytes are missing")
             offset, count = offset + sent, count - sent
@@ -109,10 +123,10 @@ async def send_file(
         direct.close()
 
 
-async def _send_piece(direct: DirectSocket, file: int, offset: int, count: int, idle_s: float) -> int:
+async def _send_piece(direct: DirectSocket, work: Callable[[], int], settle: Settle, idle_s: float) -> int:
     while True:
         try:
-            return await _settled(os.sendfile, direct.fileno(), file, offset, count)
+            return await settle(work)
         except BlockingIOError:
             try:
                 async with asyncio.timeout(idle_s):
@@ -123,19 +137,6 @@ async def _send_piece(direct: DirectSocket, file: int, offset: int, count: int, 
 
 def _nothing() -> None:
     """Nobody waits for the socket to be given back."""
-
-
-async def _settled(function: Callable[[*Arguments], int], *arguments: *Arguments) -> int:
-    """Call it in a thread; who is cancelled waits for its end, or would close descriptors that it is about to use."""
-    running = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():
-            await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()  # nobody else will look at it
-        raise
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from envd.web import Settle
+
 from .body import Body
 from .cors import response_headers
 from .delivery import Delivery, Marks
@@ -46,7 +48,7 @@ class Wire(Protocol):
     async def drain(self) -> None:
         """Wait until the kernel has taken everything written."""
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
         """Send bytes of a file; nothing else is written meanwhile."""
 
 
@@ -137,12 +139,12 @@ class Exchange:
         """Wait until the kernel has taken all that was written."""
         await self._wire.drain()
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
         """Send a part that is in a file; the response was begun with a length."""
         self._held += self._chunk(())
         self._flush()
         await self._wire.drain()
-        await self._wire.send_file(fd, offset, count)
+        await self._wire.send_file(fd, offset, count, settle)
 
     def finish(self, pieces: Sequence[bytes]) -> None:
         """Send the last part of a streamed response and end it."""

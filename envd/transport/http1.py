@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 from envd.errors import Code, EnvdError
 from envd.logs import request_context
+from envd.web import Settle
 
 from . import peer
 from .body import Body
 from .delivery import Delivery
-from .direct import DirectSocket, send_file
+from .direct import DirectSocket, File, send_file
 from .exchange import Exchange
 from .origins import Place
 from .parsing import BadRequestError, Parser
@@ -193,11 +194,12 @@ class Connection(asyncio.Protocol):
     def _touch(self) -> None:
         self._active_at = time.monotonic()
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
         """Send bytes of a file; everything written before is with the kernel."""
         self.delivery.writing(count)
         try:
-            await send_file(self._sock, fd, offset, count, idle_s=self._owner.patience.body_idle_s, touched=self._touch)
+            idle_s = self._owner.patience.body_idle_s
+            await send_file(self._sock, File(fd, offset, count, settle), idle_s=idle_s, touched=self._touch)
         except ConnectionError:
             self.transport.abort()
             raise asyncio.CancelledError from None

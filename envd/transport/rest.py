@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from envd.errors import EnvdError
-from envd.web import Headers, Request, RouteTable
+from envd.web import Headers, Request, RouteTable, Settle
 
 from . import status
 from .exchange import Exchange
@@ -71,5 +71,5 @@ class _Reply:
         self._exchange.write((data,))
         await self._exchange.drain()
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
-        await self._exchange.send_file(fd, offset, count)
+    async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
+        await self._exchange.send_file(fd, offset, count, settle)

@@ -16,14 +16,17 @@ from envd.errors import Code, EnvdError
 from envd.filesystem.search.orders import GrepOrder, Output, Pattern, Selection
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.processes import Answer
+from envd.filesystem.steps import Sizes
+from envd.filesystem.thread_pool import Pool
 from envd.filesystem.threads import Threads
+from envd.host.mounts import Mounts
 from tests.support.kernel import has_exited, open_pidfds
 from tests.support.searching import workers
 
 
 @asynccontextmanager
 async def pool(**bounds: float) -> AsyncIterator[Workers]:
-    made = Workers(Threads(2), **{"at_once": 1, **bounds})  # type: ignore[arg-type]
+    made = Workers(Threads(Pool(Sizes(working=2), Mounts())), **{"at_once": 1, **bounds})  # type: ignore[arg-type]
     try:
         yield made
     finally:

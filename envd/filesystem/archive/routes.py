@@ -73,7 +73,7 @@ class _Archive:
         wish = Wish(path, tuple(values["member"]), tuple(values["exclude"]), form)
         with self._turns.one():
             async with (
-                self._threads.holding(partial(open_stream, wish), ArchiveStream.close) as held,
+                self._threads.at(path).holding(partial(open_stream, wish), ArchiveStream.close) as held,
                 aclosing(runs(held)) as content,
             ):
                 first = await anext(content) if request.method == "GET" else b""
@@ -119,7 +119,8 @@ class _Extract:
         order = self._order(address, request, signed=address.signature is not None and not token)
         body = await self._body(request)
         with self._turns.one():
-            async with self._threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
+            threads = self._threads.at(order.path)
+            async with threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
                 intake = Intake(held)
                 while data := await body.read(_PIECE_BYTES):
                     await intake.put(data)

@@ -38,10 +38,11 @@ class ArchiveService:
     async def archive(self, request: pb.ArchiveRequest, call: Call) -> AsyncIterator[Reply]:
         """Send a directory."""
         view = self._views.of(call.username)
-        opening = partial(open_stream, messages.wish_from(request, view), view.names)
+        wish = messages.wish_from(request, view)
+        opening = partial(open_stream, wish, view.names)
         chunk = min(request.chunk_size or _CHUNK_BYTES, _LARGEST_CHUNK_BYTES)
         with self._turns.one():
-            async with self._threads.holding(opening, ArchiveStream.close) as held:
+            async with self._threads.at(wish.path).holding(opening, ArchiveStream.close) as held:
                 yield messages.start_of(held.it)
                 offset = 0
                 async with aclosing(runs(held)) as content:
@@ -57,7 +58,8 @@ class ArchiveService:
         view = self._views.of(call.username)
         order = messages.order_from((await first_of(requests, "options")).options, view)
         with self._turns.one():
-            async with self._threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
+            threads = self._threads.at(order.path)
+            async with threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
                 intake = Intake(held)
                 async for request in requests:
                     if request.WhichOneof("message") != "chunk":

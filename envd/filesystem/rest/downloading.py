@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import closing
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.threads import Threads
@@ -46,9 +45,13 @@ class Download:
         caller = self._addresses.caller(address.username)
         asked = address.path or ""
         path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
-        with closing(Outgoing(path)) as outgoing:
-            await self._threads.settle(outgoing.open)
-            return await _Answer(request, reply, outgoing, self._threads, self._idle_s).send()
+        threads, outgoing = self._threads.at(path), Outgoing(path)
+        try:
+            await threads.settle(outgoing.open)
+            return await _Answer(request, reply, outgoing, threads, self._idle_s).send()
+        finally:
+            if not (outgoing.closed and threads.at_rest):
+                await threads.finish(outgoing.close)
 
 
 class _Answer:
@@ -169,7 +172,7 @@ class _Answer:
 
     async def _send_file(self, span: Span) -> None:
         try:
-            await self._reply.send_file(self._outgoing.fd, span.start, span.length)
+            await self._reply.send_file(self._outgoing.fd, span.start, span.length, self._threads.settle)
         except OSError as exc:
             raise from_os_error(exc, doing=f"error reading file '{self._outgoing.path}'") from exc
 

@@ -40,6 +40,11 @@ class Outgoing:
         self.modified_s: int | None = None
 
     @property
+    def closed(self) -> bool:
+        """True if there is nothing to close."""
+        return self.fd < 0
+
+    @property
     def small(self) -> bool:
         """True if `content` is all there is."""
         return self.fd < 0

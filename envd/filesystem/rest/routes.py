@@ -45,7 +45,8 @@ class _Compose:
         target = caller.path(destination, doing="error resolving destination path")
         paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
         try:
-            left = await self._threads.settle(compose, paths, target, Intent(caller.user), self._temporaries)
+            threads = self._threads.at(target, *paths)
+            left = await threads.settle(compose, paths, target, Intent(caller.user), self._temporaries)
         except NoRoomError as exc:
             return refused(507, exc.message)
         fields: dict[str, object] = {"name": name_of(target)}

@@ -86,18 +86,19 @@ class Upload:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required for raw body upload")
         incoming = Incoming(caller.path(address.path, doing="error resolving path"), wanted, self._temporaries)
         data = await source.read(_PIECE_BYTES)
+        threads = self._threads.at(incoming.path)
         try:
             if len(data) == wanted.length and not isinstance(source, Unpacked):
-                await self._threads.settle(incoming.store, data)  # small ones pay for one thread
+                await threads.settle(incoming.store, data)  # small ones pay for one thread
             else:
-                await self._threads.settle(incoming.open, data)
+                await threads.settle(incoming.open, data)
                 while data := await source.read(_PIECE_BYTES):
-                    await self._threads.settle(incoming.write, data)
+                    await threads.settle(incoming.write, data)
                 incoming.complete()
-                await self._threads.settle(incoming.commit)
+                await threads.settle(incoming.commit)
         finally:
-            if incoming.pending:
-                await self._threads.settle(incoming.abandon)
+            if incoming.pending or not threads.at_rest:
+                await threads.finish(incoming.abandon)
         return _written(incoming, wanted)
 
     async def _store_parts(
@@ -125,7 +126,7 @@ class _Batch:
     """
 
     def __init__(self, wanted: Wanted, threads: Threads, temporaries: Temporaries) -> None:
-        self._threads = threads
+        self._threads = threads.at()
         self._temporaries = temporaries
         self.written: list[dict[str, object]] = []
         self._wanted = wanted
@@ -138,7 +139,7 @@ class _Batch:
 
     async def __aexit__(self, *_: object) -> None:
         if self._waiting:
-            await self._threads.settle(self._abandon)
+            await self._threads.finish(self._abandon)
 
     async def add(self, path: str, form: Multipart) -> None:
         """Take the part that comes next.
@@ -157,6 +158,7 @@ class _Batch:
         if self._paths and self._wanted.intent.if_match is not None:
             raise EnvdError(Code.INVALID_ARGUMENT, "If-Match names one content, and there are several files")
         self._paths[same] = path
+        self._threads.add(path)
         incoming = Incoming(path, self._wanted, self._temporaries)
         self._waiting.append(incoming)
         await self._take(incoming, form)

@@ -66,7 +66,7 @@ class SearchService:
         expected = request.expected_matches if request.HasField("expected_matches") else None
         if_match = request.if_match if request.HasField("if_match") else None
         if if_match is not None:
-            await self._threads.run(check_condition, order.selection.path, if_match)
+            await self._threads.at(order.selection.path).run(check_condition, order.selection.path, if_match)
         plans = await self._plans(order)
         check_plans(plans, order, expected, if_match)
         if request.dry_run:
@@ -85,7 +85,9 @@ class SearchService:
     async def _applied(self, plan: Plan, caller: Caller, order: ReplaceOrder, *, sync: bool) -> Outcome:
         """Change a file; one that is not what the call was about may fail without ending it."""
         try:
-            return await self._threads.settle(partial(apply, plan, caller.view.user, self._temporaries, sync=sync))
+            return await self._threads.at(plan.path).settle(
+                partial(apply, plan, caller.view.user, self._temporaries, sync=sync)
+            )
         except EnvdError as exc:
             if plan.path == order.selection.path:
                 raise
@@ -102,7 +104,7 @@ class SearchService:
             return messages.lines_response(read_lines(path, wanted, if_match, gone.is_set))
 
         try:
-            return await self._threads.run(work)
+            return await self._threads.at(path).run(work)
         except CancelledError:
             gone.set()
             raise

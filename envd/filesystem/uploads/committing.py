@@ -7,7 +7,6 @@ import logging
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.temporary import Temporaries
-from envd.filesystem.threads import Threads
 from envd.host.users import User
 
 from . import gathering
@@ -21,8 +20,7 @@ log = logging.getLogger("envd.filesystem")
 class Committer:
     """Puts uploads in place, one caller for each at a time."""
 
-    def __init__(self, threads: Threads, temporaries: Temporaries) -> None:
-        self._threads = threads
+    def __init__(self, temporaries: Temporaries) -> None:
         self._temporaries = temporaries
 
     async def outcome(self, upload: Upload) -> Committed | None:
@@ -34,7 +32,7 @@ class Committer:
             done = placed_before(upload.state)
             return None if done is None else _settle(upload, done)
 
-        return await self._threads.settle(work)
+        return await upload.threads.settle(work)
 
     async def commit(self, upload: Upload, owner: User, size: int | None, sha256: str | None) -> Committed:
         """Put an upload in place that was not yet; as Uploads.commit."""
@@ -43,7 +41,7 @@ class Committer:
             await upload.close(_overtaken)
             for announced in {sha256, upload.state.terms.sha256} - {None}:
                 await self._verify(upload, whole, announced)
-            return await self._threads.settle(self._place, upload, owner, whole, sha256)
+            return await upload.threads.settle(self._place, upload, owner, whole, sha256)
         finally:
             upload.reopen()
 
@@ -51,7 +49,7 @@ class Committer:
         if upload.digest is None or upload.digest.size != size:
             upload.digest = Digest(upload.state.kept, size)
         while not upload.digest.complete:
-            await self._threads.settle(upload.digest.step)
+            await upload.threads.settle(upload.digest.step)
         found = upload.digest.hexdigest()
         if found != sha256:
             raise EnvdError(
@@ -91,7 +89,7 @@ class Committer:
 
     async def tidy(self, upload: Upload) -> None:
         """Remove what a committed upload may have left beside its file."""
-        await self._threads.run(_tidy, upload)
+        await upload.threads.settle(_tidy, upload)
 
 
 def _settle(upload: Upload, committed: Committed) -> Committed:

@@ -138,8 +138,12 @@ class Part:
         return failure
 
     def _let_go(self) -> None:
-        """Leave its bytes to others, once nothing is being written."""
-        if self._failure is not None and (self._writing is None or self._writing.done()):
+        """Leave its bytes to others, once nothing is being written, also not what nobody waits for any more."""
+        if self._failure is None or (self._writing is not None and not self._writing.done()):
+            return
+        if self._held is not None and not self._held.at_rest:
+            self._held.when_at_rest(self._let_go)
+        else:
             self.claims = Extents()
             self._upload.parts.discard(self)
             self._gone.set()

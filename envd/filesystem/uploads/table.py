@@ -63,13 +63,13 @@ class Uploads:
         self._slots = slots
         self._temporaries = temporaries
         self._threads = threads
-        self._committer = Committer(threads, temporaries)
+        self._committer = Committer(temporaries)
         self._numbers = 0
         self._creating: dict[tuple[str, str], asyncio.Event] = {}
         self._all: dict[str, Upload] = {}
         for slot, value in slots.load():
             ident, state, extents = from_bytes(value)
-            self._all[ident] = Upload(ident, slot, state, extents)
+            self._all[ident] = Upload(ident, slot, state, threads, extents)
 
     def find(self, ident: str, user: str) -> Upload:
         """Return a user's upload.
@@ -133,7 +133,7 @@ class Uploads:
         if upload.extents or upload.state.committed is not None:
             return False
         try:
-            await self._threads.run(gathering.check, upload.state.kept)
+            await upload.threads.settle(gathering.check, upload.state.kept)
         except EnvdError as exc:
             if exc.code is not Code.NOT_FOUND:
                 raise
@@ -143,13 +143,14 @@ class Uploads:
 
     async def _create(self, terms: Terms, owner: User) -> Upload:
         begin = partial(gathering.begin, terms.path, terms.intent(owner), self._temporaries)
-        async with self._threads.holding(begin, Beginning.close) as held:
-            upload = Upload(secrets.token_hex(16), self._slot(), State(terms, held.it.kept, time.monotonic()))
+        async with self._threads.at(terms.path).holding(begin, Beginning.close) as held:
+            state = State(terms, held.it.kept, time.monotonic())
+            upload = Upload(secrets.token_hex(16), self._slot(), state, self._threads)
             self._all[upload.ident] = upload
             try:
                 # Written down first: so a server that is killed now leaves no file that nobody knows of.
                 upload.write_down(upload.state)
-                await self._threads.settle(held.it.name)
+                await held.run(held.it.name)
             except BaseException:
                 await self._remove(upload)
                 raise
@@ -171,7 +172,8 @@ class Uploads:
         """
         part = self._admit(upload, start)
         try:
-            async with self._threads.holding(partial(Gathered, upload.state.kept), Gathered.close) as held:
+            opening = partial(Gathered, upload.state.kept)
+            async with self._threads.at(upload.state.kept.directory).holding(opening, Gathered.close) as held:
                 async with asyncio.timeout(None) as patience:
                     with part.attending(held, patience, self.bounds.idle_s):
                         yield part
@@ -238,7 +240,7 @@ class Uploads:
 
     async def _remove(self, upload: Upload) -> None:
         await upload.close(_ended)
-        await self._threads.run(gathering.remove, upload.state.kept)
+        await upload.threads.settle(gathering.remove, upload.state.kept)
         self._forget(upload)
 
     def _forget(self, upload: Upload) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.threads import Threads
 
 from .extents import Extents
 from .placing import Digest
@@ -44,9 +45,10 @@ class Upload:
         parts: what is arriving.
         digest: of all that was received, as far as it was reckoned; kept, because what was received never changes.
         turn: who commits or aborts it.
+        threads: for work on its file.
     """
 
-    def __init__(self, ident: str, slot: Slot, state: State, extents: Extents | None = None) -> None:
+    def __init__(self, ident: str, slot: Slot, state: State, threads: Threads, extents: Extents | None = None) -> None:
         self.ident = ident
         self.slot = slot
         self.state = state
@@ -54,6 +56,7 @@ class Upload:
         self.parts: set[Arriving] = set()
         self.digest: Digest | None = None
         self.turn = asyncio.Lock()
+        self.threads = threads.at(state.kept.directory)
         self._closed: Callable[[], EnvdError] | None = None
 
     def write_down(self, state: State, extents: Extents | None = None) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from envd.errors import EnvdError
 from envd.filesystem.threads import Threads
 from envd.supervise import Supervisor
 
@@ -31,8 +32,8 @@ class Watcher(Protocol):
 class Lookout:
     """Looks for all watched directories twice a second, for each once, while there are any.
 
-    One look at a time: a file system that hangs below one of the paths holds up the others' as well. Then what happens
-    above them is noticed only by who scans them.
+    One look at a time on each device: one that does not answer holds up only those on it. What happens above these is
+    then noticed only by who scans them.
     """
 
     def __init__(self, threads: Threads, jobs: Supervisor) -> None:
@@ -40,6 +41,7 @@ class Lookout:
         self._jobs = jobs
         self._watchers: dict[Watcher, None] = {}
         self._looking = False
+        self._devices: set[str] = set()
 
     def add(self, watcher: Watcher) -> None:
         """Look for one more."""
@@ -56,13 +58,29 @@ class Lookout:
         try:
             while self._watchers:
                 await asyncio.sleep(INTERVAL_S)
-                paths = {watcher.real for watcher in self._watchers}
-                found = await self._threads.run(_find, list(paths))
-                for watcher in list(self._watchers):
-                    if watcher.real in found:
-                        watcher.seen(found[watcher.real])
+                for device, paths in self._by_device().items():
+                    if device not in self._devices:
+                        self._devices.add(device)
+                        self._jobs.spawn(self._look_at(device, paths), name="look for watched directories")
         finally:
             self._looking = False
+
+    def _by_device(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in {watcher.real for watcher in self._watchers}:
+            found.setdefault(self._threads.device(path), []).append(path)
+        return found
+
+    async def _look_at(self, device: str, paths: list[str]) -> None:
+        try:
+            found = await self._threads.at(*paths[:1]).run(_find, paths)
+        except EnvdError:
+            return  # it does not answer
+        finally:
+            self._devices.discard(device)
+        for watcher in list(self._watchers):
+            if watcher.real in found:
+                watcher.seen(found[watcher.real])
 
 
 def _find(paths: Sequence[str]) -> dict[str, Anchor | None]:

@@ -59,6 +59,7 @@ class Reach:
         self.anchor: Anchor | None = None
         self._scan: Scan | None = None
         self._closed = False
+        self._threads = means.threads.at(top.real)
 
     async def walk(self, directories: list[Directory]) -> tuple[list[Found | None], bool]:
         """Follow directories with all below, then look what is there.
@@ -77,7 +78,7 @@ class Reach:
         scan = Scan(None if top.remote else self._arm, recursive=top.recursive, room=room, network=top.network)
         self._scan = scan
         try:
-            found = await self._means.threads.settle(self._walk, scan, [one.prefix for one in directories])
+            found = await self._threads.settle(self._walk, scan, [one.prefix for one in directories])
         except OSError as exc:
             self._abandon(scan)
             raise no_watch(top.path, exc) from exc

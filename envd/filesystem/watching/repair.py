@@ -58,6 +58,7 @@ class Repair:
         self._audience = audience
         self._account: Account = reports.account
         self.leaving = False
+        self._threads = means.threads.at(top.real)
         self._all = False
         self._doubted = False
         self._closed = False
@@ -130,7 +131,7 @@ class Repair:
         if self._top.remote and self._poller is None:
             self._poller = Poller(course.changed)
             start = partial(self._poller.start, self._top.real, recursive=self._top.recursive)
-            await self._means.threads.run(start)
+            await self._threads.run(start)
         try:
             (found,), cut = await self._walk([account.root], course)
         except EnvdError as exc:
@@ -185,7 +186,7 @@ class Repair:
         give_up_at = time.monotonic() + self._means.away_s
         while not (self.leaving or await self._is_there()):
             if time.monotonic() > give_up_at and self._reach.anchor is not None:
-                how = await self._means.threads.run(departure, self._reach.anchor, self._top.real)
+                how = await self._threads.run(departure, self._reach.anchor, self._top.real)
                 if how is None:
                     return
                 course.gone(how)
@@ -199,7 +200,7 @@ class Repair:
         if anchor is None:
             return True
         try:
-            there = await self._means.threads.run(find_anchor, self._top.real)
+            there = await self._threads.run(find_anchor, self._top.real)
         except OSError:
             return True  # nobody can tell, so who scans it will say
         return there is not None and there.key == anchor.key

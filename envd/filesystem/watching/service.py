@@ -65,7 +65,7 @@ class WatchingService:
         style = Style(watch, caller, entries=watch.card.entries, cursors=cursors)
         style.check(events)
         if style.entries:
-            return await self._threads.run(style.answer_with_entries, events)
+            return await self._threads.at(watch.card.top.path).run(style.answer_with_entries, events)
         return await style.answer(events, self._watches.turns)
 
     async def remove_watcher(self, request: pb.RemoveWatcherRequest, call: Call) -> pb.RemoveWatcherResponse:
@@ -76,7 +76,8 @@ class WatchingService:
 
     async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> Top:
         find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
-        return await self._threads.run(find, caller.view.resolve(request.path))
+        path = caller.view.resolve(request.path)
+        return await self._threads.at(path).run(find, path)
 
     @asynccontextmanager
     async def _watch(self, top: Top, cursor: str | None) -> AsyncIterator[Watch]:
@@ -96,6 +97,7 @@ class WatchingService:
             watches.leave(watch)
 
     async def _told(self, watch: Watch, style: Style, keepalive_s: float) -> AsyncGenerator[Reply, None]:
+        threads = self._threads.at(watch.card.top.path)
         reader = watch.attend(_WITH_ENTRIES if style.entries else _AT_ONCE, self._watches.turns)
         while True:
             events = await reader.next(keepalive_s)
@@ -103,6 +105,6 @@ class WatchingService:
                 yield pb.WatchDirResponse(keepalive=pb.WatchDirResponse.KeepAlive())
                 continue
             style.check(events)
-            run = await self._threads.run(style.run_with_entries, events) if style.entries else style.run(events)
+            run = await threads.run(style.run_with_entries, events) if style.entries else style.run(events)
             if run is not None:
                 yield run
