@@ -43,6 +43,8 @@ class Output:
     total_bytes: int = 256 * MIB
     total_share_of_memory: int = 16
     stall_s: float = 30.0
+    return_s: float = 5.0
+    return_after_kill_s: float = 10.0
     drain_s: float = 0.2
     drain_at_most_s: float = 2.0
     finished_s: float = 600.0

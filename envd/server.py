@@ -29,6 +29,7 @@ from envd.host.session import Session
 from envd.host.users import Users
 from envd.keeper.client import KeeperClient, kept_file
 from envd.keeper.naming import call_this_process
+from envd.process.expected import Waits
 from envd.process.pool import Pool, Sizes
 from envd.process.retention import Retention
 from envd.process.running import Drain
@@ -141,7 +142,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
         session,
         pool,
         Drain(output.drain_s, output.drain_at_most_s),
-        stall_s=output.stall_s,
+        waits=Waits(output.stall_s, output.return_s, output.return_after_kill_s),
         mark_base=os.getppid() << 32 if tree.marks_work() else 0,
     )
     return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .events import BEGINNING, Position
+from .events import Position
+from .expected import Absent, Expected, Waits
 from .follower import Follower
 from .ledger import Ledger
 
-_STOPPED_S = 0.3
-_RETURN_S = 5.0
-_RETURN_AFTER_KILL_S = 10.0
 _RECEIPTS = 4
 
 
@@ -19,35 +17,71 @@ class Audience:
     """The followers of one program, and those expected back.
 
     Args:
-        ledger: remembers, also for a later server, what was taken and whether anybody follows or is expected back.
-        stall_s: how long followers that read wait for one that has stopped.
+        ledger: remembers, also for a later server, what was taken, how many follow or are expected back, and how long
+            they pause.
+        waits: how long one is waited for.
+
+    Attributes:
+        expected: those whose connection broke.
     """
 
-    def __init__(self, ledger: Ledger, stall_s: float) -> None:
+    def __init__(self, ledger: Ledger, waits: Waits) -> None:
         self._ledger = ledger
-        self._stall_s = stall_s
+        self._waits = waits
         self._followers: set[Follower] = set()
         self._receipts: list[Callable[[], object]] = []
-        self._expected: Position = BEGINNING
-        self._held: Position = BEGINNING
-        self._expected_until = 0.0
+        self.expected = Expected()
 
     def __len__(self) -> int:
         return len(self._followers)
 
     def join(self, follower: Follower) -> None:
-        """Add a follower; whoever was expected back is here."""
+        """Add a follower; it may be one that was expected back."""
         self._followers.add(follower)
-        self._expected_until = 0.0
-        self._ledger.set_followed(followed=True)
+        self.expected.welcome(follower)
+        self.note_followed()
 
-    def leave(self, follower: Follower) -> None:
-        """Remove a follower; what it read last may still be on its way to the peer."""
+    def leave(self, follower: Follower, *, to_lose: bool) -> float:
+        """Remove a follower; what it read last may still be on its way to the peer.
+
+        Args:
+            follower: the one that leaves.
+            to_lose: there are bytes that would go if it was not expected back.
+
+        Returns:
+            For how many seconds it is; 0 if it is not.
+        """
         self._followers.discard(follower)
         self.collect_receipts()
         self._receipts.append(follower.acknowledged)
-        if not self._followers:
-            self._ledger.set_followed(followed=False)
+        self._note_pause(follower)
+        grace_s = self._grace_s(follower) if to_lose else 0.0
+        if grace_s:
+            self.expected.add(
+                Absent(
+                    held=follower.consumed_position(),
+                    handed=follower.position,
+                    read_to=follower.acknowledged_position(),
+                    until=time.monotonic() + grace_s,
+                    resumes=follower.resumes,
+                )
+            )
+        self.note_followed()
+        return grace_s
+
+    def _grace_s(self, follower: Follower) -> float:
+        """Return how long a follower that has just left is waited for.
+
+        Not at all if others had given it up, or if its client cannot name its place and has not read for the stall
+        deadline: that is no client that reads.
+        """
+        if follower.given_up or (not follower.resumes and follower.idle_s > self._waits.stall_s):
+            return 0.0
+        return self._waits.for_return(max(self._ledger.pause_s, follower.idle_s))
+
+    def note_followed(self) -> None:
+        """Write down how many follow or are expected back: a later server waits for so many."""
+        self._ledger.set_followed(len(self._followers) + len(self.expected))
 
     def wake(self) -> None:
         """Have all followers look again."""
@@ -82,6 +116,15 @@ class Audience:
         ):
             self._ledger.take(acknowledged)
 
+    def note_progress(self, follower: Follower) -> None:
+        """Remember how far a follower has come and how long it pauses."""
+        self.note_taken(follower.acknowledged())
+        self._note_pause(follower)
+
+    def _note_pause(self, follower: Follower) -> None:
+        if follower.longest_pause_s > self._ledger.pause_s:
+            self._ledger.set_pause(follower.longest_pause_s)
+
     # What is held back.
 
     def _holders(self) -> list[Follower]:
@@ -92,7 +135,7 @@ class Audience:
         """
         kept_waiting = [follower.caught_up_at for follower in self._followers if follower.caught_up_at is not None]
         if kept_waiting:
-            since, late = min(kept_waiting), time.monotonic() - self._stall_s
+            since, late = min(kept_waiting), time.monotonic() - self._waits.stall_s
             for follower in self._followers:
                 if follower.caught_up_at is None and max(follower.progress_at, since) <= late:
                     follower.given_up = True
@@ -100,10 +143,9 @@ class Audience:
 
     def read_to(self, stream: int) -> int | None:
         """Return up to where everybody the program waits for has read a stream; None if it waits for nobody."""
-        holders = self._holders()
-        if holders:
-            return min(follower.offsets[stream] for follower in holders)
-        return self._expected[stream] if self._expecting else None
+        places = [follower.offsets[stream] for follower in self._holders()]
+        places.extend(absent.read_to[stream] for absent in self.expected.now())
+        return min(places, default=None)
 
     def received(self, *, memory_is_short: bool) -> list[Position]:
         """Return how far the peers of those the program waits for have received.
@@ -112,37 +154,24 @@ class Audience:
         its connection breaks. So memory is freed by this, while `read_to` decides whether the program has to wait. When
         memory is short, what the peer's kernel has must do.
         """
-        if self._expecting:
-            return [self._expected if memory_is_short else self._held]
+        absent, holders = self.expected.now(), self._holders()
         if memory_is_short:
-            return [follower.acknowledged_position() for follower in self._holders()]
-        return [follower.consumed_position() for follower in self._holders()]
+            return [*(one.read_to for one in absent), *(one.acknowledged_position() for one in holders)]
+        return [*(one.held for one in absent), *(one.consumed_position() for one in holders)]
 
-    def has_stopped(self, follower: Follower) -> bool:
-        """Tell whether a follower has not read for a moment."""
-        return follower.caught_up_at is None and time.monotonic() - follower.progress_at > _STOPPED_S
-
-    def expect_return(self, follower: Follower) -> float:
-        """Wait a moment for one that lost its connection, perhaps not its interest; return the seconds."""
-        return self._expect(follower.acknowledged_position(), follower.consumed_position(), _RETURN_S)
+    def expect_starter(self) -> float:
+        """Wait a moment for whoever had the program started; return the seconds."""
+        self.expected.add_starter(time.monotonic() + self._waits.return_s)
+        self.note_followed()
+        return self._waits.return_s
 
     def expect_return_after_kill(self) -> float:
         """Wait a moment for those who followed when the server was killed; return the seconds, 0 if nobody did.
 
         How much they had consumed is not known any more: whatever is kept stays.
         """
-        return self._expect(self._ledger.taken, BEGINNING, _RETURN_AFTER_KILL_S) if self._ledger.followed else 0.0
-
-    def _expect(self, read_to: Position, held: Position, grace_s: float) -> float:
-        self._expected, self._held, self._expected_until = read_to, held, time.monotonic() + grace_s
-        self._ledger.set_followed(followed=True)
+        if not self._ledger.followed:
+            return 0.0
+        grace_s = self._waits.after_kill(self._ledger.pause_s)
+        self.expected.add_unknown(self._ledger.followed, self._ledger.taken, time.monotonic() + grace_s)
         return grace_s
-
-    def stop_expecting(self) -> None:
-        """Take note that nobody is expected any more, if the time is over and nobody came."""
-        if not self._followers and not self._expecting:
-            self._ledger.set_followed(followed=False)
-
-    @property
-    def _expecting(self) -> bool:
-        return not self._followers and time.monotonic() < self._expected_until

@@ -59,10 +59,14 @@ class Follower:
         progress_at: when it last took something, or got something to take (monotonic seconds).
         caught_up_at: since when it has had nothing to take, None while it has.
         given_up: True if others no longer wait for it; until it takes something.
+        longest_pause_s: the longest time it has left something untaken.
+        resumes: its client named the place where it begins, and will again if its connection breaks.
         acknowledged: see Receipts.
     """
 
-    def __init__(self, source: Source, position: Position, *, gaps: bool, receipts: Receipts) -> None:
+    def __init__(
+        self, source: Source, position: Position, *, gaps: bool, resumes: bool = True, receipts: Receipts
+    ) -> None:
         for name, offset, end in zip(_NAMES, position, source.ends, strict=True):
             if offset > end:
                 raise EnvdError(
@@ -79,6 +83,13 @@ class Follower:
         self.progress_at = time.monotonic()
         self.caught_up_at: float | None = None
         self.given_up = False
+        self.longest_pause_s = 0.0
+        self.resumes = resumes
+
+    @property
+    def idle_s(self) -> float:
+        """For how long there has been something that it does not take."""
+        return 0.0 if self.caught_up_at is not None else time.monotonic() - self.progress_at
 
     @property
     def position(self) -> Position:
@@ -116,6 +127,7 @@ class Follower:
         offset = self.offsets[stream]
         data = self._source.read(stream, offset, min(end - offset, _RUN_BYTES))
         self.offsets[stream] = offset + len(data)
+        self.longest_pause_s = max(self.longest_pause_s, self.idle_s)
         self.progress_at = time.monotonic()
         self.given_up = False
         self._source.resume()

@@ -3,7 +3,8 @@
 It holds the command, how far some reader has taken the output, and in which order pieces of the streams arrived.
 
 Layout, little-endian: magic and version (8 bytes), taken offsets (3 x u64), length of the metadata (u64), index of the
-first order record (u64), whether somebody follows (u64); at 64 the metadata; from the next page on one page with what
+first order record (u64), how many follow or are expected back (u64), their longest pause in milliseconds (u64); at 64
+the metadata; from the next page on one page with what
 is known of the program's end (length as u64, then bytes); from the page after that one page with what is known of
 its input (keyed_input.py); from the page after that order records of 8 bytes, the stream in the two top bits and the
 offset at which the piece ends in the others.
@@ -18,11 +19,17 @@ from collections import deque
 from .events import BEGINNING, Position
 from .journal import punch
 
-_MAGIC = b"envdldg2"
-_HEADER = struct.Struct("<8s3QQQQ")
+_MAGIC = b"envdldg"
+_VERSION = 3
+# envd 0.7.0 wrote this one: 1 for any number of followers, no pause, and other records of input (keyed_input.py). A
+# later version than ours only adds, or has another magic.
+OLDEST_VERSION = 2
+_PAUSE_STEP_S = 0.25
+_HEADER = struct.Struct("<8s3QQQQQ")
 _TAKEN_AT = 8
 _FIRST_AT = 40
 _FOLLOWED_AT = 48
+_PAUSE_AT = 56
 _METADATA_AT = 64
 _PAGE = 4096
 _RECORD = struct.Struct("<Q")
@@ -35,13 +42,21 @@ class Ledger:
     """Order of arrival, and how far it was taken. Owns the descriptor.
 
     At most 65536 pieces are remembered; the order of older ones is forgotten, not their bytes.
+
+    Attributes:
+        followed: how many follow or are expected back.
+        pause_s: the longest time one of them left something untaken.
+        version: of what was adopted.
     """
 
     def __init__(self, fd: int, metadata: bytes) -> None:
         self.fd = fd
         self.metadata = metadata
         self.taken: Position = BEGINNING
-        self.followed = False
+        self.followed = 1
+        self.pause_s = 0.0
+        self.version = _VERSION
+        self._noted_pause_s = 0.0
         self._end_at = -(-(_METADATA_AT + len(metadata)) // _PAGE) * _PAGE
         self._input_at = self._end_at + _PAGE
         self._records_at = self._input_at + INPUT_BYTES
@@ -54,7 +69,9 @@ class Ledger:
     def create(cls, name: str, metadata: bytes) -> Ledger:
         """Make one for a program about to start."""
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
-        header = _HEADER.pack(_MAGIC, 0, 0, 0, len(metadata), 0, 0)
+        magic = _MAGIC + b"%d" % _VERSION
+        # The one who had it started is expected from the first byte on, whatever happens to this server.
+        header = _HEADER.pack(magic, 0, 0, 0, len(metadata), 0, 1, 0)
         os.pwrite(fd, header.ljust(_METADATA_AT, b"\0") + metadata, 0)
         return cls(fd, metadata)
 
@@ -63,13 +80,16 @@ class Ledger:
         """Read what an earlier server wrote.
 
         Raises:
-            ValueError: it is not a ledger of this version.
+            ValueError: it is not a ledger, or older than version 2.
         """
-        magic, *taken, size, first, followed = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
-        if magic != _MAGIC:
-            raise ValueError("not a ledger of this version")
+        magic, *taken, size, first, followed, pause_ms = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
+        version = magic[len(_MAGIC) :]
+        if not magic.startswith(_MAGIC) or not version.isdigit() or int(version) < OLDEST_VERSION:
+            raise ValueError("not a ledger of a version that can be read")
         ledger = cls(fd, os.pread(fd, size, _METADATA_AT))
-        ledger.followed = bool(followed)
+        ledger.version = int(version)
+        ledger.followed = followed
+        ledger.pause_s = ledger._noted_pause_s = pause_ms / 1000
         ledger.taken = (taken[0], taken[1], taken[2])
         ledger._first = ledger._freed = first
         ledger._load()
@@ -122,11 +142,18 @@ class Ledger:
             if end > covered[stream]:
                 self._append(stream, end)
 
-    def set_followed(self, *, followed: bool) -> None:
-        """Note whether anybody follows."""
-        if followed != self.followed and self.fd >= 0:
-            self.followed = followed
-            os.pwrite(self.fd, _RECORD.pack(followed), _FOLLOWED_AT)
+    def set_followed(self, count: int) -> None:
+        """Note how many follow or are expected back."""
+        if count != self.followed and self.fd >= 0:
+            self.followed = count
+            os.pwrite(self.fd, _RECORD.pack(count), _FOLLOWED_AT)
+
+    def set_pause(self, pause_s: float) -> None:
+        """Note for how long a follower has left something untaken, to a quarter of a second."""
+        self.pause_s = pause_s
+        if pause_s >= self._noted_pause_s + _PAUSE_STEP_S and self.fd >= 0:
+            self._noted_pause_s = pause_s
+            os.pwrite(self.fd, _RECORD.pack(round(pause_s * 1000)), _PAUSE_AT)
 
     def arrived(self, stream: int, ends: list[int]) -> None:
         """Note that bytes of a stream arrive now; `ends` are the streams' lengths without them."""

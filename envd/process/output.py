@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from .audience import Audience
 from .events import STREAMS, Position
+from .expected import Waits
 from .follower import Follower, Receipts
 from .ledger import Ledger
 from .pool import Pool
@@ -40,19 +41,19 @@ class Output:
 
     Args:
         streams: by number (STDOUT, STDERR, PTY).
-        stall_s: see envd.process.audience.
+        waits: how long a follower is waited for.
         closed: called when a stream has ended.
     """
 
     def __init__(
-        self, streams: Mapping[int, Stream], ledger: Ledger, pool: Pool, stall_s: float, closed: Callable[[], None]
+        self, streams: Mapping[int, Stream], ledger: Ledger, pool: Pool, waits: Waits, closed: Callable[[], None]
     ) -> None:
         self.streams = streams
         self.ledger = ledger
-        self.audience = Audience(ledger, stall_s)
+        self.audience = Audience(ledger, waits)
         self.last_byte_at = time.monotonic()
         self._pool = pool
-        self._recheck_s = stall_s / 10
+        self._recheck_s = waits.stall_s / 10
         self._closed = closed
         self._recheck: asyncio.TimerHandle | None = None
         self._finished: Finished | None = None
@@ -240,7 +241,8 @@ class Output:
         Raises:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
-        follower = Follower(self, position or self.audience.untaken(), gaps=gaps, receipts=receipts)
+        begin = position or self.audience.untaken()
+        follower = Follower(self, begin, gaps=gaps, resumes=position is not None, receipts=receipts)
         if position is None:
             follower.skip_lost()
         self.audience.join(follower)
@@ -251,17 +253,18 @@ class Output:
     def left(self, follower: Follower) -> None:
         """Take note that a follower is gone.
 
-        If it was the only one and still reading, its connection may have broken: for a moment no byte it lacks may go,
-        so that it can resume. A program that prints more than the journals keep waits that long, once.
+        Its connection may have broken, and it may be back: for a moment no byte it lacks may go, so that it can go on.
+        A program that prints more than the journals keep waits that long, and so do others that follow it.
         """
-        stopped = self.waiting and self.audience.has_stopped(follower)
-        self.audience.leave(follower)
-        to_lose = self._finished is None or (self.kept > self._finished.keep and not self.open)
-        if to_lose and not self.audience and not stopped:
-            self._go_on_after(self.audience.expect_return(follower))
+        to_lose = self._finished is None or self.kept > self._finished.keep
+        self._go_on_after(self.audience.leave(follower, to_lose=to_lose))
         if self._finished is not None:
             self.trim()
         self.resume()
+
+    def expect_starter(self) -> None:
+        """Give whoever had the program started a moment to follow it."""
+        self._go_on_after(self.audience.expect_starter())
 
     def expect_followers(self) -> None:
         """Give those who followed when the server was killed a moment to come back."""
@@ -272,7 +275,8 @@ class Output:
             asyncio.get_running_loop().call_later(grace_s, self._go_on)
 
     def _go_on(self) -> None:
-        self.audience.stop_expecting()
+        """Wait no longer for those whose time is over."""
+        self.audience.note_followed()
         if self._finished is not None:
             self.trim()
         self.resume()

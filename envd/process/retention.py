@@ -55,12 +55,22 @@ class Archive:
         return next(iter(self._finished.values()))[0]
 
     def forget_oldest(self) -> bool:
-        """Forget the oldest program that nobody follows and nothing holds; False if there is none."""
-        for ident, (finished_at, running) in self._finished.items():
-            if not running.output.open and not running.output.audience:
-                del self._finished[ident]
-                if running.command.key is not None:
-                    self._keys[running.command.key] = finished_at
-                self._forget(running)
-                return True
-        return False
+        """Forget the oldest program that nobody follows and nothing holds; False if there is none.
+
+        Only if there is no other it is one whose follower is expected back.
+        """
+        last_resort: int | None = None
+        for ident, (_, running) in self._finished.items():
+            if running.output.open or running.output.audience:
+                continue
+            if not running.output.audience.expected:
+                return self._forget_one(ident)
+            last_resort = ident if last_resort is None else last_resort
+        return last_resort is not None and self._forget_one(last_resort)
+
+    def _forget_one(self, ident: int) -> bool:
+        finished_at, running = self._finished.pop(ident)
+        if running.command.key is not None:
+            self._keys[running.command.key] = finished_at
+        self._forget(running)
+        return True

@@ -261,7 +261,7 @@ class Running:
             async with aclosing(self._events(follower, keepalive_s, aside)) as events:
                 async for event in events:
                     yield event
-                    self.output.audience.note_taken(follower.acknowledged())
+                    self.output.audience.note_progress(follower)
         finally:
             self.output.left(follower)
 

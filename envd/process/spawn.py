@@ -20,6 +20,7 @@ from .command import Command
 from .descriptors import SLOT_INPUT, SLOT_LEDGER, Descriptors, Releases, make_descriptors, streams_from
 from .ending import is_missing
 from .events import PTY, STDERR
+from .expected import Waits
 from .input import Input
 from .keyed_input import KeyedInput
 from .ledger import Ledger
@@ -33,18 +34,18 @@ class Spawner:
     """Makes and adopts programs.
 
     Args:
-        stall_s: see envd.process.output.
+        waits: how long a follower of a program is waited for.
         mark_base: added to an ident to mark a program's tree; 0 if this kernel keeps no marks.
     """
 
     def __init__(
-        self, keeper: KeeperClient, session: Session, pool: Pool, drain: Drain, *, stall_s: float, mark_base: int
+        self, keeper: KeeperClient, session: Session, pool: Pool, drain: Drain, *, waits: Waits, mark_base: int
     ) -> None:
         self._keeper = keeper
         self.session = session
         self._pool = pool
         self._drain = drain
-        self._stall_s = stall_s
+        self._waits = waits
         self._mark_base = mark_base
 
     async def start(self, ident: int, command: Command, around: Surroundings) -> Running:
@@ -130,7 +131,7 @@ class Spawner:
     ) -> Running:
         streams = streams_from(held, command)
         releases = Releases(self._keeper, identity.ident, set(held), streams)
-        output = Output(streams, ledger, self._pool, self._stall_s, lambda: running.stream_closed())  # noqa: PLW0108 - it is made below
+        output = Output(streams, ledger, self._pool, self._waits, lambda: running.stream_closed())  # noqa: PLW0108 - it is made below
         name = "stdin" if command.terminal is None else "tty"
         read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input, KeyedInput(ledger))
         running = Running(identity, command, output, read, self._drain, releases.ended)

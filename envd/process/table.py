@@ -122,6 +122,7 @@ class Table:
             early = self._early_exits.pop(ident, None)
             if running is None and not born.done():
                 self._refuse(command, born, EnvdError(Code.INTERNAL, "internal error"))
+        running.output.expect_starter()
         self._register(running)
         born.set_result(running)
         log.info("process started", extra={"pid": running.pid, "cmd": command.cmd, "user": around.user.name})

@@ -11,6 +11,7 @@ import pytest
 
 from envd.errors import Code, EnvdError
 from envd.process.events import STDERR, STDOUT, Gap, Position, Run
+from envd.process.expected import Waits
 from envd.process.follower import Follower
 from envd.process.journal import Journal
 from envd.process.ledger import Ledger
@@ -22,13 +23,15 @@ from envd.rpc import Call
 KIB = 1024
 KEEP = 256 * KIB
 STALL_S = 0.5
+RETURN_S = 0.3
+LONG_S = 60.0  # longer than any test
 SIZES = Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=1 << 30)
 
 
 class Program:
     """Real pipes with an output at their end; `prints` writes as the program would, as far as the pipe takes it."""
 
-    def __init__(self, pool: Pool | None = None, stall_s: float = STALL_S) -> None:
+    def __init__(self, pool: Pool | None = None, stall_s: float = STALL_S, return_s: float = RETURN_S) -> None:
         self.pool = pool or Pool(SIZES)
         self.closed = 0
         streams, self._writers = {}, {}
@@ -36,7 +39,8 @@ class Program:
             ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._writers[number] = theirs
             streams[number] = PipeStream(number, Journal.create("test"), ours)
-        self.output = Output(streams, Ledger.create("test", b""), self.pool, stall_s, self._pipe_closed)
+        waits = Waits(stall_s, return_s, return_after_kill_s=2 * return_s)
+        self.output = Output(streams, Ledger.create("test", b""), self.pool, waits, self._pipe_closed)
         self.output.start()
 
     def _pipe_closed(self) -> None:
@@ -126,6 +130,15 @@ class Reader:
             if self.take() is None:
                 await self.follower.wait(60)
             await asyncio.sleep(0)
+
+    async def has_everything(self, size: int) -> None:
+        """Read so many bytes, all that were printed; fails if one of them is gone."""
+        self.read_on()
+        async with asyncio.timeout(10):
+            while len(self.data) < size:
+                assert self.gaps == []
+                await asyncio.sleep(0)
+        self.stop()
 
     def stop(self) -> None:
         if self._task is not None:
@@ -227,13 +240,168 @@ async def test_a_sole_reader_that_does_not_read_holds_up_the_program_for_good(pr
     assert reader.gaps == []
 
 
-async def test_the_program_goes_on_at_once_when_its_sole_reader_leaves(program: Program):
+async def test_the_program_goes_on_at_once_when_a_reader_leaves_that_cannot_come_back_to_its_place(make: Make):
+    """It has no place to name, and has not read for the stall deadline: this is no client that reads."""
+    program = make(return_s=LONG_S)
+    reader = Reader(program, None)
+    await program.prints_until_it_waits()
+    await asyncio.sleep(STALL_S * 1.2)  # the stall deadline itself passes
+    program.output.left(reader.follower)
+    assert not program.output.audience.expected
+    await program.prints_all(4 * KEEP)
+
+
+async def test_the_program_goes_on_when_one_that_was_expected_back_does_not_come(program: Program):
     reader = Reader(program)
     await program.prints_until_it_waits()
-    # It has stood still for longer than a moment: this is no broken connection of a client that reads.
-    await asyncio.sleep(0.4)
     program.output.left(reader.follower)
-    await program.prints_all(4 * KEEP, timeout_s=1)
+    assert program.output.audience.expected
+    await program.prints_all(4 * KEEP)
+    assert not program.output.audience.expected
+    assert program.output.ledger.followed == 0
+
+
+# Who is expected back.
+
+
+async def test_whoever_had_it_started_is_waited_for_before_there_is_a_reader(make: Make):
+    program = make(return_s=LONG_S)
+    assert program.output.ledger.followed == 1  # a later server waits too, whatever happens to this one now
+    program.output.expect_starter()
+    printed = await program.prints_until_it_waits()
+    await Reader(program, (0, 0, 0)).has_everything(printed)
+
+
+async def test_a_later_server_waits_for_whoever_had_it_started(make: Make):
+    program = make(return_s=LONG_S)
+    later = Ledger.adopt(os.dup(program.output.ledger.fd))
+    assert later.followed == 1
+    later.close()
+    program.output.expect_followers()
+    printed = await program.prints_until_it_waits()
+    await Reader(program, (0, 0, 0)).has_everything(printed)
+
+
+@pytest.mark.parametrize("position", [(0, 0, 0), None])
+async def test_a_reader_that_pauses_is_expected_back_whatever_it_left_unread(make: Make, position):
+    program = make(return_s=LONG_S, stall_s=LONG_S)
+    reader = Reader(program, position)
+    printed = await program.prints_until_it_waits()
+    await asyncio.sleep(STALL_S)  # a callback that takes long
+    program.output.left(reader.follower)
+    again = Reader(program, position)
+    await again.has_everything(printed)
+
+
+async def test_one_that_names_its_place_is_expected_back_beyond_the_stall_deadline_too(make: Make):
+    program = make(return_s=LONG_S)
+    reader = Reader(program, (0, 0, 0))
+    printed = await program.prints_until_it_waits()
+    await asyncio.sleep(STALL_S * 1.2)  # the stall deadline itself passes
+    program.output.left(reader.follower)
+    again = Reader(program, (0, 0, 0))
+    await again.has_everything(printed)
+
+
+def test_the_longer_a_reader_pauses_the_longer_it_is_expected_back_up_to_the_stall_deadline():
+    waits = Waits(stall_s=30.0, return_s=5.0, return_after_kill_s=10.0)
+    assert [waits.for_return(pause_s) for pause_s in (0.0, 3.0, 60.0)] == [5.0, 11.0, 30.0]
+    assert [waits.after_kill(pause_s) for pause_s in (0.0, 3.0, 60.0)] == [10.0, 16.0, 30.0]
+    assert Waits(stall_s=1.0, return_s=5.0).for_return(60.0) == 5.0
+
+
+async def test_how_long_a_reader_pauses_is_known_to_a_later_server(program: Program):
+    reader = Reader(program)
+    program.prints(b"x")
+    await program.settle(1)
+    await asyncio.sleep(0.4)  # a callback that takes long
+    reader.take_all()
+    program.output.audience.note_progress(reader.follower)
+    later = Ledger.adopt(os.dup(program.output.ledger.fd))
+    assert later.pause_s >= 0.39
+    later.close()
+
+
+async def test_one_of_several_is_expected_back_while_the_others_read_on(make: Make):
+    program = make(return_s=LONG_S, stall_s=LONG_S)
+    slow, fast = Reader(program), Reader(program)
+    fast.read_on()
+    printed = await program.prints_until_it_waits()
+    program.output.left(slow.follower)
+    assert await program.prints_until_it_waits() == 0
+    again = Reader(program)
+    again.read_on()
+    await program.prints_all(4 * KEEP - printed)
+    await program.settle(4 * KEEP)
+    for reader in (fast, again):
+        reader.stop()
+        reader.take_all()
+        assert (len(reader.data), reader.gaps) == (4 * KEEP, [])
+
+
+async def test_one_that_comes_back_does_not_stand_for_another_one(make: Make):
+    """Both followed when the server was killed; nobody knows any more how far they had come."""
+    program = make(return_s=LONG_S, stall_s=LONG_S)
+    program.output.ledger.set_followed(2)
+    program.output.expect_followers()
+    fast = Reader(program)
+    fast.read_on()
+    await program.prints_until_it_waits()
+    slow = Reader(program)
+    slow.read_on()
+    await program.prints_all(4 * KEEP)
+    for reader in (fast, slow):
+        reader.stop()
+        reader.take_all()
+        assert reader.gaps == []
+
+
+async def test_one_without_a_place_does_not_stand_for_one_that_will_name_its_own(make: Make):
+    program = make(return_s=LONG_S, stall_s=LONG_S)
+    first = Reader(program, (0, 0, 0))
+    program.output.left(first.follower)
+    passer_by = Reader(program, None)
+    passer_by.read_on()
+    printed = await program.prints_until_it_waits()
+    again = Reader(program, (0, 0, 0))
+    passer_by.stop()
+    await again.has_everything(printed)
+
+
+async def test_one_that_others_had_given_up_is_not_expected_back(make: Make):
+    program = make(return_s=LONG_S)
+    stalled, reader = Reader(program), Reader(program)
+    reader.read_on()
+    await program.prints_all(8 * KEEP)
+    program.output.left(stalled.follower)
+    assert not program.output.audience.expected
+    reader.stop()
+
+
+async def test_no_more_than_thirty_two_are_expected_back(make: Make):
+    program = make(return_s=LONG_S)
+    for reader in [Reader(program) for _ in range(40)]:
+        program.output.left(reader.follower)
+    assert len(program.output.audience.expected) == 32
+    assert program.output.ledger.followed == 32
+
+
+async def test_an_instant_between_one_and_another_reader_is_no_moment_without_any(program: Program):
+    """A server that is killed at any instant leaves a ledger that says so."""
+    seen = set()
+    write = program.output.ledger.set_followed
+
+    def note(count: int) -> None:
+        write(count)
+        seen.add(program.output.ledger.followed)
+
+    program.output.ledger.set_followed = note  # type: ignore[method-assign]
+    program.output.expect_starter()
+    reader = Reader(program)
+    program.prints(b"x")
+    await program.settle(1)
+    program.output.left(reader.follower)
+    assert seen == {1}
 
 
 async def test_a_reader_that_stopped_holds_up_others_no_longer_than_the_stall_deadline(program: Program):

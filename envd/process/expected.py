@@ -1,0 +1,110 @@
+"""Followers whose connection broke: which bytes stay for them, and until when."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from .events import BEGINNING, Position
+from .follower import Follower
+
+_AT_ONCE = 32
+# A client notices a broken connection when it next reads, so one that pauses is back that much later. Twice: its
+# longest pause need not have been seen yet.
+_PAUSES = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """For how long, in seconds, programs and other followers wait for one.
+
+    Attributes:
+        stall_s: one that does not read, while others read on.
+        return_s: one whose connection broke. Longer for one that reads with pauses, at most `stall_s`.
+        return_after_kill_s: the same when the server was killed.
+    """
+
+    stall_s: float = 30.0
+    return_s: float = 5.0
+    return_after_kill_s: float = 10.0
+
+    def for_return(self, pause_s: float) -> float:
+        """Return how long one is waited for whose longest pause was so long."""
+        return self._within(self.return_s, pause_s)
+
+    def after_kill(self, pause_s: float) -> float:
+        """Return the same for one that followed when the server was killed."""
+        return self._within(self.return_after_kill_s, pause_s)
+
+    def _within(self, least_s: float, pause_s: float) -> float:
+        return max(least_s, min(least_s + _PAUSES * pause_s, self.stall_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """One that is expected back.
+
+    Attributes:
+        held: no byte behind this place goes; it may come back anywhere from here ...
+        handed: ... to here, which is what it was handed; None if that is not known.
+        read_to: the program may print as far beyond this as beyond a follower's place.
+        until: monotonic seconds.
+        resumes: its client names its place when it is back; None if that is not known.
+    """
+
+    held: Position
+    handed: Position | None
+    read_to: Position
+    until: float
+    resumes: bool | None
+
+    def may_be(self, follower: Follower) -> bool:
+        """Tell whether a follower that has just come may be this one."""
+        if not follower.resumes:
+            return self.resumes is not True
+        if self.handed is None:
+            return True
+        place = zip(self.held, follower.position, self.handed, strict=True)
+        return all(held <= at <= handed for held, at, handed in place)
+
+
+class Expected:
+    """Those who are expected back. At most 32; one more makes the one leave whose time is over first."""
+
+    def __init__(self) -> None:
+        self._absent: list[Absent] = []
+
+    def __len__(self) -> int:
+        return len(self.now())
+
+    def now(self) -> list[Absent]:
+        """Return those whose time is not over."""
+        if self._absent:
+            now = time.monotonic()
+            self._absent = [absent for absent in self._absent if absent.until > now]
+        return self._absent
+
+    def add(self, absent: Absent) -> None:
+        """Expect one."""
+        self._absent = [*self.now(), absent]
+        if len(self._absent) > _AT_ONCE:
+            self._absent.remove(min(self._absent, key=lambda absent: absent.until))
+
+    def add_starter(self, until: float) -> None:
+        """Expect whoever had a program started: nobody is there yet, and every byte is for it."""
+        self.add(Absent(BEGINNING, BEGINNING, BEGINNING, until, None))
+
+    def add_unknown(self, count: int, read_to: Position, until: float) -> None:
+        """Expect those who followed an earlier server, which took the knowledge of their places with it."""
+        for _ in range(min(count, _AT_ONCE)):
+            self.add(Absent(BEGINNING, None, read_to, until, None))
+
+    def welcome(self, follower: Follower) -> None:
+        """Take note that one has come: it is the one of those it may be that was handed most, known ones first."""
+        those = [absent for absent in self.now() if absent.may_be(follower)]
+        if not follower.resumes and any(absent.resumes is False for absent in those):
+            # Without a place each of them would begin where this one does: behind what any of them has taken.
+            self._absent = [absent for absent in self._absent if absent.resumes is not False]
+        elif those:
+            back = max(those, key=lambda absent: (absent.handed is not None, absent.handed or BEGINNING))
+            self._absent.remove(back)
