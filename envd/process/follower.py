@@ -12,6 +12,8 @@ from envd.errors import Code, EnvdError
 from .events import STREAMS, Gap, Position, Run
 
 _RUN_BYTES = 256 * 1024
+# Where a wire does not say what a client has read, so much may lie in kernels on the way, a proxy's among them.
+_UNSEEN_BYTES = 16 * 1024 * 1024
 _NAMES = ("stdout", "stderr", "pty")
 
 
@@ -41,7 +43,8 @@ class Receipts(Protocol):
 
     Attributes:
         acknowledged: its kernel has it.
-        consumed: its application has it, so that no broken connection can cost it any more.
+        consumed: its application has it, so that no broken connection can cost it any more. The same function where
+            nobody says.
     """
 
     @property
@@ -79,6 +82,7 @@ class Follower:
         self._begin = position
         self.acknowledged = receipts.acknowledged
         self._consumed = receipts.consumed
+        self._unseen = _UNSEEN_BYTES if resumes and receipts.consumed == receipts.acknowledged else 0
         self.offsets = list(position)
         self.progress_at = time.monotonic()
         self.caught_up_at: float | None = None
@@ -104,7 +108,12 @@ class Follower:
     def consumed_position(self) -> Position:
         """Return the place up to which the peer's application surely has everything."""
         consumed = self._consumed()
-        return consumed if isinstance(consumed, tuple) else self._begin
+        if not isinstance(consumed, tuple):
+            return self._begin
+        if not self._unseen:
+            return consumed
+        at = [max(begin, end - self._unseen) for begin, end in zip(self._begin, consumed, strict=True)]
+        return at[0], at[1], at[2]
 
     def skip_lost(self) -> None:
         """Move over what is no longer kept, without a word."""

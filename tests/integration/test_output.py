@@ -430,6 +430,26 @@ async def test_a_client_that_resumes_at_its_offset_gets_every_byte_exactly_once(
     assert have == pattern(0, total)
 
 
+@pytest.mark.parametrize("way", ["reset", "close"])
+async def test_what_lay_unread_in_a_slow_clients_kernel_is_there_when_it_comes_back(
+    processes: Processes, own_daemon: Daemon, tmp_path: Path, way
+):
+    """HTTP/1.1 does not say what a client has read: to the daemon, what its kernel has received has arrived."""
+    total, progress = 48 * MIB, Progress(tmp_path)
+    program = printing(total, progress)
+    program.resume.CopyFrom(BEGINNING)
+    async with tap_start(processes, program) as tap:
+        have = await asyncio.to_thread(tap.read_stdout, 16 * MIB)
+        await at_rest(progress)
+        assert len(tap.in_kernel()) > MIB // 2
+        getattr(tap, way)()
+        place = OutputPosition(stdout=len(have))
+        async with tap_connect(own_daemon.port, pid(tap.pid), resume=place) as again:
+            rest = await asyncio.to_thread(again.rest)
+    assert rest.gaps == []
+    assert have + rest.stdout == pattern(0, total)
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "pty"])
 @pytest.mark.parametrize("finished", [False, True], ids=["running", "finished"])
 async def test_a_position_beyond_the_end_is_out_of_range(processes: Processes, gate: Gate, stream, finished):

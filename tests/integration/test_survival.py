@@ -39,13 +39,16 @@ from tests.support.faults import (
     zombies,
 )
 from tests.support.kernel import Gate, children, exited, is_running
-from tests.support.process import Processes, pid, shell, start_request, tag
+from tests.support.process import Outcome, Processes, pid, shell, start_request, tag
+from tests.support.readers import memory_file_bytes
 
 KILLS = 50
 LONG_LIVED = 6
 FOLLOWED = 4  # of the long-lived ones
 # Lines of one burst of a printer; a short-lived one prints three bursts, so that a kill often falls into its life.
 BURST = 20
+FIRST_BYTES = 8_000_000
+MORE_THAN_THE_PIPE = 3_000_000
 
 # Prints numbered lines in bursts on both streams, at least `lines` and until there is a file `until`; then a last one.
 PRINTER = f"""
@@ -446,6 +449,71 @@ async def test_a_program_still_on_its_way_is_taken_over_and_its_key_with_it(
             outcome = await again
     assert (outcome.end.exit_code, outcome.events[0].start.existing) == (6, True)
     assert counted.read_text() == "ran\n"
+
+
+def first_bytes(marker: Path, *, terminal: bool, cwd: str = "/") -> StartRequest:
+    """A program that prints more than is kept, and says in a file that it was through; it can be found by key and tag."""
+    raw = "stty raw -echo; " if terminal else ""
+    request = shell(f"{raw}head -c {FIRST_BYTES} /dev/zero; echo through > {marker}; exit 6", cwd=cwd)
+    request.idempotency_key = request.tag = str(marker)
+    request.resume.CopyFrom(OutputPosition())
+    if terminal:
+        request.pty.size.cols, request.pty.size.rows = 80, 24
+    return request
+
+
+async def come_back(own: Processes, request: StartRequest, by: str) -> Outcome:
+    """Follow a program whose start was never heard of."""
+    if by == "key":
+        return await persist(lambda: own.run(request))
+    return await persist(lambda: own.replay(tag(request.tag), resume=OutputPosition()))
+
+
+def assert_from_the_first_byte(outcome: Outcome) -> None:
+    printed = sum(len(data.stdout) + len(data.pty) for data in outcome.data)
+    assert (printed, outcome.end.exit_code) == (FIRST_BYTES, 6)
+    assert "gap" not in outcome.kinds
+
+
+@pytest.mark.parametrize(("terminal", "by"), [(False, "key"), (False, "tag"), (True, "key"), (True, "tag")])
+async def test_every_byte_waits_for_a_starter_whose_server_was_killed_before_it_could_follow(
+    own_daemon: Daemon, own: Processes, tmp_path: Path, terminal: bool, by: str
+) -> None:
+    """The program prints only after the kill, so no server has ever had a follower of it."""
+    with hanging_directory() as directory:
+        marker = tmp_path / "through"
+        request = first_bytes(marker, terminal=terminal, cwd=directory.path)
+        async with AsyncExitStack() as stack:
+            first = asyncio.create_task(own.run(request))
+            stack.callback(first.cancel)
+            await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 2)
+            await kill_server(own_daemon)
+            with pytest.raises(CUT_OFF):
+                await first
+            await persist(own.list)
+            directory.answer()
+            # What it has printed by now would be gone if nobody was expected.
+            await settled(lambda: memory_file_bytes(own_daemon.pid), lambda count: count > MORE_THAN_THE_PIPE)
+            assert not marker.exists()
+            assert_from_the_first_byte(await come_back(own, request, by))
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.slow)])
+async def test_every_byte_waits_for_a_starter_at_whatever_instant_its_server_was_killed(
+    own_daemon: Daemon, own: Processes, tmp_path: Path, kills: int
+) -> None:
+    chance = random_source()
+    for kill in range(kills):
+        request = first_bytes(tmp_path / f"through-{kill}", terminal=bool(kill % 2))
+        first = asyncio.create_task(own.run(request))
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        if chance.randrange(2):
+            await settled(lambda: len(children(own_daemon.pid)), lambda count: count > 1, timeout_s=1)
+        await kill_server(own_daemon)
+        with suppress(*CUT_OFF):
+            await first
+        assert_from_the_first_byte(await come_back(own, request, "key"))
 
 
 async def test_a_server_killed_while_it_takes_over_is_replaced_again(
