@@ -51,7 +51,7 @@ BEGINNING = OutputPosition()
 
 @pytest.fixture(scope="module")
 def own_daemon() -> Iterator[Daemon]:
-    """A daemon that waits two seconds for a stalled reader, and one for a lost one, so that tests need not wait long."""
+    """A daemon that waits two seconds for a stalled reader and one for a lost one, so that tests need not wait."""
     with configured(Config(output=Output(stall_s=2.0, return_s=1.0))) as daemon:
         yield daemon
 
@@ -161,7 +161,9 @@ async def test_a_program_waits_for_its_only_reader_and_goes_on_when_it_reads_aga
 
 
 @pytest.mark.parametrize("way", ["reset", "close"])
-async def test_a_program_goes_on_when_its_only_reader_is_gone_and_does_not_come_back(processes: Processes, tmp_path: Path, way):
+async def test_a_program_goes_on_when_its_only_reader_is_gone_and_does_not_come_back(
+    processes: Processes, tmp_path: Path, way
+):
     progress, total = Progress(tmp_path), 64 * MIB
     async with tap_start(processes, printing(total, progress)) as tap:
         assert await at_rest(progress) < total

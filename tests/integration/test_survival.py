@@ -452,7 +452,7 @@ async def test_a_program_still_on_its_way_is_taken_over_and_its_key_with_it(
 
 
 def first_bytes(marker: Path, *, terminal: bool, cwd: str = "/") -> StartRequest:
-    """A program that prints more than is kept, and says in a file that it was through; it can be found by key and tag."""
+    """A program that prints more than is kept, and says in a file that it was through; key and tag are that."""
     raw = "stty raw -echo; " if terminal else ""
     request = shell(f"{raw}head -c {FIRST_BYTES} /dev/zero; echo through > {marker}; exit 6", cwd=cwd)
     request.idempotency_key = request.tag = str(marker)
@@ -475,14 +475,15 @@ def assert_from_the_first_byte(outcome: Outcome) -> None:
     assert "gap" not in outcome.kinds
 
 
-@pytest.mark.parametrize(("terminal", "by"), [(False, "key"), (False, "tag"), (True, "key"), (True, "tag")])
+@pytest.mark.parametrize("by", ["key", "tag"])
+@pytest.mark.parametrize("kind", ["pipes", "terminal"])
 async def test_every_byte_waits_for_a_starter_whose_server_was_killed_before_it_could_follow(
-    own_daemon: Daemon, own: Processes, tmp_path: Path, terminal: bool, by: str
+    own_daemon: Daemon, own: Processes, tmp_path: Path, kind: str, by: str
 ) -> None:
     """The program prints only after the kill, so no server has ever had a follower of it."""
     with hanging_directory() as directory:
         marker = tmp_path / "through"
-        request = first_bytes(marker, terminal=terminal, cwd=directory.path)
+        request = first_bytes(marker, terminal=kind == "terminal", cwd=directory.path)
         async with AsyncExitStack() as stack:
             first = asyncio.create_task(own.run(request))
             stack.callback(first.cancel)
@@ -505,7 +506,7 @@ async def test_every_byte_waits_for_a_starter_at_whatever_instant_its_server_was
     chance = random_source()
     for kill in range(kills):
         request = first_bytes(tmp_path / f"through-{kill}", terminal=bool(kill % 2))
-        first = asyncio.create_task(own.run(request))
+        first = asyncio.create_task(launch(own.client, request))
         for _ in range(chance.randrange(4)):
             await asyncio.sleep(0)
         if chance.randrange(2):
