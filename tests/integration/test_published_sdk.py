@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.once import once
 from tests.support.sdk import RUN_TIMEOUT_S, run_ours, run_python
 from tests.support.tools import INSTALL_TIMEOUT_S
 
@@ -20,8 +21,10 @@ pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
 @pytest.fixture(scope="module", params=["sync", "async", "ours-sync", "ours-async"])
 def seen(request: pytest.FixtureRequest, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the package saw in every scenario of the script."""
-    run = run_ours if request.param.startswith("ours-") else run_python
-    return run(request.param.removeprefix("ours-"), tmp_path_factory.mktemp("sdk"), daemon)
+    kind = str(request.param)
+    run = run_ours if kind.startswith("ours-") else run_python
+    mode = kind.removeprefix("ours-")
+    return once(tmp_path_factory, f"sdk-{kind}", lambda directory: run(mode, directory, daemon))[0]
 
 
 def test_the_sandbox_is_running(seen):

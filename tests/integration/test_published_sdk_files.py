@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.once import once
 from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_ours, run_python
 from tests.support.tools import INSTALL_TIMEOUT_S
 
@@ -23,18 +25,27 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def root(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One for each, for some have the same name for what is below."""
-    return tmp_path_factory.mktemp(f"sdk-files-{kind}")
+def seen_below(kind: str, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """What the package saw in every scenario, and the directory it worked in."""
+
+    def run(root: Path) -> dict[str, Any]:
+        if kind == "node":
+            return run_node("files", root, daemon)
+        package = run_ours if kind.startswith("ours-") else run_python
+        return package(f"{kind.removeprefix('ours-')}-files", root, daemon)
+
+    # One directory for each, for some have the same name for what is below.
+    return once(tmp_path_factory, f"sdk-files-{kind}", run)
 
 
-@pytest.fixture(scope="module")
-def seen(kind: str, daemon: Daemon, root) -> dict[str, Any]:
-    """What the package saw in every scenario."""
-    if kind == "node":
-        return run_node("files", root, daemon)
-    run = run_ours if kind.startswith("ours-") else run_python
-    return run(f"{kind.removeprefix('ours-')}-files", root, daemon)
+@pytest.fixture
+def seen(seen_below: tuple[dict[str, Any], Path]) -> dict[str, Any]:
+    return seen_below[0]
+
+
+@pytest.fixture
+def root(seen_below: tuple[dict[str, Any], Path]) -> Path:
+    return seen_below[1]
 
 
 def test_text_is_written_and_read(seen, root, kind):

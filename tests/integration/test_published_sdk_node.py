@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.once import once
 from tests.support.sdk import RUN_TIMEOUT_S, run_node
 from tests.support.tools import INSTALL_TIMEOUT_S
 
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.tools, pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIM
 @pytest.fixture(scope="module")
 def seen(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the package saw in every scenario of the script."""
-    return run_node("commands", tmp_path_factory.mktemp("sdk"), daemon)
+    return once(tmp_path_factory, "sdk-node", lambda directory: run_node("commands", directory, daemon))[0]
 
 
 def test_the_sandbox_is_running(seen):

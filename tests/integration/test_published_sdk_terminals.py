@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.once import once
 from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_ours, run_python
 from tests.support.tools import INSTALL_TIMEOUT_S
 
-Run = Callable[[Path, Daemon], dict[str, Any]]
-
 PACKAGES = [
-    pytest.param(partial(run_python, "sync-terminals"), id="python-sync"),
-    pytest.param(partial(run_python, "async-terminals"), id="python-async"),
-    pytest.param(partial(run_ours, "sync-terminals"), id="ours-sync"),
-    pytest.param(partial(run_ours, "async-terminals"), id="ours-async"),
-    pytest.param(partial(run_node, "terminals"), id="npm", marks=pytest.mark.tools),
+    pytest.param(("python-sync", partial(run_python, "sync-terminals")), id="python-sync"),
+    pytest.param(("python-async", partial(run_python, "async-terminals")), id="python-async"),
+    pytest.param(("ours-sync", partial(run_ours, "sync-terminals")), id="ours-sync"),
+    pytest.param(("ours-async", partial(run_ours, "async-terminals")), id="ours-async"),
+    pytest.param(("npm", partial(run_node, "terminals")), id="npm", marks=pytest.mark.tools),
 ]
 
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
@@ -29,8 +26,8 @@ pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)
 @pytest.fixture(scope="module", params=PACKAGES)
 def seen(request: pytest.FixtureRequest, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the package saw in every scenario of its script."""
-    run: Run = request.param
-    return run(tmp_path_factory.mktemp("sdk"), daemon)
+    name, run = request.param
+    return once(tmp_path_factory, f"sdk-terminals-{name}", lambda directory: run(directory, daemon))[0]
 
 
 def test_a_terminal_has_the_size_asked_for_and_takes_another(seen):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.once import once
 from tests.support.sdk import RUN_TIMEOUT_S, run_node, run_python
 from tests.support.tools import INSTALL_TIMEOUT_S
 
@@ -23,8 +25,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def seen(kind: str, daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the package saw in every scenario."""
-    root = tmp_path_factory.mktemp("sdk-watching")
-    return run_node("watching", root, daemon) if kind == "node" else run_python(f"{kind}-watching", root, daemon)
+
+    def run(root: Path) -> dict[str, Any]:
+        return run_node("watching", root, daemon) if kind == "node" else run_python(f"{kind}-watching", root, daemon)
+
+    return once(tmp_path_factory, f"sdk-watching-{kind}", run)[0]
 
 
 def test_a_new_file_is_created_changed_and_written_and_an_old_one_written(seen):
