@@ -19,12 +19,10 @@ OWN_NAME = pwd.getpwuid(os.geteuid()).pw_name
 async def test_a_wall_timeout_ends_the_whole_tree_and_is_the_cause(processes: Processes):
     request = shell("sleep 1000 & echo $!; wait")
     request.timeouts.CopyFrom(Timeouts(wall_ms=400))
-    began = time.monotonic()
     async with processes.start(request) as program:
         child = int(await program.line())
         end = (await program.rest()).end
         await exited(child)
-    assert 0.35 < time.monotonic() - began < 3
     assert (end.signal, end.cause) == (9, ProcessEvent.CAUSE_WALL_TIMEOUT)
 
 
@@ -33,7 +31,7 @@ async def test_a_wall_timeout_holds_though_nobody_is_connected(processes: Proces
     request.timeouts.CopyFrom(Timeouts(wall_ms=400))
     async with processes.start(request) as program:
         program.leave()
-        await exited(program.pid, timeout_s=5)
+        await exited(program.pid)
     assert (await processes.replay(pid(program.pid))).end.cause == ProcessEvent.CAUSE_WALL_TIMEOUT
 
 

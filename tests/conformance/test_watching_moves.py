@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -90,7 +89,6 @@ async def undone(wire: Wire, above: Path) -> None:
 async def test_a_rename_above_ends_the_watch(wire: Wire, above: Path, instead: str):
     root, away = above / "root", above.parent / "away"
     async with watched(wire, root) as watches:
-        began = time.monotonic()
         above.rename(away)
         if instead == "another":
             root.mkdir(parents=True)
@@ -102,7 +100,6 @@ async def test_a_rename_above_ends_the_watch(wire: Wire, above: Path, instead: s
                 "not_found",
                 f"{root} was moved, with a directory above it, while it was watched: watch again once it is there",
             )
-        assert time.monotonic() - began < END_S
 
 
 async def test_what_is_made_while_the_path_leads_elsewhere_is_never_looked_for_there(wire: Wire, above: Path):

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -183,9 +182,7 @@ with Sandbox.local() as sandbox:
     )
     assert owner.stdout is not None
     assert owner.stdout.readline() == "up\n"
-    began = time.monotonic()
     # To the whole group, as a terminal sends it.
     os.killpg(owner.pid, signal.SIGINT)
     assert owner.communicate(timeout=GONE_S)[0] == "still there\n"
     assert owner.returncode == 0
-    assert time.monotonic() - began < GONE_S

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import time
 
 import pytest
 
@@ -20,10 +19,8 @@ from tests.support.daemon import Daemon, running_daemon
 
 
 async def test_a_command_that_takes_too_long_is_ended_and_its_output_kept(sandbox, colour):
-    began = time.monotonic()
     with pytest.raises(CommandTimeoutException) as raised:
         await colour.call(sandbox.commands.run, "echo out; echo err >&2; echo $$; sleep 1000", timeout=2)
-    assert time.monotonic() - began < 10
     out, pid = raised.value.stdout.split()
     assert (out, raised.value.stderr) == ("out", "err\n")
     assert isinstance(raised.value, TimeoutException)
@@ -67,10 +64,8 @@ async def test_a_request_that_is_not_answered_times_out(frozen: Daemon, colour, 
         "write": (sandbox.files.write, "/tmp/never", b"x"),
         "is_running": (sandbox.is_running,),
     }
-    began = time.monotonic()
     with pytest.raises(TimeoutException):
         await colour.call(*calls[what], request_timeout=0.5)
-    assert time.monotonic() - began < 10
     await colour.call(sandbox.close)
 
 
