@@ -61,18 +61,18 @@ def copy_extended(source: str | int, target: int) -> None:
                 raise
 
 
-def copy_extended_of_path(source: str, target: str) -> None:
-    """As copy_extended, for directories."""
-    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def chown_if_other(file: str | int, uid: int, gid: int) -> bool:
+    """Give a file, open or by path, to a user and group unless it is theirs already; return whether it is theirs.
+
+    What may not be given away stays whose it is, unless this thread acts as root.
+    """
+    st = os.stat(file)
+    if (st.st_uid, st.st_gid) == (uid, gid):
+        return True
     try:
-        copy_extended(source, fd)
-    finally:
-        os.close(fd)
-
-
-def chown_if_other(file: str | int, uid: int, gid: int) -> None:
-    """Give a file, open or by path, to a user and group unless it is theirs already. Links are not followed."""
-    follow = isinstance(file, int)
-    st = os.stat(file, follow_symlinks=follow)
-    if (st.st_uid, st.st_gid) != (uid, gid):
-        os.chown(file, uid, gid, follow_symlinks=follow)
+        os.chown(file, uid, gid)
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise
+        return False
+    return True

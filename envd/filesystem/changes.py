@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -9,9 +10,10 @@ import stat
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host.users import User
 
-from .copying import copy_whole
+from .access import open_parent
+from .copying import Named, copy_whole
 from .directories import make_directories, make_parents, remove_directories
-from .removal import remove_tree
+from .removal import remove_tree_in
 from .temporary import Temporaries, hidden_beside
 
 
@@ -80,11 +82,17 @@ def _refuse_directory(destination: str, moved: os.stat_result, attempt: str) -> 
 
 
 def _move_across(source: str, destination: str, temporaries: Temporaries) -> None:
-    copy_whole(source, destination, temporaries)
-    try:
-        remove_tree(source)
-    except OSError as exc:
-        raise from_os_error(exc, doing=f"{destination} is complete, but removing {source} from where it was") from exc
+    with contextlib.ExitStack() as held:
+        from_directory, name = open_parent(source)
+        held.callback(os.close, from_directory)
+        to_directory, new_name = open_parent(destination)
+        held.callback(os.close, to_directory)
+        copy_whole(Named(from_directory, name), Named(to_directory, new_name), temporaries)
+        try:
+            remove_tree_in(from_directory, name)
+        except OSError as exc:
+            what = f"{destination} is complete, but removing {source} from where it was"
+            raise from_os_error(exc, doing=what) from exc
 
 
 def make_symlink(path: str, target: str, owner: User, temporaries: Temporaries, *, overwrite: bool) -> None:

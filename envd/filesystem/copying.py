@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host.users import User
 
 from . import attributes, content
+from .access import open_parent
 from .directories import make_parents, remove_directories
 from .hidden_names import TEMPORARY
-from .temporary import Temporaries, Temporary, hidden_beside
+from .temporary import Temporaries, Temporary, hidden_in
+from .walking import OTHER, READ, SEARCH, Descent, Inode, Walk, inode_of, is_within, open_down, open_entry
 
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_RACES = 10
+# What an entry is refused with that is not what it was a moment ago.
+_ANOTHER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +57,76 @@ class Copied:
     size: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name in an open directory, which stays the caller's."""
+
+    directory: int
+    name: str
+
+    def look(self) -> os.stat_result | None:
+        """Return the state of what has the name, also of a link; None if nothing has."""
+        try:
+            return os.lstat(self.name, dir_fd=self.directory)
+        except FileNotFoundError:
+            return None
+
+
 def copy(source: str, destination: str, owner: User, order: Order, temporaries: Temporaries) -> Copied:
     """Copy an entry to a path, making the directories above it. Blocks.
 
     A directory that was not there appears complete, or not at all. One that was there gets each file whole or not at
-    all; if something fails in between, what was copied before stays.
+    all; if something fails in between, what was copied before stays. Nobody who renames things meanwhile can have
+    anything copied but what is in the source, nor to anywhere but into the destination.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be copied, ALREADY_EXISTS if something is in the way.
     """
     destination = destination.rstrip("/") or "/"
-    attempt = f"copy {source} to {destination}"
-    made: tuple[str, ...] = ()
     copied = Copied()
-    try:
-        st = os.stat(source, follow_symlinks=False)
-        there = _look(destination)
-        _check(source, st, order)
-        _check_apart(source, destination, st, there)
-        if there is not None and not order.overwrite:
-            raise FileExistsError(17, os.strerror(17), destination)
-        made = make_parents(destination, owner)
-        if stat.S_ISDIR(st.st_mode) and there is None:
-            _copy_aside(source, destination, _Copier(order, copied, temporaries))
-        else:
-            _Copier(order, copied, temporaries).copy(source, destination)
-    except OSError as exc:
-        remove_directories(made)
-        raise from_os_error(exc, doing=attempt) from exc
-    except EnvdError:
-        remove_directories(made)
-        raise
+    with contextlib.ExitStack() as undo:
+        try:
+            original = _opened(source, undo)
+            st = _state(original, source)
+            _check(original, source, st, order)
+            made = make_parents(destination, owner)
+            undo.callback(remove_directories, made)
+            target = _opened(destination, undo)
+            there = target.look()
+            _check_apart(source, destination, st, there, target.directory)
+            if there is not None and not order.overwrite:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
+            copier = _Copier(order, copied, temporaries)
+            if stat.S_ISDIR(st.st_mode) and there is None:
+                _copy_aside(original, target, copier, destination)
+            else:
+                copier.copy(original, target)
+            undo.pop_all()
+            _close(original, target)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"copy {source} to {destination}") from exc
     return copied
 
 
-def copy_whole(source: str, destination: str, temporaries: Temporaries) -> None:
+def _opened(path: str, undo: contextlib.ExitStack) -> Named:
+    directory, name = open_parent(path)
+    undo.callback(os.close, directory)
+    return Named(directory, name or ".")
+
+
+def _close(*names: Named) -> None:
+    for one in names:
+        os.close(one.directory)
+
+
+def _state(original: Named, path: str) -> os.stat_result:
+    st = original.look()
+    if st is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return st
+
+
+def copy_whole(source: Named, destination: Named, temporaries: Temporaries) -> None:
     """Copy an entry with all there is about it; the copy appears complete, or not at all. Blocks.
 
     Raises:
@@ -96,173 +136,256 @@ def copy_whole(source: str, destination: str, temporaries: Temporaries) -> None:
     _copy_aside(source, destination, _Copier(order, Copied(), temporaries))
 
 
-def _copy_aside(source: str, destination: str, copier: _Copier) -> None:
-    with hidden_beside(destination, copier.temporaries) as hidden:
-        copier.copy(source, hidden)
-        os.rename(hidden, destination)
+def _copy_aside(source: Named, destination: Named, copier: _Copier, path: str = "") -> None:
+    directory = destination.directory
+    with hidden_in(directory, copier.temporaries) as hidden:
+        copier.copy(source, Named(directory, hidden))
+        if path:
+            _check_leads_to(path, directory)
+        os.rename(hidden, destination.name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def _look(path: str) -> os.stat_result | None:
+def _check_leads_to(path: str, directory: int) -> None:
+    """Check that a path still names an entry of a directory: who asks for that path would not find it elsewhere."""
+    there, _ = open_parent(path)
     try:
-        return os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
+        if inode_of(there) != inode_of(directory):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    finally:
+        os.close(there)
 
 
-def _check(source: str, st: os.stat_result, order: Order) -> None:
+def _check(original: Named, path: str, st: os.stat_result, order: Order) -> None:
     """Refuse what is not copied before anything is."""
     if not stat.S_ISDIR(st.st_mode):
-        _check_kind(source, st.st_mode)
+        _check_kind(path, st.st_mode)
         return
     if not order.recursive:
-        raise EnvdError(Code.INVALID_ARGUMENT, f"{source} is a directory: set recursive to copy it")
-    for path, found in _below(source):
-        _check_kind(path, found.st_mode)
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{path} is a directory: set recursive to copy it")
+    top = open_entry(original.directory, original.name, READ)
+    try:
+        with Walk(top, f"{path.rstrip('/')}/", _raise) as walk:
+            for name, kind in walk:
+                if kind == OTHER:
+                    raise _not_copied(walk.state + name)
+                if kind == stat.S_IFDIR:
+                    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                        walk.enter(name, f"{walk.state}{name}/")
+    finally:
+        os.close(top)
 
 
-def _below(top: str) -> Iterator[tuple[str, os.stat_result]]:
-    todo = [top]
-    while todo:
-        with os.scandir(todo.pop()) as scan:
-            for found in scan:
-                with contextlib.suppress(FileNotFoundError):
-                    yield found.path, found.stat(follow_symlinks=False)
-                    if found.is_dir(follow_symlinks=False):
-                        todo.append(found.path)
+def _raise(_: object, exc: OSError) -> None:
+    raise exc
 
 
 def _check_kind(path: str, st_mode: int) -> None:
     if not (stat.S_ISREG(st_mode) or stat.S_ISDIR(st_mode) or stat.S_ISLNK(st_mode)):
-        raise EnvdError(Code.INVALID_ARGUMENT, f"{path} is a fifo, socket or device, which is not copied")
+        raise _not_copied(path)
 
 
-def _check_apart(source: str, destination: str, st: os.stat_result, there: os.stat_result | None) -> None:
+def _not_copied(path: str) -> EnvdError:
+    return EnvdError(Code.INVALID_ARGUMENT, f"{path} is a fifo, socket or device, which is not copied")
+
+
+def _check_apart(
+    source: str, destination: str, st: os.stat_result, there: os.stat_result | None, directory: int
+) -> None:
     if there is not None and os.path.samestat(st, there):
         raise EnvdError(Code.INVALID_ARGUMENT, f"{source} and {destination} are the same")
-    if stat.S_ISDIR(st.st_mode):
-        inside = os.path.realpath(os.path.dirname(destination.rstrip("/")))
-        real = os.path.realpath(source)
-        if os.path.commonpath([inside, real]) == real:
-            raise EnvdError(Code.INVALID_ARGUMENT, f"{destination} lies within {source}, which cannot hold itself")
+    if stat.S_ISDIR(st.st_mode) and is_within(directory, (st.st_dev, st.st_ino)):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{destination} lies within {source}, which cannot hold itself")
 
 
-@dataclass(slots=True)
+class _Place(NamedTuple):
+    """A directory on the way through the source: its state, and whether its copy is new."""
+
+    st: os.stat_result
+    new: bool
+
+
 class _Copier:
-    order: Order
-    copied: Copied
-    temporaries: Temporaries
-    links: dict[tuple[int, int], str] = field(default_factory=dict)
+    def __init__(self, order: Order, copied: Copied, temporaries: Temporaries) -> None:
+        self._order = order
+        self._copied = copied
+        self.temporaries = temporaries
+        self._links: dict[Inode, str] = {}
 
-    def copy(self, source: str, destination: str) -> None:
-        """Copy an entry, and what is below it, without recursion: a tree may be deeper than Python's stack."""
-        todo = [(source, destination)]
-        unfinished: list[tuple[str, os.stat_result]] = []
-        while todo:
-            source, destination = todo.pop()
-            st = _look(source)
-            if st is None:
-                if not self.copied.entries:
-                    raise FileNotFoundError(2, os.strerror(2), source)
-                continue  # gone meanwhile
-            if not stat.S_ISDIR(st.st_mode):
-                self._copy_one(source, destination, st)
-                continue
-            if self._make_directory(destination):
-                unfinished.append((destination, st))
-                attributes.copy_extended_of_path(source, destination)
-            with os.scandir(source) as scan:
-                todo += [(found.path, f"{destination}/{found.name}") for found in scan if self._is_wanted(found.name)]
-        for path, st in reversed(unfinished):
-            self._finish(path, st)
+    def copy(self, source: Named, destination: Named) -> None:
+        """Copy an entry, and what is below it."""
+        st = _state(source, source.name)
+        if not stat.S_ISDIR(st.st_mode):
+            self._copy_one(source, destination, st)
+            return
+        with contextlib.ExitStack() as fds:
+            original = open_entry(source.directory, source.name, READ)
+            fds.callback(os.close, original)
+            new = self._make_directory(destination)
+            target = open_entry(destination.directory, destination.name, READ)
+            fds.callback(os.close, target)
+            self._copy_tree(original, target, new=new)
+
+    def _copy_tree(self, original: int, target: int, *, new: bool) -> None:
+        """Copy all that is in an open directory into another one, which is told apart by its inode if it lies in it."""
+        to = Descent(target, above=READ)
+        root = inode_of(target)
+
+        def leaving(place: _Place) -> None:
+            if place.new:
+                self._finish(to.here, place.st)
+            if to.depth:
+                to.leave()
+
+        try:
+            with Walk(original, _Place(os.fstat(original), new), _raise, leaving=leaving) as walk:
+                if new:
+                    attributes.copy_extended(walk.here, to.here)
+                for name, _ in walk:
+                    if self._is_wanted(name):
+                        self._copy_entry(walk, to, name, root)
+        finally:
+            to.close()
 
     def _is_wanted(self, name: str) -> bool:
         """Leave out what uploads gather: in a copy nobody would ever remove it. A move takes everything."""
-        return self.order.special or not TEMPORARY.fullmatch(name)
+        return self._order.special or not TEMPORARY.fullmatch(name)
 
-    def _make_directory(self, path: str) -> bool:
+    def _copy_entry(self, walk: Walk[_Place], to: Descent, name: str, root: Inode) -> None:
+        """Copy an entry of the directory where the walk is; somebody may make it another one meanwhile."""
+        source, destination = Named(walk.here, name), Named(to.here, name)
+        for _ in range(_RACES):
+            st = source.look()
+            if st is None or (st.st_dev, st.st_ino) == root:
+                return  # gone meanwhile, or the copy itself
+            try:
+                if stat.S_ISDIR(st.st_mode):
+                    self._enter(walk, to, name)
+                else:
+                    self._copy_one(source, destination, st, "/".join([*to.names, name]), to.root)
+            except OSError as exc:
+                if exc.errno not in _ANOTHER or not self._is_another(source, st):
+                    raise
+            else:
+                return
+        raise OSError(errno.EBUSY, "an entry was replaced again and again while it was copied", name)
+
+    def _is_another(self, source: Named, st: os.stat_result) -> bool:
+        now = source.look()
+        return now is None or not os.path.samestat(now, st)
+
+    def _enter(self, walk: Walk[_Place], to: Descent, name: str) -> None:
+        """Go into a directory, and into its copy."""
+        place = _Place(walk.enter(name, walk.state), False)
+        try:
+            place = place._replace(new=self._make_directory(Named(to.here, name)))
+            to.enter(name)
+        except OSError:
+            walk.leave()
+            raise
+        walk.state = place
+        if place.new:
+            attributes.copy_extended(walk.here, to.here)
+
+    def _make_directory(self, place: Named) -> bool:
         """Make a directory; return False if it was there."""
         try:
-            os.mkdir(path, 0o700)
+            os.mkdir(place.name, 0o700, dir_fd=place.directory)
         except FileExistsError:
-            there = os.stat(path, follow_symlinks=False)
-            if not (self.order.overwrite and stat.S_ISDIR(there.st_mode)):
+            there = place.look()
+            if not (self._order.overwrite and there is not None and stat.S_ISDIR(there.st_mode)):
                 raise
             return False
-        self.copied.entries += 1
+        self._copied.entries += 1
         return True
 
-    def _copy_one(self, source: str, destination: str, st: os.stat_result) -> None:
-        known = self.links.get((st.st_dev, st.st_ino)) if self.order.special and st.st_nlink > 1 else None
-        if known is not None:
-            os.link(known, destination, follow_symlinks=False)
+    def _copy_one(
+        self, source: Named, destination: Named, st: os.stat_result, inside: str = "", root: int = -1
+    ) -> None:
+        """Copy what is no directory; `inside` names the copy from the root of all copies on."""
+        inode = (st.st_dev, st.st_ino)
+        several = self._order.special and st.st_nlink > 1 and root >= 0
+        if several and inode in self._links:
+            self._link(root, self._links[inode], destination)
         elif stat.S_ISREG(st.st_mode):
             self._copy_file(source, destination)
         elif stat.S_ISLNK(st.st_mode):
-            self._put(destination, st, os.readlink(source))
-        elif self.order.special:
+            self._put(destination, st, os.readlink(source.name, dir_fd=source.directory))
+        elif self._order.special:
             self._put(destination, st, None)
         else:
-            _check_kind(source, st.st_mode)
-        self.copied.entries += 1
-        if self.order.special and st.st_nlink > 1:
-            self.links[st.st_dev, st.st_ino] = destination
+            raise _not_copied(source.name)
+        self._copied.entries += 1
+        if several:
+            self._links[inode] = inside
 
-    def _copy_file(self, source: str, destination: str) -> None:
-        parent, name = os.path.split(destination)
+    def _link(self, root: int, known: str, destination: Named) -> None:
+        *above, name = known.split("/")
+        directory = open_down(root, above, SEARCH)
+        try:
+            os.link(
+                name, destination.name, src_dir_fd=directory, dst_dir_fd=destination.directory, follow_symlinks=False
+            )
+        finally:
+            os.close(directory)
+
+    def _copy_file(self, source: Named, destination: Named) -> None:
         with contextlib.ExitStack() as fds:
-            original = os.open(source, _READ)
+            original = open_entry(source.directory, source.name, _READ)
             fds.callback(os.close, original)
             st = os.fstat(original)
-            _check_kind(source, st.st_mode)
-            directory = os.open(parent, _PARENT)
-            fds.callback(os.close, directory)
-            temporary = Temporary(directory, self.temporaries, 0o600)
+            if not stat.S_ISREG(st.st_mode):
+                raise OSError(errno.ELOOP, "another entry has the name by now", source.name)
+            temporary = Temporary(destination.directory, self.temporaries, 0o600)
             fds.callback(temporary.close)
-            self.copied.size += content.copy(original, temporary.fd)
+            self._copied.size += content.copy(original, temporary.fd)
             attributes.copy_extended(original, temporary.fd)
-            self._finish_open(temporary.fd, st)
+            self._finish(temporary.fd, st)
             try:
-                temporary.place(name)
+                temporary.place(destination.name)
             except FileExistsError:
                 self._check_replaceable(destination)
-                temporary.replace(name)
+                temporary.replace(destination.name)
 
-    def _check_replaceable(self, destination: str) -> None:
-        there = _look(destination)
-        if not self.order.overwrite or (there is not None and stat.S_ISDIR(there.st_mode)):
-            raise FileExistsError(17, os.strerror(17), destination)
+    def _check_replaceable(self, place: Named) -> None:
+        there = place.look()
+        if not self._order.overwrite or (there is not None and stat.S_ISDIR(there.st_mode)):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place.name)
 
-    def _put(self, destination: str, st: os.stat_result, link_text: str | None) -> None:
+    def _put(self, place: Named, st: os.stat_result, link_text: str | None) -> None:
         """Make a link, or a special file, in the place of what may be there."""
-        if _look(destination) is not None:
-            self._check_replaceable(destination)
-        with hidden_beside(destination, self.temporaries) as hidden:
+        if place.look() is not None:
+            self._check_replaceable(place)
+        directory = place.directory
+        with hidden_in(directory, self.temporaries) as hidden:
             if link_text is not None:
-                os.symlink(link_text, hidden)
+                os.symlink(link_text, hidden, dir_fd=directory)
             else:
-                os.mknod(hidden, st.st_mode, st.st_rdev)
-            self._finish(hidden, st)
-            os.rename(hidden, destination)
+                os.mknod(hidden, st.st_mode, st.st_rdev, dir_fd=directory)
+            self._finish_named(Named(directory, hidden), st)
+            os.rename(hidden, place.name, src_dir_fd=directory, dst_dir_fd=directory)
 
-    def _finish(self, path: str, st: os.stat_result) -> None:
-        owner = self.order.owner
+    def _finish_named(self, made: Named, st: os.stat_result) -> None:
+        """Finish a link or special file, which cannot be opened, whoever may have taken its name meanwhile."""
+        fd = open_entry(made.directory, made.name, os.O_PATH)
+        try:
+            if stat.S_IFMT(os.fstat(fd).st_mode) != stat.S_IFMT(st.st_mode):
+                raise OSError(errno.EBUSY, "somebody else has taken a temporary name", made.name)
+            self._finish(f"/proc/self/fd/{fd}", st)
+        finally:
+            os.close(fd)
+
+    def _finish(self, file: int | str, st: os.stat_result) -> None:
+        """Give a copy its owner, mode and times, through a descriptor of it."""
+        owner = self._order.owner
         uid, gid = (st.st_uid, st.st_gid) if owner is None else (owner.uid, owner.gid)
-        attributes.chown_if_other(path, uid, gid)
+        is_its_own = attributes.chown_if_other(file, uid, gid)
         if not stat.S_ISLNK(st.st_mode):
-            os.chmod(path, self._mode(st))
-        if self.order.times:
-            os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)
+            os.chmod(file, self._mode(st, is_its_own=is_its_own))
+        if self._order.times:
+            os.utime(file, ns=(st.st_atime_ns, st.st_mtime_ns))
 
-    def _finish_open(self, fd: int, st: os.stat_result) -> None:
-        owner = self.order.owner
-        uid, gid = (st.st_uid, st.st_gid) if owner is None else (owner.uid, owner.gid)
-        attributes.chown_if_other(fd, uid, gid)
-        os.fchmod(fd, self._mode(st))
-        if self.order.times:
-            os.utime(fd, ns=(st.st_atime_ns, st.st_mtime_ns))
-
-    def _mode(self, st: os.stat_result) -> int:
+    def _mode(self, st: os.stat_result, *, is_its_own: bool) -> int:
         """Return the mode of a copy: without set-id bits if it may belong to somebody else."""
-        if self.order.owner is None or stat.S_ISDIR(st.st_mode):
+        if (self._order.owner is None and is_its_own) or stat.S_ISDIR(st.st_mode):
             return stat.S_IMODE(st.st_mode)
         return attributes.kept_mode(st)

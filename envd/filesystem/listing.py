@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
 
+from .access import open_path
 from .entries import Entry, describe_in
-from .walking import Walk, open_directory
+from .walking import READ, Walk
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 
@@ -129,7 +130,7 @@ def _unreadable(listing: Listing, shown: str, exc: OSError, *, root: bool) -> No
 
 def _open_root(path: str) -> int:
     try:
-        return open_directory(path)
+        return open_path(path, READ)
     except _GONE as exc:
         if _is_there(path):
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is not a directory: {path}") from exc

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# A directory that things are removed from need not be readable: one may only be allowed to search and write it.
-_ABOVE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+from .access import open_parent
+from .walking import Descent, MovedError
+
 _ROUNDS = 10
+# What is no directory any more: it is gone, or was made a file or link.
+_NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def remove(path: str) -> None:
     """Remove an entry and everything below it; a link, not what it leads to. What is not there is removed already.
 
-    However deep it is: the way down and up goes by descriptors, one at a time. Blocks.
+    However deep it is: the way down and up goes by descriptors. Blocks.
 
     Raises:
         EnvdError: something could not be removed; what could be, is gone.
@@ -38,9 +40,8 @@ def remove_tree(path: str) -> None:
     Raises:
         OSError: something could not be removed.
     """
-    parent, name = os.path.split(path.rstrip("/"))
     try:
-        top = os.open(parent or "/", _ABOVE)
+        top, name = open_parent(path)
     except FileNotFoundError:
         return
     try:
@@ -56,7 +57,7 @@ def remove_tree_in(directory: int, name: str) -> None:
         OSError: something could not be removed.
     """
     if _unlink(name, directory):
-        _Descent(directory, name).run()
+        _Removal(directory, name).run()
 
 
 @dataclass(slots=True)
@@ -64,24 +65,23 @@ class _Level:
     """A directory on the way down.
 
     Attributes:
-        name: in the one above.
-        inode: device and number.
         todo: directories in it that are still to be removed.
         rounds: how often the last of them was not empty in the end.
     """
 
-    name: str
-    inode: tuple[int, int]
     todo: list[str] = field(default_factory=list)
     rounds: int = 0
 
 
-class _Descent:
-    """Removes a directory in an open one; holds one descriptor at a time, that of the directory it is in."""
+class _Removal:
+    """Removes a directory in an open one: what is in each directory when the way leads into it, itself on the way up.
+
+    A directory that things are removed from need not be readable, so those above are opened only to search them.
+    """
 
     def __init__(self, top: int, name: str) -> None:
-        self._here = os.dup(top)
-        self._levels = [_Level("", _inode(top), [name])]
+        self._way = Descent(top)
+        self._levels = [_Level([name])]
 
     def run(self) -> None:
         """Do all of it."""
@@ -92,35 +92,31 @@ class _Descent:
                 else:
                     self._leave()
         finally:
-            os.close(self._here)
-
-    def _go(self, there: int) -> None:
-        left, self._here = self._here, there
-        os.close(left)
+            self._way.close()
 
     def _enter(self) -> None:
         """Go down into the next directory and unlink what is in it."""
-        level = self._levels[-1]
-        name = level.todo[-1]
+        todo = self._levels[-1].todo
         try:
-            below = os.open(name, _DIRECTORY, dir_fd=self._here)
-        except (FileNotFoundError, NotADirectoryError):
-            level.todo.pop()
-            _unlink(name, self._here)
+            self._way.enter(todo[-1])
+        except OSError as exc:
+            if exc.errno not in _NO_DIRECTORY:
+                raise
+            _unlink(todo.pop(), self._way.here)
             return
-        self._go(below)
-        self._levels.append(_Level(name, _inode(below)))
-        self._levels[-1].todo = _unlink_all(below)
+        self._levels.append(_Level(_unlink_all(self._way.here)))
 
     def _leave(self) -> None:
         """Go up out of an empty directory and remove it."""
-        done = self._levels.pop()
-        self._go(os.open("..", _ABOVE, dir_fd=self._here))
-        level = self._levels[-1]
-        if _inode(self._here) != level.inode:
-            raise OSError(errno.ENOTEMPTY, "a directory was moved away while it was removed", done.name)
+        self._levels.pop()
+        name = self._way.name_at(self._way.depth)
         try:
-            os.rmdir(done.name, dir_fd=self._here)
+            self._way.leave()
+        except MovedError as exc:
+            raise OSError(errno.ENOTEMPTY, "a directory was moved away while it was removed", name) from exc
+        level = self._levels[-1]
+        try:
+            os.rmdir(name, dir_fd=self._way.here)
         except FileNotFoundError:
             pass
         except OSError as exc:
@@ -130,11 +126,6 @@ class _Descent:
             return  # something was added meanwhile: once more
         level.todo.pop()
         level.rounds = 0
-
-
-def _inode(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
 
 
 def _unlink_all(directory: int) -> list[str]:

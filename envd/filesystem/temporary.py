@@ -56,6 +56,27 @@ def hidden_beside(path: str, temporaries: Temporaries) -> Iterator[str]:
         os.close(beside)
 
 
+@contextlib.contextmanager
+def hidden_in(directory: int, temporaries: Temporaries) -> Iterator[str]:
+    """Yield a name that is free in an open directory; what has it in the end is removed, with all below it. Blocks."""
+    name = temporary_name()
+    with _noted(directory, name, temporaries):
+        try:
+            yield name
+        finally:
+            with contextlib.suppress(OSError):
+                remove_tree_in(directory, name)
+
+
+def _noted(directory: int, name: str, temporaries: Temporaries) -> contextlib.AbstractContextManager[None]:
+    """Note a hidden name in an open directory for as long as something may have it."""
+    try:
+        path = os.readlink(f"{_PROC_FDS}/{directory}")
+    except OSError:
+        return contextlib.nullcontext()  # without /proc nothing says where the directory is
+    return temporaries.leftovers.noted(f"{path}/{name}")
+
+
 class Temporary:
     """A new, empty file in a directory, open for reading and writing. Closing it removes it unless it was placed.
 
@@ -146,9 +167,7 @@ class Temporary:
 
     def _note(self) -> str:
         name = temporary_name()
-        with contextlib.suppress(OSError):  # without /proc nothing says where the directory is
-            directory = os.readlink(f"{_PROC_FDS}/{self._directory}")
-            self._noted.enter_context(self._temporaries.leftovers.noted(f"{directory}/{name}"))
+        self._noted.enter_context(_noted(self._directory, name, self._temporaries))
         return name
 
     def _link(self, name: str) -> None:

@@ -105,7 +105,8 @@ async def test_an_empty_directory_has_no_entries(files: Files, tmp_path: Path):
 
 
 async def test_files_the_kernel_makes_up_can_be_listed(files: Files):
-    assert "/proc/self/status" in [entry.path for entry in await files.list_dir("/proc/self")]
+    own = f"/proc/{os.getpid()}"
+    assert f"{own}/status" in [entry.path for entry in await files.list_dir(own)]
 
 
 async def test_a_stream_has_the_same_entries_each_directory_before_its_content(files: Files, tree: Path):

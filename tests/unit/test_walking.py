@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from envd.filesystem.walking import Descent, MovedError, Walk, inode_of, open_below, open_directory
+from envd.filesystem.access import open_path
+from envd.filesystem.walking import READ, Descent, MovedError, Walk, inode_of, open_down
 from envd.filesystem.walking.descent import MOST_OPEN
 from tests.support.deep import NAME, make_deep, remove_deep
 
@@ -157,14 +158,14 @@ def test_a_directory_that_was_taken_away_ends_only_its_own_part(tmp_path: Path):
 def test_a_directory_opens_by_a_path_longer_than_the_kernel_takes(tmp_path: Path):
     make_deep(tmp_path, 60, file="end")
     try:
-        fd = open_directory("/".join([str(tmp_path), *[NAME] * 60]))
+        fd = open_path("/".join([str(tmp_path), *[NAME] * 60]), READ)
         assert os.listdir(fd) == ["end"]
         os.close(fd)
         with opened(tmp_path) as root:
-            fd = open_below(root, [NAME] * 60)
+            fd = open_down(root, [NAME] * 60)
             assert os.listdir(fd) == ["end"]
             os.close(fd)
         with pytest.raises(OSError, match="too long"):
-            open_directory(f"{tmp_path}/{'x' * 5000}")
+            open_path(f"{tmp_path}/{'x' * 5000}")
     finally:
         remove_deep(tmp_path)

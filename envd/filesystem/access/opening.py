@@ -5,51 +5,46 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from .own_processes import refuse_own
 from .resolving import PROC, Landing, resolve_by_steps
-from .system_calls import NO_MAGICLINKS, file_system_type, has_openat2, openat2
+from .system_calls import NO_MAGICLINKS, NO_XDEV, file_system_type, has_openat2, openat2
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_CREAT | os.O_TRUNC
 _MOST_BYTES = 4000  # of a path the kernel takes at once; PATH_MAX is 4096 with its NUL
 
 
-def open_path(path: str, flags: int = os.O_PATH, *, follow: bool = True) -> int:
+def open_path(path: str, flags: int = os.O_PATH, *, follow: bool = True, start: int | None = None) -> int:
     """Open what a client's path names, close-on-exec. Links of /proc into processes are not followed. Blocks.
 
     Args:
-        path: absolute, of any length.
+        path: absolute, or relative to `start`; of any length.
         flags: of open(2), without those that make or empty a file.
         follow: a link at the end.
+        start: an open directory; stays the caller's.
 
     Raises:
-        OSError: EACCES for what is a process of the daemon's own; ELOOP for a link at the end that is not to be
-            followed and not opened with O_PATH, or a link of /proc into a process.
+        OSError: EACCES for what is a process of the daemon's own, or behind a link of /proc into any process; ELOOP
+            for a link at the end that is not to be followed and not opened with O_PATH.
     """
     assert not flags & _NEW
     if not has_openat2():
-        return open_by_steps(path, flags, follow=follow)
-    return open_by_openat2(path, flags, follow=follow)
+        return open_by_steps(path, flags, follow=follow, start=start)
+    return open_by_openat2(path, flags, follow=follow, start=start)
 
 
-def open_by_openat2(path: str, flags: int, *, follow: bool) -> int:
+def open_by_openat2(path: str, flags: int, *, follow: bool, start: int | None = None) -> int:
     """As open_path, the way where the kernel has openat2."""
-    data, start = os.fsencode(path), None
+    data = os.fsencode(path)
+    last = flags if follow else flags | os.O_NOFOLLOW
     try:
-        while len(data) > _MOST_BYTES:
-            cut = data.rfind(b"/", 1, _MOST_BYTES)
-            if cut < 0:
-                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
-            there = _open2(data[:cut], _DIRECTORY, start)
-            if start is not None:
-                os.close(start)
-            start, data = there, data[cut:].lstrip(b"/") or b"."
-        fd = _open2(data, flags if follow else flags | os.O_NOFOLLOW, start)
-    finally:
-        if start is not None:
-            os.close(start)
+        fd = _open2(data, last, start) if len(data) <= _MOST_BYTES else _open_long(data, last, start)
+    except OSError as exc:
+        if exc.errno != errno.ELOOP:
+            raise
+        return open_by_steps(path, flags, follow=follow, start=start)  # that knows which kind of link it was
     try:
         on_proc = file_system_type(fd) == PROC
     except OSError:
@@ -58,7 +53,20 @@ def open_by_openat2(path: str, flags: int, *, follow: bool) -> int:
     if not on_proc:
         return fd
     os.close(fd)
-    return open_by_steps(path, flags, follow=follow)  # that knows in which directory it lies
+    return open_by_steps(path, flags, follow=follow, start=start)  # that knows in which directory it lies
+
+
+def _open_long(path: bytes, flags: int, start: int | None) -> int:
+    """Open a path that is longer than the kernel takes, piece by piece."""
+    with ExitStack() as held:
+        while len(path) > _MOST_BYTES:
+            cut = path.rfind(b"/", 1, _MOST_BYTES)
+            if cut < 0:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fsdecode(path))
+            start = _open2(path[:cut], _DIRECTORY, start)
+            held.callback(os.close, start)
+            path = path[cut:].lstrip(b"/") or b"."
+        return _open2(path, flags, start)
 
 
 def _open2(path: bytes, flags: int, start: int | None) -> int:
@@ -67,9 +75,9 @@ def _open2(path: bytes, flags: int, start: int | None) -> int:
     return openat2(path, flags, NO_MAGICLINKS, start)
 
 
-def open_by_steps(path: str, flags: int, *, follow: bool) -> int:
+def open_by_steps(path: str, flags: int, *, follow: bool, start: int | None = None) -> int:
     """As open_path, the way where the kernel has no openat2."""
-    with closing(resolve_by_steps(path, follow=follow)) as landing:
+    with closing(resolve_by_steps(path, follow=follow, start=start)) as landing:
         return _open_landing(landing, path, flags)
 
 
@@ -146,3 +154,68 @@ def open_below(directory: int, name: str, flags: int) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def path_of(directory: int) -> str:
+    """Return the path of an open directory, with all links resolved. Blocks.
+
+    Raises:
+        OSError: nobody can tell: it was removed, or there is no /proc and something above cannot be read.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{directory}")
+    except FileNotFoundError:  # without /proc
+        return _path_by_names(directory)
+
+
+def _path_by_names(directory: int) -> str:
+    """Find the names of a directory and those above it, as getcwd(3) does where the kernel does not tell."""
+    names: list[str] = []
+    with ExitStack() as held:
+        here = directory
+        while True:
+            above = os.open("..", _DIRECTORY, dir_fd=here)
+            held.callback(os.close, above)
+            st, st_above = os.fstat(here), os.fstat(above)
+            if os.path.samestat(st, st_above):
+                return "/" + "/".join(reversed(names))
+            names.append(_name_in(above, st))
+            here = above
+
+
+def _name_in(directory: int, wanted: os.stat_result) -> str:
+    readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        for name in os.listdir(readable):
+            if os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), wanted):
+                return name
+    finally:
+        os.close(readable)
+    raise FileNotFoundError(errno.ENOENT, "the directory was removed")
+
+
+def is_mount_point(directory: int, name: str) -> bool:
+    """Tell whether something is mounted on an entry of an open directory; False if nobody can tell. Blocks."""
+    try:
+        if has_openat2():
+            return _crosses_mount(directory, name)
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            return _mount_of(fd) != _mount_of(directory)
+        finally:
+            os.close(fd)
+    except (OSError, ValueError):
+        return False  # then the rename will say
+
+
+def _crosses_mount(directory: int, name: str) -> bool:
+    try:
+        os.close(openat2(os.fsencode(name), os.O_PATH | os.O_NOFOLLOW, NO_XDEV, directory))
+    except OSError as exc:
+        return exc.errno == errno.EXDEV
+    return False
+
+
+def _mount_of(fd: int) -> str:
+    with open(f"/proc/self/fdinfo/{fd}") as lines:
+        return next((line for line in lines if line.startswith("mnt_id:")), "")

@@ -60,6 +60,14 @@ class Extended:
         return self._number(key, self.stored)
 
     @property
+    def names_directory(self) -> bool:
+        """True for a file's name with a slash at the end, an old archive's way to say so.
+
+        The name in the header may only be the beginning of what an extended header says.
+        """
+        return self.header.kind in (b"0", b"\0") and self.name.endswith("/")
+
+    @property
     def has_map_in_content(self) -> bool:
         """True for format 1.0."""
         return self._found.get(b"GNU.sparse.major") == b"1"

@@ -21,7 +21,6 @@ class Header(NamedTuple):
     Attributes:
         kind: the letter of its type.
         size: bytes that follow.
-        names_directory: an old archive's way to say so: a file's name with a slash at the end.
         sparse_fields: pairs of offset and length in GNU's old format, as they stand there.
         sparse_more: further ones follow in blocks of their own.
         real_size: of such a file, with its holes.
@@ -37,7 +36,6 @@ class Header(NamedTuple):
     link: bytes
     owner: bytes
     group: bytes
-    names_directory: bool
     sparse_fields: tuple[bytes, ...]
     sparse_more: bool
     real_size: int
@@ -69,7 +67,6 @@ def parsed(block: bytes) -> Header:
         _text(block[157:257]),
         _text(block[265:297]) if named else b"",
         _text(block[297:329]) if named else b"",
-        kind in (b"0", b"\0") and name.endswith(b"/"),
         tuple(block[at : at + 12] for at in range(386, 482, 12)) if is_old_sparse else (),
         is_old_sparse and block[482] != 0,
         number_of(block[483:495]) if is_old_sparse else 0,

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import enum
 import errno
 import os
 import stat
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.copying import copy_whole
+from envd.filesystem.copying import Named, copy_whole
 from envd.filesystem.temporary import Temporaries
+from envd.filesystem.walking import READ, SEARCH, Descent, Inode, Item, Walk
 
-from .position import Inode, Sealed
+from .position import Sealed, common_parts
+from .safety import Parts
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # it may be one that cannot be read
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _MANY = 64
-_SLICE = 128
-_BREATH_S = 50e-6
 
 
 class Conflict(enum.Enum):
@@ -32,31 +29,6 @@ class Conflict(enum.Enum):
     OVERWRITE = 0
     FAIL = 1
     SKIP = 2
-
-
-@dataclass(slots=True)
-class _Pair:
-    """A directory that is in both trees: open, ours; and what is still to come of the new one.
-
-    Attributes:
-        name: relative to the target, for messages; empty for the target itself.
-        key: device and inode of the old one, by which watches know it.
-    """
-
-    name: str
-    new: int
-    old: int
-    key: tuple[int, int]
-    scan: Iterator[os.DirEntry[str]]
-
-    def close(self) -> None:
-        self.scan.close()  # type: ignore[attr-defined]  # of an os.scandir
-        os.close(self.new)
-        os.close(self.old)
-
-    def path_of(self, name: str) -> str:
-        """Return an entry's name relative to the target."""
-        return f"{self.name}/{name}" if self.name else name
 
 
 @dataclass(slots=True)
@@ -73,7 +45,6 @@ class Merge:
     placed: int = 0
     skipped: int = 0
     _replaced: int = 0
-    _pairs: list[_Pair] = field(default_factory=list)
 
     def run(self, new: int, old: int) -> None:
         """Look for conflicts first, then put everything in place; both directories are open, and stay so.
@@ -83,57 +54,33 @@ class Merge:
                 and the message says how many.
         """
         try:
-            for _ in self._walk(new, old):
+            for _ in self._entries(_Pair(new, old)):
                 pass
             if self._replaced >= _MANY:
                 _write_out(new)
             self.skipped = 0
-            for pair, found in self._walk(new, old):
-                self._place(pair, found)
+            pair = _Pair(new, old)
+            for name, kind in self._entries(pair):
+                self._place(pair, name, kind)
         except OSError as exc:
             raise from_os_error(exc, doing=f"put entries in place{self._so_far()}") from exc
         except EnvdError as exc:
             exc.message += self._so_far()
             raise
-        finally:
-            while self._pairs:
-                self._pairs.pop().close()
 
     def _so_far(self) -> str:
         return f" (entries that were put in place before: {self.placed})" if self.placed else ""
 
-    def _walk(self, new: int, old: int) -> Iterator[tuple[_Pair, os.DirEntry[str]]]:
+    def _entries(self, pair: _Pair) -> Iterator[Item]:
         """Yield every entry that takes a place: not those directories that are in both trees, but what is in them."""
-        self._push("", os.dup(new), os.dup(old))
-        count = 0
-        while self._pairs:
-            pair = self._pairs[-1]
-            found = next(pair.scan, None)
-            if found is None:
-                self._pairs.pop().close()
-                continue
-            count += 1
-            if count % _SLICE == 0:
-                time.sleep(_BREATH_S)
-            is_directory = found.is_dir(follow_symlinks=False)
-            there = _stat(found.name, pair.old)
-            if there is not None and is_directory and stat.S_ISDIR(there.st_mode):
-                self._descend(pair, found.name)
-            elif there is None or self._may_replace(pair, found.name, there, is_directory=is_directory):
-                yield pair, found
-
-    def _push(self, name: str, new: int, old: int) -> None:
-        st = os.fstat(old)
-        self._pairs.append(_Pair(name, new, old, (st.st_dev, st.st_ino), os.scandir(new)))
-
-    def _descend(self, pair: _Pair, name: str) -> None:
-        new = os.open(name, _DIRECTORY, dir_fd=pair.new)
-        try:
-            old = os.open(name, _OLD, dir_fd=pair.old)
-        except OSError:
-            os.close(new)
-            raise
-        self._push(pair.path_of(name), new, old)
+        with closing(pair):
+            for name, kind in pair.walk:
+                there = _stat(name, pair.old.here)
+                is_directory = kind == stat.S_IFDIR
+                if there is not None and is_directory and stat.S_ISDIR(there.st_mode):
+                    pair.enter(name)
+                elif there is None or self._may_replace(pair, name, there, is_directory=is_directory):
+                    yield name, kind
 
     def _may_replace(self, pair: _Pair, name: str, there: os.stat_result, *, is_directory: bool) -> bool:
         path = pair.path_of(name)
@@ -146,27 +93,66 @@ class Merge:
         self._replaced += self.conflict is Conflict.OVERWRITE
         return self.conflict is Conflict.OVERWRITE
 
-    def _place(self, pair: _Pair, found: os.DirEntry[str]) -> None:
-        name = found.name
+    def _place(self, pair: _Pair, name: str, kind: int) -> None:
+        new, old = pair.walk.here, pair.old.here
         try:
-            if not found.is_file(follow_symlinks=False):
-                self._rename(pair, name)
+            if kind != stat.S_IFREG:
+                self._rename(new, old, name)
             else:
-                filled = found.stat(follow_symlinks=False).st_size > 0
-                with self.temporaries.placements.placing(pair.key, name, filled=filled):
-                    self._rename(pair, name)
+                filled = pair.walk.stat(name).st_size > 0
+                with self.temporaries.placements.placing(pair.old.inode, name, filled=filled):
+                    self._rename(new, old, name)
         except OSError as exc:
             if exc.errno != errno.EXDEV:
                 raise from_os_error(exc, doing=f"put {pair.path_of(name)} in place") from exc
             # Another file system is mounted at the directory.
-            copy_whole(f"{_path_of(pair.new)}/{name}", f"{_path_of(pair.old)}/{name}", self.temporaries)
+            copy_whole(Named(new, name), Named(old, name), self.temporaries)
         self.placed += 1
 
-    def _rename(self, pair: _Pair, name: str) -> None:
+    def _rename(self, new: int, old: int, name: str) -> None:
         if self.conflict is Conflict.OVERWRITE:
-            os.rename(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old)
+            os.rename(name, name, src_dir_fd=new, dst_dir_fd=old)
         else:
-            _rename_if_free(name, pair)
+            _rename_if_free(name, new, old)
+
+
+class _Pair:
+    """A directory that is in both trees, and the way to it from the two roots.
+
+    Attributes:
+        walk: through the new tree; the state of a directory begins the names of what is in it, relative to the target.
+        old: the way to the one that is there. By its inode watches know it.
+    """
+
+    def __init__(self, new: int, old: int) -> None:
+        self.old = Descent(old)
+        self.walk = Walk(new, "", _raise, leaving=self._leave)
+
+    def enter(self, name: str) -> None:
+        """Go into a directory that is in both."""
+        self.walk.enter(name, f"{self.path_of(name)}/")
+        try:
+            self.old.enter(name, flags=SEARCH)  # it may be one that cannot be read
+        except OSError:
+            self.walk.leave()
+            raise
+
+    def path_of(self, name: str) -> str:
+        """Return an entry's name relative to the target."""
+        return self.walk.state + name
+
+    def _leave(self, _: str) -> None:
+        if self.old.depth:
+            self.old.leave()
+
+    def close(self) -> None:
+        """Let go of both."""
+        self.walk.close()
+        self.old.close()
+
+
+def _raise(_: str, exc: OSError) -> None:
+    raise exc
 
 
 def unseal(sealed: Mapping[Inode, Sealed], target: int) -> None:
@@ -175,19 +161,28 @@ def unseal(sealed: Mapping[Inode, Sealed], target: int) -> None:
     Raises:
         OSError: it could not be done.
     """
-    for inode, one in sorted(sealed.items(), key=lambda item: -len(item[1].parts)):
-        with contextlib.ExitStack() as fds:
-            fd = os.dup(target)
-            fds.callback(os.close, fd)
-            try:
-                for part in one.parts:
-                    fd = os.open(part, _DIRECTORY, dir_fd=fd)
-                    fds.callback(os.close, fd)
-            except FileNotFoundError:
-                continue  # skipped, or removed by somebody else
-            found = os.fstat(fd)
-            if (found.st_dev, found.st_ino) == inode:
-                os.fchmod(fd, one.mode)
+    way = Descent(target, above=READ)
+    try:
+        # Of two one in the other the lower one comes first.
+        for inode, one in sorted(sealed.items(), key=lambda item: item[1].parts, reverse=True):
+            if _go(way, one.parts) and way.inode == inode:
+                os.fchmod(way.here, one.mode)
+    finally:
+        way.close()
+
+
+def _go(way: Descent, parts: Parts) -> bool:
+    """Go to a directory; return False if it is not there: skipped, or removed by somebody else."""
+    names = way.names
+    common = common_parts(names, parts)
+    for _ in names[common:]:
+        way.leave()
+    try:
+        for name in parts[common:]:
+            way.enter(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _write_out(directory: int) -> None:
@@ -208,19 +203,15 @@ def _stat(name: str, directory: int) -> os.stat_result | None:
         return None
 
 
-def _rename_if_free(name: str, pair: _Pair) -> None:
+def _rename_if_free(name: str, new: int, old: int) -> None:
     """Move an entry to a place that must be free. A directory's can be taken by an empty directory."""
-    if not stat.S_ISDIR(os.stat(name, dir_fd=pair.new, follow_symlinks=False).st_mode):
+    if not stat.S_ISDIR(os.lstat(name, dir_fd=new).st_mode):
         try:
-            os.link(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old, follow_symlinks=False)
+            os.link(name, name, src_dir_fd=new, dst_dir_fd=old, follow_symlinks=False)
         except OSError as exc:
             if exc.errno not in _NO_HARD_LINKS:
                 raise
         else:
-            os.unlink(name, dir_fd=pair.new)
+            os.unlink(name, dir_fd=new)
             return
-    os.rename(name, name, src_dir_fd=pair.new, dst_dir_fd=pair.old)
-
-
-def _path_of(fd: int) -> str:
-    return os.readlink(f"/proc/self/fd/{fd}")
+    os.rename(name, name, src_dir_fd=new, dst_dir_fd=old)

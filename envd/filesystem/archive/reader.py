@@ -139,8 +139,8 @@ class Reader:
         header = entry.header
         if header.kind == _LABEL:
             return
-        if header.kind not in _FILES or header.names_directory:
-            kind = Kind.DIRECTORY if header.names_directory else _KINDS.get(header.kind)
+        if header.kind not in _FILES or entry.names_directory:
+            kind = Kind.DIRECTORY if entry.names_directory else _KINDS.get(header.kind)
             if kind is None:
                 what = _REFUSED.get(header.kind, f"of the unknown kind {header.kind.decode('latin-1')!r}")
                 raise EnvdError(Code.INVALID_ARGUMENT, f"{entry.name} in the archive is {what}: it is refused")

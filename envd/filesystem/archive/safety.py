@@ -8,7 +8,10 @@ from envd.errors import Code, EnvdError
 
 from .member import Member
 
-_MOST_BYTES = 4096
+LONGEST_NAME_BYTES = 16 * 1024
+"""How long the name of an entry may be, for names grow with the square of a tree's depth."""
+
+_LONGEST_TEXT_BYTES = 4096  # of a link; symlink(2)
 
 Parts = tuple[str, ...]
 
@@ -17,17 +20,19 @@ def parts_of(name: str) -> Parts:
     """Return the parts of a name; none for the target itself.
 
     Raises:
-        EnvdError: INVALID_ARGUMENT if it is absolute, leads upwards, has a NUL byte, or is longer than 4096 bytes.
+        EnvdError: INVALID_ARGUMENT if it is absolute, leads upwards, has a NUL byte, or is too long.
     """
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    parts = tuple(name.split("/"))
+    if "" in parts or "." in parts:
+        parts = tuple(part for part in parts if part not in ("", "."))
     if name.startswith("/"):
         raise _refused(name, "an absolute name")
     if ".." in parts:
         raise _refused(name, "a name with '..'")
     if "\0" in name:
         raise _refused(name.replace("\0", "\\0"), "a name with a NUL byte")
-    if len(os.fsencode(name)) > _MOST_BYTES:
-        raise _refused(name[:80] + "...", f"a name of more than {_MOST_BYTES} bytes")
+    if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
+        raise _refused(name[:80] + "...", f"a name of more than {LONGEST_NAME_BYTES} bytes")
     return parts
 
 
@@ -37,7 +42,7 @@ def check_text(member: Member) -> None:
     Raises:
         EnvdError: INVALID_ARGUMENT.
     """
-    if not member.link or "\0" in member.link or len(os.fsencode(member.link)) >= _MOST_BYTES:
+    if not member.link or "\0" in member.link or len(os.fsencode(member.link)) >= _LONGEST_TEXT_BYTES:
         raise EnvdError(
             Code.INVALID_ARGUMENT,
             f"{member.name} in the archive is a link whose text no link can have",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Generator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import open_path, reopen
 from envd.filesystem.globs import Globs
+from envd.filesystem.walking import open_down, path_of
 from envd.host.names import Names
 
 from . import coding
@@ -18,8 +20,6 @@ from .inventory import Inventory
 from .packing import Packing
 from .writing import Writer
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RUN_BYTES = 512 * 1024
 _MOST_MEMBERS = 10_000
 _MOST_PATTERNS = 100
@@ -126,14 +126,12 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
     names.refresh()
     writer = Writer(names)
     try:
-        real = os.path.realpath(wish.path, strict=True)
-        mode = os.stat(real).st_mode
-        if stat.S_ISDIR(mode):
-            packing = Packing(os.open(real, _DIRECTORY), "", members, excluded, writer)
-        else:
-            _check_file(wish, mode)
-            parent, base = os.path.split(real)
-            packing = Packing(os.open(parent, _PARENT), base, (), excluded, writer)
+        top = open_path(wish.path)
+        try:
+            real = _real(top, wish.path)
+            packing = _packing(wish, top, real, Packing(-1, "", members, excluded, writer))
+        finally:
+            os.close(top)
     except NotADirectoryError as exc:
         raise EnvdError(Code.NOT_FOUND, f"archive {wish.path}: no such file or directory") from exc
     except OSError as exc:
@@ -144,6 +142,21 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
     except EnvdError:
         packing.close()
         raise
+
+
+def _real(top: int, path: str) -> str:
+    with suppress(OSError):  # it is longer than the kernel says
+        return path_of(top)
+    return os.path.normpath(path)
+
+
+def _packing(wish: Wish, top: int, real: str, packing: Packing) -> Packing:
+    """Open what is to be archived to read it."""
+    mode = os.fstat(top).st_mode
+    if stat.S_ISDIR(mode):
+        return replace(packing, root=open_down(top, ()))
+    _check_file(wish, mode)
+    return replace(packing, root=reopen(top, os.O_RDONLY), alone=os.path.basename(real), members=())
 
 
 def _check_file(wish: Wish, mode: int) -> None:

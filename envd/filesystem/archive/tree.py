@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.walking import SEARCH, open_down
 
 from .finishing import Finisher, Rules
 from .member import Kind, Member
 from .position import Position
 from .safety import Parts, check_symlink, check_text, parts_of
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SLICE = 128
 _BREATH_S = 50e-6
@@ -30,7 +30,7 @@ class _File:
 class Tree:
     """Makes entries below a directory. Implements reader.Sink.
 
-    It holds three descriptors at most, and remembers only the way to where it is, whatever the size of the archive: the
+    It holds few descriptors, and remembers only the way to where it is, whatever the size of the archive: the
     kernel says what an entry meets that is there already.
 
     Args:
@@ -160,12 +160,9 @@ class Tree:
     def _link(self, name: str, member: Member) -> None:
         """Make a hard link to an earlier entry."""
         parts = parts_of(member.link)
-        here, fd = self.position.here, os.dup(self._top)
+        here, fd = self.position.here, -1
         try:
-            for step in parts[:-1]:
-                below = os.open(step, _DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = below
+            fd = open_down(self._top, parts[:-1], SEARCH)
             base = parts[-1] if parts else ""
             found = os.stat(base, dir_fd=fd, follow_symlinks=False)
             if parts == (*self.position.parts, name):
@@ -178,7 +175,8 @@ class Tree:
                 Code.INVALID_ARGUMENT, f"{member.name} in the archive is a hard link to no earlier entry: {member.link}"
             ) from exc
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
 
 def _failed(member: Member, exc: OSError) -> EnvdError:

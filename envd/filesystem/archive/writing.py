@@ -17,6 +17,7 @@ from .member import Extent, Kind, Member
 
 _PIECE_BYTES = 1024 * 1024
 _SMALL_BYTES = 256 * 1024  # what is smaller is read before its size is told, so it cannot become shorter
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # it is gone, or something else by now
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -49,7 +50,7 @@ class Writer:
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if that is for want of descriptors or memory.
         """
-        if isinstance(exc, FileNotFoundError | NotADirectoryError):
+        if exc.errno in _VANISHED:
             self.inventory.leave_out(name, Reason.VANISHED)
             return
         if exc.errno in _SHORTAGES:

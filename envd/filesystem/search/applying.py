@@ -92,7 +92,7 @@ def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Ou
     if not plan.edits:
         return Outcome(plan, plan.etag)
     try:
-        opened = open_file(plan.path, follow=True)
+        opened = open_file(plan.path)
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
     if opened is None:

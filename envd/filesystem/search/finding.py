@@ -11,9 +11,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import open_path
 from envd.filesystem.globs import Globs, State
 from envd.filesystem.hidden_names import TEMPORARY
-from envd.filesystem.walking import SEARCH, Walk, open_below, open_directory, path_of
+from envd.filesystem.walking import SEARCH, Walk, open_down, path_of
 
 from .found import Found, size_suits, time_suits
 from .ignores import Ignores
@@ -77,7 +78,7 @@ class Finder:
         """
         path = self._selection.path
         try:
-            top = open_directory(path, os.O_PATH | os.O_CLOEXEC)
+            top = open_path(path)
         except OSError as exc:
             raise from_os_error(exc, doing=f"search {path}") from exc
         try:
@@ -97,7 +98,7 @@ class Finder:
         self.examined += 1
         above, name = os.path.split(path)
         try:
-            directory = open_directory(above, SEARCH)
+            directory = open_path(above, SEARCH)
         except OSError as exc:
             raise from_os_error(exc, doing=f"search {path}") from exc
         try:
@@ -109,7 +110,7 @@ class Finder:
 
     def _below(self, shown: str, top: int) -> Iterator[Found]:
         try:
-            root = open_below(top, ())
+            root = open_down(top, ())
         except OSError as exc:
             raise from_os_error(exc, doing=f"search {shown}") from exc
         try:
@@ -150,7 +151,7 @@ class Finder:
                         directory = -1
                     names = above.split("/")[:-1]
                     with contextlib.suppress(OSError):  # gone meanwhile
-                        directory = open_below(root, names, SEARCH, follow=self._selection.follow_links)
+                        directory = open_down(root, names, SEARCH, follow=self._selection.follow_links)
                     known = above
                 if directory >= 0:
                     yield found._replace(directory=directory)

@@ -6,9 +6,10 @@ import os
 from typing import NamedTuple
 
 from envd.filesystem.entries import Entry, describe_in
+from envd.filesystem.walking import open_entry
 
 from .orders import Selection, Type
-from .text import open_file
+from .text import READ_FILE, regular
 
 
 class Found(NamedTuple):
@@ -49,7 +50,7 @@ class Found(NamedTuple):
         Raises:
             OSError: it cannot be opened.
         """
-        return open_file(self.name, follow=self.follow, directory=self.directory)
+        return regular(open_entry(self.directory, self.name, READ_FILE, follow=self.follow))
 
 
 def time_suits(wanted: Selection, st: os.stat_result) -> bool:

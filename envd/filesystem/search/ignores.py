@@ -8,7 +8,8 @@ import re
 import stat
 from dataclasses import dataclass
 
-from envd.filesystem.walking import SEARCH, open_below, open_directory
+from envd.filesystem.access import open_path
+from envd.filesystem.walking import SEARCH, open_down, open_entry
 
 _FILE = ".gitignore"
 _REPOSITORY = ".git"
@@ -54,14 +55,14 @@ class Ignores:
     @classmethod
     def _between(cls, top: str, directory: str, fds: contextlib.ExitStack) -> Ignores:
         """Return the rules of a repository, from its top down to a directory, without that one's own."""
-        fd = open_directory(top, SEARCH)
+        fd = open_path(top, SEARCH)
         fds.callback(os.close, fd)
         found = cls._of_repository(fd, top)
         if top == directory:
             return found
         for name in os.path.relpath(directory, top).split("/"):
             found = found.inside(fd, top)
-            fd = os.open(name, SEARCH | os.O_NOFOLLOW, dir_fd=fd)
+            fd = open_entry(fd, name, SEARCH)
             fds.callback(os.close, fd)
             top = os.path.join(top, name)
         return found
@@ -69,7 +70,7 @@ class Ignores:
     @classmethod
     def _of_repository(cls, directory: int, path: str) -> Ignores:
         try:
-            info = open_below(directory, (_REPOSITORY, "info"), SEARCH)
+            info = open_down(directory, (_REPOSITORY, "info"), SEARCH)
         except OSError:
             return cls()
         try:
@@ -114,7 +115,7 @@ def _rules_in(directory: int, name: str, path: str) -> _Rules | None:
 
 def _lines_of(directory: int, name: str) -> list[str]:
     try:
-        fd = os.open(name, _READ, dir_fd=directory)
+        fd = open_entry(directory, name, _READ)
     except OSError:
         return []  # as git, which only warns
     try:

@@ -71,7 +71,7 @@ def read_lines(path: str, wanted: Range, if_match: str | None, stopped: Callable
         if stat.S_ISDIR(st.st_mode):
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
         # Before it is opened: opening a device may do something.
-        opened = open_file(path, follow=True) if stat.S_ISREG(st.st_mode) else None
+        opened = open_file(path) if stat.S_ISREG(st.st_mode) else None
         if opened is None:
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is a fifo, socket or device: {path}")
         fd, st = opened

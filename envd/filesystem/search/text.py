@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from envd.filesystem.access import open_path
+
 WHOLE_BYTES = 64 * 1024 * 1024
 """The largest file that is held in memory as a whole."""
 
@@ -15,7 +17,9 @@ _MADE_UP_BYTES = 64 * 1024  # to read more of what the kernel makes up takes it 
 _LONGEST_LINE_BYTES = 16 * 1024 * 1024
 _CARRIED_BYTES = 1024 * 1024
 _LOOKED_AT_BYTES = 8192
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+READ_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""How a file is opened that may be none by then."""
+
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
@@ -78,13 +82,17 @@ class Window:
     size: int
 
 
-def open_file(path: str, *, follow: bool, directory: int | None = None) -> tuple[int, os.stat_result] | None:
-    """Open a regular file to read it; None if it is something else by now. Never waits for a writer.
+def open_file(path: str) -> tuple[int, os.stat_result] | None:
+    """Open a regular file, or a link to one, to read it; None if it is something else. Never waits for a writer.
 
     Raises:
         OSError: it cannot be opened.
     """
-    fd = os.open(path, _READ if follow else _READ | os.O_NOFOLLOW, dir_fd=directory)
+    return regular(open_path(path, READ_FILE))
+
+
+def regular(fd: int) -> tuple[int, os.stat_result] | None:
+    """Return what is open, and its state, if it is a regular file; else close it."""
     try:
         st = os.fstat(fd)
         if stat.S_ISREG(st.st_mode):

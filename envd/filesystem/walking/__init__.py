@@ -4,8 +4,8 @@ See docs/decisions/0018-one-walker.md.
 """
 
 from .descent import READ, SEARCH, Descent, Inode, MovedError, inode_of
-from .opening import open_below, open_directory, path_of
-from .walk import OTHER, Walk
+from .opening import is_within, open_down, open_entry, path_of
+from .walk import OTHER, Item, Walk
 
 __all__ = [
     "OTHER",
@@ -13,10 +13,12 @@ __all__ = [
     "SEARCH",
     "Descent",
     "Inode",
+    "Item",
     "MovedError",
     "Walk",
     "inode_of",
-    "open_below",
-    "open_directory",
+    "is_within",
+    "open_down",
+    "open_entry",
     "path_of",
 ]

@@ -7,6 +7,10 @@ import errno
 import os
 from dataclasses import dataclass
 
+from envd.filesystem.access import open_path, refuse_own
+from envd.filesystem.access.resolving import PROC, is_proc_root
+from envd.filesystem.access.system_calls import file_system_type
+
 READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 """How a directory is opened that is to be read."""
 SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -35,20 +39,23 @@ class _Level:
         name: in the one above.
         inode: to know it again.
         followed: a link led to it.
+        lists_processes: it is the root of a procfs.
     """
 
     fd: int
     name: str
     inode: Inode
     followed: bool = False
+    lists_processes: bool = False
 
 
 class Descent:
     """A directory of a tree, and the way to it from the root.
 
-    Nobody can bend it: each step goes from an open directory to a name in it, and through a link only where the caller
-    says so. It holds at most MOST_OPEN descriptors: the root and the lowest levels. Those in between are opened again,
-    from below by `..`, when the way leads back to them, and must be the same by device and number.
+    Nobody can bend it: each step goes from an open directory to a name in it, through a link only where the caller says
+    so, and never into a process of the daemon's own on a procfs. It holds at most MOST_OPEN descriptors: the root and
+    the lowest levels. Those in between are opened again, from below by `..`, when the way leads back to them, and must
+    be the same by device and number.
 
     Args:
         root: an open directory; stays the caller's.
@@ -60,7 +67,7 @@ class Descent:
     def __init__(self, root: int, *, above: int = SEARCH, most_open: int = MOST_OPEN) -> None:
         fd = os.dup(root)
         try:
-            self._levels = [_Level(fd, "", inode_of(fd))]
+            self._levels = [_Level(fd, "", inode_of(fd), lists_processes=_lists_processes(fd))]
         except BaseException:
             os.close(fd)
             raise
@@ -72,6 +79,11 @@ class Descent:
     def here(self) -> int:
         """The directory where it is, open."""
         return self._levels[-1].fd
+
+    @property
+    def root(self) -> int:
+        """The directory where it began, open."""
+        return self._levels[0].fd
 
     @property
     def inode(self) -> Inode:
@@ -102,15 +114,24 @@ class Descent:
         """Go into a directory of the one where it is; return its state.
 
         Raises:
-            OSError: that is not possible; ENOTDIR or ELOOP for a link.
+            OSError: that is not possible; ENOTDIR or ELOOP for a link, EACCES for what is the daemon's own.
         """
-        fd = os.open(name, flags if follow else flags | os.O_NOFOLLOW, dir_fd=self.here)
+        if follow:
+            fd = open_path(name, flags, start=self.here)
+        else:
+            fd = os.open(name, flags | os.O_NOFOLLOW, dir_fd=self.here)
         try:
             st = os.fstat(fd)
+            level = _Level(fd, name, (st.st_dev, st.st_ino), follow)
+            above = self._levels[-1]
+            # Within a file system that lists no processes nothing can be the daemon's own.
+            if above.lists_processes or above.inode[0] != st.st_dev:
+                refuse_own(fd)
+                level.lists_processes = _lists_processes(fd)
         except BaseException:
             os.close(fd)
             raise
-        self._levels.append(_Level(fd, name, (st.st_dev, st.st_ino), follow))
+        self._levels.append(level)
         if len(self._levels) - self._first >= self._most_open:
             self._let_go(self._levels[self._first])
             self._first += 1
@@ -172,6 +193,10 @@ class Descent:
             os.close(fd)
             return None
         return fd
+
+
+def _lists_processes(fd: int) -> bool:
+    return file_system_type(fd) == PROC and is_proc_root(fd)
 
 
 def inode_of(fd: int) -> Inode:

@@ -1,57 +1,63 @@
-"""Opening what a walk begins at, and what lies below it. Everything here blocks: for threads."""
+"""Opening what lies below an open directory. Everything here blocks: for threads."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 
-from .descent import READ, SEARCH
+from envd.filesystem.access import open_below, open_path
 
-_PIECE_BYTES = 4000  # the kernel takes paths of 4096; longer ones are followed piece by piece
+from .descent import READ, SEARCH, Inode, inode_of
 
 
-def open_directory(path: str, flags: int = READ) -> int:
-    """Open a directory by the path a client gave; links are followed.
+def open_entry(directory: int, name: str, flags: int, *, follow: bool = False) -> int:
+    """Open an entry of an open directory; a link only with `follow`, and none of /proc that leads into a process.
 
     Raises:
-        OSError: there is none.
+        OSError: it cannot be opened; EACCES for what is a process of the daemon's own.
     """
-    fd, rest = None, os.fsencode(path)
-    try:
-        while len(rest) > _PIECE_BYTES:
-            cut = rest.rfind(b"/", 1, _PIECE_BYTES)
-            if cut < 0:
-                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
-            above, fd = fd, os.open(rest[:cut], SEARCH, dir_fd=fd)
-            if above is not None:
-                os.close(above)
-            rest = rest[cut:].lstrip(b"/")
-        return os.open(rest or b".", flags, dir_fd=fd)
-    finally:
-        if fd is not None:
-            os.close(fd)
+    return open_path(name, flags, start=directory) if follow else open_below(directory, name, flags)
 
 
-def open_below(root: int, names: Sequence[str], flags: int = READ, *, follow: bool = False) -> int:
+def open_down(root: int, names: Sequence[str], flags: int = READ, *, follow: bool = False) -> int:
     """Open a directory by its names from an open one on, however many there are; with `follow` through links too.
 
     Raises:
-        OSError: there is none.
+        OSError: as open_entry.
     """
     last = len(names) - 1
     if last < 0:
         return os.open(".", flags, dir_fd=root)
-    no_link = 0 if follow else os.O_NOFOLLOW
     fd = root
     for at, name in enumerate(names):
         try:
-            below = os.open(name, (flags if at == last else SEARCH) | no_link, dir_fd=fd)
+            below = open_entry(fd, name, flags if at == last else SEARCH, follow=follow)
         finally:
             if fd != root:
                 os.close(fd)
         fd = below
     return fd
+
+
+def is_within(directory: int, inode: Inode) -> bool:
+    """Tell whether an open directory is one, or lies somewhere below it.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    fd = os.open(".", SEARCH, dir_fd=directory)
+    try:
+        here = inode_of(fd)
+        while here != inode:
+            below, fd = fd, os.open("..", SEARCH, dir_fd=fd)
+            os.close(below)
+            above = inode_of(fd)
+            if above == here:
+                return False  # the root
+            here = above
+        return True
+    finally:
+        os.close(fd)
 
 
 def path_of(fd: int) -> str:

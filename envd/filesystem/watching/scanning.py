@@ -5,31 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from envd.filesystem.access import open_path
 from envd.filesystem.hidden_names import TEMPORARY
+from envd.filesystem.walking import READ, MovedError, Walk, inode_of, open_down
 
 from .anchor import LEADS_NOWHERE, AwayError
 from .mounts import is_made_up, on_network
 from .picture import state_of
 from .placements import Key
 
-# As in listing.py: a thread that only computes keeps the event loop from running.
-_SLICE = 64
-_BREATH_S = 50e-6
-
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (FileNotFoundError, NotADirectoryError)
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 # What only concerns one directory: it is gone, may not be read or followed, or is of a process that has ended.
 _ITS_OWN = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESRCH, errno.EINVAL)
 
-# The kernel takes paths of 4096 bytes; longer ones are followed piece by piece.
-_PIECE_BYTES = 4000
 LONGEST_BYTES = 16 * 1024
 """How long the path of a directory may be, from the watched one on: names grow with the square of a tree's depth."""
 
@@ -93,7 +87,6 @@ class Scan:
         self.armed: set[int] = set()
         self.cut = False
         self.stopped = False
-        self._steps = 0
 
     def walk(self, top: str, key: Key | None, prefixes: Sequence[str]) -> list[Found | None]:
         """Walk a tree, or parts of it.
@@ -114,7 +107,7 @@ class Scan:
             TooLongError: it is too deep.
         """
         try:
-            fd = os.open(top, _OPEN)
+            fd = open_path(top, READ, follow=False)
         except OSError as exc:
             if exc.errno not in LEADS_NOWHERE:
                 raise
@@ -122,8 +115,7 @@ class Scan:
                 return [None] * len(prefixes)
             raise AwayError from None
         try:
-            st = os.fstat(fd)
-            if key not in (None, (st.st_dev, st.st_ino)):
+            if key not in (None, inode_of(fd)):
                 raise AwayError
             return [self._walk_from(fd, prefix) for prefix in prefixes]
         finally:
@@ -133,57 +125,34 @@ class Scan:
         length = _length(prefix)
         if length > LONGEST_BYTES:
             raise TooLongError
-        try:
-            levels = [self._level(_open_below(top, prefix), length)]
-        except OSError as exc:
-            if not prefix or exc.errno in _SHORTAGES:
-                raise
-            return None
-        found = levels[0].found
-        try:
-            while levels:
-                level = levels[-1]
-                below = self._enter(level, level.names.pop()) if level.names else None
-                if not level.names:  # a chain of directories holds one descriptor, however long it is
-                    levels.pop().close()
-                if below is not None:
-                    levels.append(below)
-        finally:
-            for level in levels:
-                level.close()
+        with contextlib.ExitStack() as undo:
+            try:
+                fd = open_down(top, prefix.split("/")[:-1])
+                undo.callback(os.close, fd)
+                st = os.fstat(fd)
+                found = self._followed(fd, st)
+            except OSError as exc:
+                if not prefix or exc.errno in _SHORTAGES:
+                    raise
+                return None
+            with Walk(fd, _Place(st.st_dev, length, found), _failed, checked=self._check) as walk:
+                for name, kind in walk:
+                    if not is_temporary(name) and self._note(walk, name, kind):
+                        self._enter(walk, name)
         return found
 
-    def _level(self, fd: int, length: int) -> _Level:
-        """Follow a directory, then read it."""
-        try:
-            st = os.fstat(fd)
-            found = Found(state_of(st))
-            if self._arm is not None:
-                found.watch = self._arm(fd, (st.st_dev, st.st_ino))
-                self.armed.add(found.watch)
-            return _Level(fd, st.st_dev, length, found, self._read(fd, found))
-        except BaseException:
-            os.close(fd)
-            raise
+    def _followed(self, fd: int, st: os.stat_result) -> Found:
+        """Follow a directory, before anything in it is read."""
+        found = Found(state_of(st))
+        if self._arm is not None:
+            found.watch = self._arm(fd, (st.st_dev, st.st_ino))
+            self.armed.add(found.watch)
+        return found
 
-    def _read(self, fd: int, found: Found) -> list[str]:
-        """Take note of all entries; return the names of the directories to enter, the first one last."""
-        enter: list[str] = []
-        try:
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    self._step()
-                    if not is_temporary(entry.name) and self._note(found, entry):
-                        enter.append(entry.name)
-        except OSError as exc:  # removed, for example: then it has no entries
-            _pass_by(exc)
-        return enter[::-1]
-
-    def _note(self, found: Found, entry: os.DirEntry[str]) -> bool:
+    def _note(self, walk: Walk[_Place], name: str, kind: int) -> bool:
         """Take note of an entry, as far as there is room; return whether it is a directory to enter."""
         try:
-            st = entry.stat(follow_symlinks=False)
-            enter = self._recursive and entry.is_dir(follow_symlinks=False)
+            st = walk.stat(name)
         except OSError as exc:
             _pass_by(exc)
             return False
@@ -191,74 +160,60 @@ class Scan:
             self.cut = True
         else:
             self._room -= 1
-            found.entries[entry.name] = state_of(st)
-        return enter
+            walk.state.found.entries[name] = state_of(st)
+        return self._recursive and kind == stat.S_IFDIR
 
-    def _enter(self, level: _Level, name: str) -> _Level | None:
-        self._step()
-        length = level.length + _length(name) + 1
+    def _enter(self, walk: Walk[_Place], name: str) -> None:
+        place = walk.state
+        length = place.length + _length(name) + 1
         if length > LONGEST_BYTES:
             raise TooLongError
         try:
-            fd = os.open(name, _OPEN, dir_fd=level.fd)
+            st = walk.enter(name, place)
         except _GONE:
-            level.found.entries.pop(name, None)
-            return None
+            place.found.entries.pop(name, None)
+            return
         except OSError as exc:
             if exc.errno in _SHORTAGES:
                 raise
-            return None  # not ours to read: it stays an entry without anything below
-        if self._is_foreign(fd, level.device):
-            os.close(fd)
-            return None
+            return  # not ours to read: it stays an entry without anything below
         try:
-            below = self._level(fd, length)
-        except OSError as exc:
+            found = None if self._is_foreign(walk.here, st, place.device) else self._followed(walk.here, st)
+        except OSError as exc:  # nobody may follow it, as some of /proc
             _pass_by(exc)
-            return None  # nobody may follow it, as some of /proc
-        level.found.entries.pop(name, None)
-        level.found.below[name] = below.found
-        return below
+            found = None
+        if found is None:
+            walk.leave()
+            return
+        walk.state = _Place(st.st_dev, length, found)
+        place.found.entries.pop(name, None)
+        place.found.below[name] = found
 
-    def _is_foreign(self, fd: int, device: int) -> bool:
+    def _is_foreign(self, fd: int, st: os.stat_result, device: int) -> bool:
         """Whether the directory is where another file system begins that is not to be entered."""
-        with contextlib.suppress(OSError):
-            if os.fstat(fd).st_dev != device:
-                return is_made_up(fd) or (not self._network and on_network(fd))
-        return False
+        return st.st_dev != device and (is_made_up(fd) or (not self._network and on_network(fd)))
 
-    def _step(self) -> None:
-        self._steps += 1
-        if self._steps % _SLICE == 0:
-            if self.stopped:
-                raise ScanStoppedError
-            time.sleep(_BREATH_S)
+    def _check(self) -> None:
+        if self.stopped:
+            raise ScanStoppedError
 
 
-@dataclass(slots=True)
-class _Level:
-    """A directory on the way."""
+class _Place(NamedTuple):
+    """A directory on the way.
 
-    fd: int
+    Attributes:
+        length: of its path from the watched one on, in bytes.
+    """
+
     device: int
     length: int
     found: Found
-    names: list[str]
-
-    def close(self) -> None:
-        os.close(self.fd)
 
 
-def _open_below(top: int, prefix: str) -> int:
-    """Open a directory by its path from another one on, however long it is; links on the last bits are not followed."""
-    path = os.fsencode(prefix.rstrip("/")) or b"."
-    with contextlib.ExitStack() as fds:
-        while len(path) > _PIECE_BYTES:
-            cut = path.rindex(b"/", 0, _PIECE_BYTES)
-            top = os.open(path[:cut], _PASS, dir_fd=top)
-            fds.callback(os.close, top)
-            path = path[cut + 1 :]
-        return os.open(path, _OPEN, dir_fd=top)
+def _failed(_: _Place, exc: OSError) -> None:
+    # What was moved away is reported, and scanned again where it comes to be.
+    if not isinstance(exc, MovedError):
+        _pass_by(exc)
 
 
 def _pass_by(exc: OSError) -> None:
