@@ -47,6 +47,16 @@ class EnvdError(Exception):
         self.details = details
 
 
+class NoRoomError(EnvdError):
+    """The disk or a quota is full, or the file would be larger than it can be. What was there is unchanged."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.RESOURCE_EXHAUSTED, message)
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""The errno values that say so of a disk."""
+
 _CODES = {
     errno.ENOENT: Code.NOT_FOUND,
     errno.ESRCH: Code.NOT_FOUND,
@@ -82,4 +92,6 @@ def code_from_errno(number: int) -> Code:
 def from_os_error(exc: OSError, *, doing: str) -> EnvdError:
     """Translate at the domain's edge; `doing` says what was attempted, as in "stat /etc/hosts"."""
     number = exc.errno or 0
+    if number in (*NO_ROOM, errno.EFBIG):
+        return NoRoomError(f"{doing}: {os.strerror(number).lower()}")
     return EnvdError(code_from_errno(number), f"{doing}: {os.strerror(number).lower()}")

@@ -30,6 +30,8 @@ class WriteOptions:
     Attributes:
         mode: permission bits; None is 0644 for a new file, and an existing one keeps its own.
         append: add to the end instead of replacing.
+        atomic: None replaces the file at once where that is possible; False overwrites it in place, for those who have
+            it open or mounted; True refuses where it cannot be replaced at once.
         if_match: only if the file has this etag; "*" for any file.
         if_absent: only if nothing is there.
         metadata: the caller's own key-value pairs, which replace those there are.
@@ -39,6 +41,7 @@ class WriteOptions:
 
     mode: int | None = None
     append: bool = False
+    atomic: bool | None = None
     if_match: str | None = None
     if_absent: bool = False
     metadata: Mapping[str, str] | None = None
@@ -63,6 +66,7 @@ class WriteOptions:
                 path=path,
                 mode=self.mode,
                 append=self.append,
+                atomic=self.atomic,
                 if_match=self.if_match,
                 if_absent=True if self.if_absent else None,
                 metadata=self.metadata or {},
@@ -99,6 +103,7 @@ class Destination:
             sha256=options.sha256,
             idempotency_key=key,
             mode=options.mode,
+            atomic=options.atomic,
             if_match=options.if_match,
             if_absent=True if options.if_absent else None,
             metadata=options.metadata or {},

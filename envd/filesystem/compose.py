@@ -9,12 +9,11 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envd.errors import Code, EnvdError, from_os_error
+from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
 
-from .content import write_all
-from .incoming import NoRoomError
+from .drafts import number_of
 from .place import Intent
-from .staging import stage
+from .staging import Staged, stage
 from .temporary import Temporaries
 
 log = logging.getLogger("envd.filesystem")
@@ -23,7 +22,6 @@ _AT_ONCE = 64 * 1024 * 1024
 _PIECE = 1024 * 1024
 # copy_file_range(2): between file systems, or of files the kernel makes up.
 _NOT_SO = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.ETXTBSY)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +49,10 @@ def compose(
     try:
         with stage(destination, intent, temporaries) as staged:
             for source in sources:
-                _append(source, staged.fd)
+                _append(source, staged)
             staged.commit()
     except (EnvdError, OSError) as exc:
-        cause = exc if isinstance(exc, OSError) else exc.__cause__
-        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+        if number_of(exc) in NO_ROOM:
             raise NoRoomError("not enough disk space available") from exc
         if isinstance(exc, OSError):
             raise from_os_error(exc, doing=f"error composing {destination}") from exc
@@ -80,7 +77,7 @@ def _check(source: str, destination: str) -> None:
         pass  # nothing there yet; writing it says more if that is not all
 
 
-def _append(source: str, target: int) -> None:
+def _append(source: str, target: Staged) -> None:
     fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         while _copy(fd, target):
@@ -89,18 +86,18 @@ def _append(source: str, target: int) -> None:
         os.close(fd)
 
 
-def _copy(source: int, target: int) -> int:
-    """Copy from one file's position to the other's; return how much, nothing at the end."""
+def _copy(source: int, target: Staged) -> int:
+    """Copy from a file's position to the end of the content; return how much, nothing at the end."""
     try:
-        copied = os.copy_file_range(source, target, _AT_ONCE)
+        copied = os.copy_file_range(source, target.fd, _AT_ONCE)
     except OSError as exc:
-        if exc.errno not in _NOT_SO:
+        if exc.errno not in (*_NOT_SO, *NO_ROOM):
             raise
         copied = 0
     if copied:
         return copied
     data = os.read(source, _PIECE)  # a file the kernel makes up looks empty to copy_file_range
-    write_all(target, data)
+    target.write(data)
     return len(data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -10,6 +11,12 @@ _AT_ONCE = 64 * 1024 * 1024
 _PIECE = 1024 * 1024
 # copy_file_range(2): between file systems, or of files the kernel makes up.
 _NOT_SO = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.ETXTBSY)
+
+_KEEP_SIZE, _UNSHARE = 0x01, 0x40  # fallocate(2)
+_NO_FALLOCATE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_BLOCK = 512  # stat(2): of st_blocks
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def copy(source: int, target: int) -> int:
@@ -37,6 +44,36 @@ def overwrite(source: int, target: int) -> None:
     size = os.fstat(source).st_size
     _copy_range(source, target, 0, size)
     os.ftruncate(target, size)
+
+
+def allocate(fd: int, size: int) -> None:
+    """Have room for so many bytes of content in an open file, which stays as long as it is. Blocks.
+
+    Raises:
+        OSError: ENOSPC or EDQUOT if there is none.
+    """
+    st = os.fstat(fd)
+    _fallocate(fd, _UNSHARE, min(size, st.st_size))  # where blocks can be shared, writing to them takes others
+    missing = size - st.st_blocks * _BLOCK
+    if missing <= 0 and size <= st.st_size <= st.st_blocks * _BLOCK:
+        return
+    disk = os.fstatvfs(fd)
+    if disk.f_blocks and disk.f_bfree * disk.f_frsize < missing:  # so nothing is touched in vain
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if not _fallocate(fd, _KEEP_SIZE, size) and disk.f_blocks:  # the C library would write to make room
+        os.posix_fallocate(fd, 0, size)
+
+
+def _fallocate(fd: int, mode: int, size: int) -> bool:
+    """Return False if the file system cannot do that."""
+    if size <= 0:
+        return True
+    if _libc.fallocate(fd, mode, ctypes.c_int64(0), ctypes.c_int64(size)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_FALLOCATE:
+        return False
+    raise OSError(number, os.strerror(number))
 
 
 def sha256_of(fd: int) -> bytes:

@@ -5,32 +5,50 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
-from collections.abc import Callable
+import stat
 from typing import Protocol
 
-from envd.errors import EnvdError
+from envd.errors import NO_ROOM, EnvdError
 
 from . import attributes, content, metadata
 from .place import Intent, Place
+from .spool import NO_PLACE, Spool
 from .temporary import Temporary
 
-Make = Callable[[int], Temporary]
-"""Makes the file a content waits in, for the directory where it goes."""
+Buffer = bytes | memoryview
 
+_KERNEL_BYTES = 4 * 1024 * 1024
+# File systems where what has its blocks is overwritten without others. One that writes everything to a new place, as
+# btrfs, can run out of room in the midst of it.
+_OVERWRITE_IN_PLACE = ("ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay", "vfat", "exfat")
 _SPECIAL = os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Draft(Protocol):
-    """Content that is being written to `fd`."""
+    """Content that is being written."""
 
-    fd: int
+    @property
+    def fd(self) -> int:
+        """Where the content is so far."""
+
+    def write(self, data: Buffer) -> None:
+        """Add bytes.
+
+        Raises:
+            OSError: they cannot be written.
+        """
 
     def commit(self) -> None:
         """Put the content in place."""
 
     def close(self) -> None:
         """Let go of everything; without a commit, leave everything as it was."""
+
+
+def number_of(exc: BaseException) -> int | None:
+    """Return the errno of a failure, also of one that was translated."""
+    cause = exc if isinstance(exc, OSError) else exc.__cause__
+    return cause.errno if isinstance(cause, OSError) else None
 
 
 def _finish(fd: int, intent: Intent, mode: int | None) -> None:
@@ -46,39 +64,61 @@ def _finish(fd: int, intent: Intent, mode: int | None) -> None:
 
 
 class WholeDraft:
-    """Content that takes the place of what is there, or of nothing, at once."""
+    """Content that takes the place of what is there, or of nothing, at once.
 
-    def __init__(self, place: Place, intent: Intent, make: Make) -> None:
-        self._place, self._intent = place, intent
-        self._temporary = make(place.directory)
-        self.fd = self._temporary.fd
+    Where no file can take the place of one that is there, the content is copied into that, once all of it is here.
+    """
+
+    def __init__(self, place: Place, intent: Intent, spool: Spool) -> None:
+        self._place, self._intent, self._spool = place, intent, spool
+
+    @property
+    def fd(self) -> int:
+        return self._spool.fd
+
+    def write(self, data: Buffer) -> None:
+        self._spool.write(data)
 
     def commit(self) -> None:
-        place, intent = self._place, self._intent
+        place, intent, spool = self._place, self._intent, self._spool
         with place.turn:
             st = place.stat()
             place.check(st, intent)
-            if st is not None:
-                attributes.copy_extended(place.real, self.fd)
-            _finish(self.fd, intent, self._temporary.mode if st is None else attributes.kept_mode(st))
-            self._put(new=st is None)
+            try:
+                self._replace(st)
+            except (OSError, EnvdError) as exc:
+                if st is None or intent.atomic or number_of(exc) not in NO_PLACE:
+                    raise
+                _check_room(place, exc)
+                _copy_into(place, intent, spool, exc)
+                return
         if intent.sync:
             place.sync()
 
-    def _put(self, *, new: bool) -> None:
+    def _replace(self, st: os.stat_result | None) -> None:
+        temporary = self._spool.beside
+        if temporary is None:
+            assert self._spool.why is not None
+            raise self._spool.why
+        if st is not None:
+            attributes.copy_extended(self._place.real, self.fd)
+        _finish(self.fd, self._intent, temporary.mode if st is None else attributes.kept_mode(st))
+        self._put(temporary, new=st is None)
+
+    def _put(self, temporary: Temporary, *, new: bool) -> None:
         # A hidden name can simply be changed; a second one would take an inode's worth of room on tmpfs.
-        if new and (self._intent.if_absent or not self._temporary.named):
+        if new and (self._intent.if_absent or not temporary.named):
             try:
-                self._temporary.place(self._place.name)
+                temporary.place(self._place.name)
             except FileExistsError:  # made by somebody else this instant
                 if self._intent.if_absent:
                     self._place.check(self._place.stat(), self._intent)
             else:
                 return
-        self._temporary.replace(self._place.name)
+        temporary.replace(self._place.name)
 
     def close(self) -> None:
-        self._temporary.close()
+        self._spool.close()
         self._place.close()
 
 
@@ -96,6 +136,9 @@ class NamedDraft:
             self._remove()
             os.close(self.fd)
             raise
+
+    def write(self, data: Buffer) -> None:
+        content.write_all(self.fd, data)
 
     def commit(self) -> None:
         _finish(self.fd, self._intent, None)
@@ -119,38 +162,99 @@ class NamedDraft:
 class CopiedDraft:
     """Content that is copied into an existing file once it is complete."""
 
-    def __init__(self, place: Place, intent: Intent, make: Make) -> None:
-        self._place, self._intent = place, intent
-        self._aside = _aside(place.directory, make)
-        self.fd = self._aside.fd
+    def __init__(self, place: Place, intent: Intent, spool: Spool) -> None:
+        self._place, self._intent, self._spool = place, intent, spool
+
+    @property
+    def fd(self) -> int:
+        return self._spool.fd
+
+    def write(self, data: Buffer) -> None:
+        self._spool.write(data)
 
     def commit(self) -> None:
         place, intent = self._place, self._intent
         with place.turn:
-            st = place.stat()
-            place.check(st, intent)
-            target = os.open(place.name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.directory)
+            place.check(place.stat(), intent)
+            _copy_into(place, intent, self._spool)
+
+    def close(self) -> None:
+        self._spool.close()
+        self._place.close()
+
+
+def _check_room(place: Place, why: Exception) -> None:
+    """Check that content can be copied into a file though the disk is full, for overwriting takes no room there.
+
+    Raises:
+        Exception: `why`, if it does.
+    """
+    if number_of(why) in NO_ROOM and place.file_system() not in _OVERWRITE_IN_PLACE:
+        raise why
+
+
+def _copy_into(place: Place, intent: Intent, spool: Spool, why: Exception | None = None) -> None:
+    """Copy a content into an existing file; there is room for it, or nothing is changed.
+
+    Raises:
+        OSError: it could not be; `why` instead, if that is given and it was for want of room.
+    """
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        target = os.open(place.name, flags, dir_fd=place.directory)
+    except OSError as exc:
+        raise (why if why is not None and number_of(why) in NO_ROOM else exc) from exc
+    try:
+        try:
+            _prepare(target, spool.fd, intent)
+        except OSError as exc:
+            if exc.errno not in NO_ROOM or not spool.move(exc):
+                raise
+            _prepare(target, spool.fd, intent)  # what waited beside it had taken the room
+        content.overwrite(spool.fd, target)
+        if intent.sync:
+            os.fsync(target)
+    finally:
+        os.close(target)
+
+
+def _prepare(target: int, source: int, intent: Intent) -> None:
+    """Do all that can fail for want of room."""
+    old, new = os.fstat(target), os.fstat(source).st_size
+    try:
+        content.allocate(target, new)
+        mode = attributes.kept_mode(old)
+        _finish(target, intent, None if mode == stat.S_IMODE(old.st_mode) else mode)
+    except (OSError, EnvdError):
+        if os.fstat(target).st_blocks != old.st_blocks:
+            os.ftruncate(target, old.st_size)
+        raise
+
+
+class KernelDraft:
+    """Content of a file that the kernel makes up, as in /proc/sys: handed over in one write. It stays whose it is."""
+
+    def __init__(self, place: Place, intent: Intent) -> None:
+        self._place, self._intent = place, intent
+        self.fd = os.memfd_create("envd-content")
+
+    def write(self, data: Buffer) -> None:
+        if os.fstat(self.fd).st_size + len(data) > _KERNEL_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        content.write_all(self.fd, data)
+
+    def commit(self) -> None:
+        place = self._place
+        with place.turn:
+            place.check(place.stat(), self._intent)
+            target = os.open(place.name, os.O_WRONLY | _SPECIAL, dir_fd=place.directory)
             try:
-                self._prepare(target)
-                content.overwrite(self.fd, target)
-                if intent.sync:
-                    os.fsync(target)
+                content.write_all(target, os.pread(self.fd, _KERNEL_BYTES, 0))
             finally:
                 os.close(target)
 
-    def _prepare(self, target: int) -> None:
-        """Do all that can fail for want of room."""
-        old, new = os.fstat(target).st_size, os.fstat(self.fd).st_size
-        try:
-            if new:
-                os.posix_fallocate(target, 0, new)
-            _finish(target, self._intent, None)
-        except (OSError, EnvdError):
-            os.ftruncate(target, old)
-            raise
-
     def close(self) -> None:
-        self._aside.close()
+        os.close(self.fd)
         self._place.close()
 
 
@@ -162,6 +266,9 @@ class AppendedDraft:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _SPECIAL
         self._new = place.stat() is None
         self.fd = os.open(place.name, flags, 0o666, dir_fd=place.directory)
+
+    def write(self, data: Buffer) -> None:
+        content.write_all(self.fd, data)
 
     def commit(self) -> None:
         _finish(self.fd, self._intent, None)
@@ -190,6 +297,9 @@ class DeviceDraft:
         self._place, self._sync = place, intent.sync
         self.fd = os.open(place.name, os.O_WRONLY | _SPECIAL, dir_fd=place.directory)
 
+    def write(self, data: Buffer) -> None:
+        content.write_all(self.fd, data)
+
     def commit(self) -> None:
         if self._sync:
             with contextlib.suppress(OSError):  # most devices keep nothing
@@ -198,23 +308,3 @@ class DeviceDraft:
     def close(self) -> None:
         os.close(self.fd)
         self._place.close()
-
-
-class _Elsewhere:
-    """A nameless file in the system's directory for temporaries."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self.fd = self._file.fileno()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _aside(directory: int, make: Make) -> Temporary | _Elsewhere:
-    try:
-        return make(directory)
-    except OSError as exc:
-        if exc.errno not in (errno.EROFS, errno.EACCES):
-            raise
-        return _Elsewhere()  # a writable file mounted into a directory that is not

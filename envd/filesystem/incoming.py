@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from dataclasses import dataclass
 
-from envd.errors import Code, EnvdError, from_os_error
+from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
 
-from .content import write_all
+from .drafts import number_of
 from .place import Intent
 from .staging import Staged, stage
 from .temporary import Temporaries
 
 Buffer = bytes | memoryview
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
-class NoRoomError(EnvdError):
-    """The disk is full. What was there is unchanged."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(Code.RESOURCE_EXHAUSTED, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ class Incoming:
         try:
             self._staged = stage(self.path, self._wanted.intent, self._temporaries)
         except EnvdError as exc:
-            if _no_room(exc):
+            if number_of(exc) in NO_ROOM:
                 raise NoRoomError(f"not enough inodes available: {exc.message}") from exc
             raise
         self.write(first)
@@ -93,9 +83,9 @@ class Incoming:
         """
         assert self._staged is not None
         try:
-            write_all(self._staged.fd, data)
+            self._staged.write(data)
         except OSError as exc:
-            if exc.errno in _NO_ROOM:
+            if exc.errno in NO_ROOM:
                 raise self._full() from exc
             raise from_os_error(exc, doing=f"error writing file {self.path}") from exc
         if self._digest is not None:
@@ -125,7 +115,7 @@ class Incoming:
         except EnvdError as exc:
             if exc.message.startswith("not enough space"):
                 raise NoRoomError(exc.message) from exc
-            if _no_room(exc):
+            if number_of(exc) in NO_ROOM:
                 raise self._full() from exc
             raise
 
@@ -145,8 +135,3 @@ class Incoming:
         length = self._wanted.length
         attempted = f"attempted to write {length} bytes: " if length else ""
         return NoRoomError(f"{attempted}not enough disk space available")
-
-
-def _no_room(exc: EnvdError) -> bool:
-    cause = exc.__cause__
-    return isinstance(cause, OSError) and cause.errno in _NO_ROOM

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 
-from envd.errors import Code, EnvdError
+from envd.errors import Code, EnvdError, NoRoomError
 
 log = logging.getLogger("envd.filesystem")
 
@@ -81,9 +81,7 @@ def replace(file: int, metadata: Mapping[str, str]) -> None:
             os.setxattr(file, PREFIX + key, value.encode())
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE):
-            raise EnvdError(
-                Code.RESOURCE_EXHAUSTED, f"not enough space for file metadata: {os.strerror(exc.errno).lower()}"
-            ) from exc
+            raise NoRoomError(f"not enough space for file metadata: {os.strerror(exc.errno).lower()}") from exc
         if exc.errno not in _NOT_SUPPORTED:
             raise
         if metadata:

@@ -126,6 +126,18 @@ class Place:
                 os.close(fd)
         return ""
 
+    def file_system(self) -> str:
+        """Return the type of the file system that the file is on, as mount(8) calls it; empty if nothing says so."""
+        with contextlib.suppress(OSError, ValueError):
+            fd = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
+            try:
+                mount = _mount_of(fd).split()[-1]
+            finally:
+                os.close(fd)
+            with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
+                return next((line.partition(" - ")[2].split()[0] for line in lines if line.split()[0] == mount), "")
+        return ""
+
     def sync(self) -> None:
         """Have the directory on the disk."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.directory)

@@ -12,31 +12,52 @@ from typing import Self
 from envd.errors import Code, EnvdError, from_os_error
 
 from .directories import make_parents, remove_directories
-from .drafts import AppendedDraft, CopiedDraft, DeviceDraft, Draft, Make, NamedDraft, WholeDraft
+from .drafts import AppendedDraft, Buffer, CopiedDraft, DeviceDraft, Draft, KernelDraft, NamedDraft, WholeDraft
 from .place import Intent, Place
+from .spool import Make, Spool
 from .temporary import Temporaries, Temporary
 
 _RACES = 10
+# File systems whose files the kernel makes up: a write is a command, not content.
+_MADE_UP = frozenset(
+    [
+        *("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "fusectl"),
+        *("binfmt_misc", "efivarfs", "pstore", "resctrl", "selinuxfs", "smackfs"),
+    ]
+)
 
 
 class Staged:
     """A file's next content. Everything here blocks: to be used in threads, one at a time.
 
-    The content is written to `fd`, which stands at its beginning. Then `commit` puts it in place; `abandon`, or leaving
-    the block without a commit, leaves everything as it was.
+    The content is written, then `commit` puts it in place; `abandon`, or leaving the block without a commit, leaves
+    everything as it was.
 
     Attributes:
-        fd: to write to, stays ours. Can also be read unless the target is a device or appended to.
         path: the file with all links on the way resolved.
         created: nothing was there before.
     """
 
     def __init__(self, draft: Draft, path: str, made: tuple[str, ...], *, created: bool) -> None:
-        self.fd = draft.fd
         self.path = path
         self.created = created
         self._draft: Draft | None = draft
         self._made = made
+
+    @property
+    def fd(self) -> int:
+        """What the next bytes may be appended to; stays ours, and may be another one after each `write`."""
+        assert self._draft is not None
+        return self._draft.fd
+
+    def write(self, data: Buffer) -> None:
+        """Add bytes to the content; what there is no room for beside a file goes elsewhere, with all before it.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        assert self._draft is not None
+        self._draft.write(data)
 
     def commit(self) -> None:
         """Put the content in place.
@@ -155,9 +176,13 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _
     why = place.why_in_place(st)
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
+    spool = Spool(place.directory, source.make, movable=not (intent.atomic or source.filled))
+    if spool.beside is None and place.file_system() in _MADE_UP:
+        spool.close()
+        return KernelDraft(place, intent)
     if why or intent.atomic is False:
-        return CopiedDraft(place, intent, source.make)
-    return WholeDraft(place, intent, source.make)
+        return CopiedDraft(place, intent, spool)
+    return WholeDraft(place, intent, spool)
 
 
 def _new(place: Place, intent: Intent, source: _Source) -> Draft:
@@ -165,7 +190,7 @@ def _new(place: Place, intent: Intent, source: _Source) -> Draft:
         return AppendedDraft(place, intent)
     if intent.atomic is False and not source.filled:
         return NamedDraft(place, intent)
-    return WholeDraft(place, intent, source.make)
+    return WholeDraft(place, intent, Spool(place.directory, source.make, movable=False))
 
 
 def _refuse_atomic(intent: Intent, why: str) -> None:

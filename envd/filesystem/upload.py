@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -106,9 +105,7 @@ def _check(found: bytes | None, announced: bytes | None, size: int) -> None:
 
 
 def _write(staged: Staged, data: bytes) -> None:
-    view = memoryview(data)
     try:
-        while view:
-            view = view[os.write(staged.fd, view) :]
+        staged.write(data)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {staged.path}") from exc

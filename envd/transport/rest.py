@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from envd.errors import EnvdError
+from envd.errors import EnvdError, NoRoomError
 from envd.web import Headers, Request, RouteTable, Settle
 
 from . import status
@@ -12,6 +12,7 @@ from .exchange import Exchange
 
 log = logging.getLogger("envd.transport")
 
+_INSUFFICIENT_STORAGE = 507
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -53,7 +54,7 @@ class Rest:
 
 def refuse(exchange: Exchange, error: EnvdError, *, shared: bool = True) -> None:
     """Answer with an error as REST has it; `shared` as in Exchange.respond."""
-    code = status.HTTP_STATUS[error.code]
+    code = _INSUFFICIENT_STORAGE if isinstance(error, NoRoomError) else status.HTTP_STATUS[error.code]
     body = status.error_json({"code": code, "message": error.message}) + b"\n"
     exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body, shared=shared)
 

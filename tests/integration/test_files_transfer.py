@@ -108,9 +108,11 @@ async def test_a_full_disk_is_told_and_leaves_what_was_there(files: Files, tmp_p
         if kind == "hard link":
             os.link(path, disk / "other")
             expected["other"] = OLD
-        options = {"atomic": False} if kind == "in place" else {}
-        # Three: does not fit beside the old content, would fit alone, fits nowhere.
-        for size in (3, 3, 5):
+        options = {"replaced": {"atomic": True}, "in place": {"atomic": False}}.get(kind, {})
+        # Three megabytes fit into the place of the old ones, but not beside them; five fit nowhere.
+        for size in (5, 3, 5):
+            if size == 3 and kind in ("in place", "hard link"):
+                continue
             await refused(files.write(path, [PIECE] * size, **options), "resource_exhausted")
             assert contents(disk) == expected
         await files.write(path, PIECE, **options)
@@ -121,8 +123,9 @@ async def test_a_disk_without_inodes_is_told(files: Files, tmp_path: Path):
     with small_disk(tmp_path / "disk", "size=4m,nr_inodes=3") as disk:
         for name in ("a", "b"):
             (disk / name).touch()
-        for path in (disk / "c", disk / "a", disk / "sub/c"):
+        for path in (disk / "c", disk / "sub/c"):
             await refused(files.write(path, b"x"), "resource_exhausted")
+        await refused(files.write(disk / "a", b"x", atomic=True), "resource_exhausted")
         await refused(files.make_dir(disk / "sub"), "resource_exhausted")
         assert contents(disk) == {"a": b"", "b": b""}
 

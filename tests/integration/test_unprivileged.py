@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import pwd
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from envd_proto.process.process_pb2 import SIGNAL_SIGKILL, SIGNAL_SIGTERM, SIGNAL_TARGET_TREE
-from tests.support.connect import Codec, ConnectError
+from tests.support.connect import Client, Codec, ConnectError
 from tests.support.daemon import Daemon
+from tests.support.filesystem import Files
 from tests.support.kernel import exited
 from tests.support.process import Processes, pid, shell, start_request
 from tests.support.terminals import printed, terminal_shell
+from tests.support.wires import RpcError
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +127,37 @@ def test_it_warns_exactly_once(other_user: pwd.struct_passwd):
 async def test_a_terminal_is_its_own_too(processes: Processes, other_user: pwd.struct_passwd):
     outcome = await processes.run(terminal_shell("echo x > $(tty); stat -c %U $(tty); stty size; exit 3", cols=90))
     assert (printed(outcome).decode(), outcome.end.exit_code) == (f"x\r\n{other_user.pw_name}\r\n24 90\r\n", 3)
+
+
+async def test_a_file_in_a_sticky_directory_of_somebody_else_is_written(unprivileged: Daemon, tmp_path: Path):
+    sticky = tmp_path / "sticky"
+    sticky.mkdir()
+    theirs = sticky / "theirs"
+    theirs.write_bytes(b"old")
+    for path, mode in ((tmp_path.parent, 0o755), (tmp_path, 0o755), (sticky, 0o1777), (theirs, 0o666)):
+        path.chmod(mode)
+    files = Files(Client(unprivileged.port, Codec.PROTO))
+    try:
+        await files.stat(theirs)
+    except RpcError:
+        pytest.skip("the directory for tests is closed to other users")
+    await files.write(theirs, b"new")
+    assert (theirs.read_bytes(), theirs.stat().st_uid, os.listdir(sticky)) == (b"new", os.geteuid(), ["theirs"])
+    with pytest.raises(RpcError, match="not permitted"):
+        await files.write(theirs, b"newer", atomic=True)
+    assert (theirs.read_bytes(), os.listdir(sticky)) == (b"new", ["theirs"])
+
+
+async def test_a_file_in_a_directory_it_may_not_change_is_written(unprivileged: Daemon, tmp_path: Path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o755)
+    (closed / "file").write_bytes(b"old")
+    for path, mode in ((tmp_path.parent, 0o755), (tmp_path, 0o755), (closed / "file", 0o666)):
+        path.chmod(mode)
+    files = Files(Client(unprivileged.port, Codec.PROTO))
+    try:
+        await files.stat(closed / "file")
+    except RpcError:
+        pytest.skip("the directory for tests is closed to other users")
+    await files.write(closed / "file", b"new")
+    assert ((closed / "file").read_bytes(), os.listdir(closed)) == (b"new", ["file"])

@@ -30,6 +30,18 @@ def path(tmp_path) -> str:
     return str(tmp_path / "file")
 
 
+async def test_a_file_is_overwritten_in_place_for_who_has_it_open(sandbox, colour, path):
+    await colour.call(sandbox.files.write, path, "one\n")
+    with open(path, "rb") as tail:
+        await colour.call(sandbox.files.write, path, "one\ntwo\n", options=WriteOptions(atomic=False))
+        assert tail.read() == b"one\ntwo\n"
+        await colour.call(sandbox.files.write, path, CONTENT * 4, options=WriteOptions(atomic=False))
+        assert len(tail.read()) == len(CONTENT) * 4 - 8
+    os.link(path, f"{path}2")
+    with pytest.raises(InvalidArgumentException):
+        await colour.call(sandbox.files.write, path, "x", options=WriteOptions(atomic=True))
+
+
 async def test_several_files_are_written_in_every_documented_way(sandbox, colour, tmp_path):
     files = [WriteEntry(f"{tmp_path}/{n}", f"content {n}") for n in range(3)]
     for call in (

@@ -28,3 +28,32 @@ def mounted(target: Path, *arguments: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", target], check=True)
+
+
+@contextmanager
+def small_ext4(directory: Path, size_bytes: int) -> Iterator[Path]:
+    """An ext4 of its own in a file beside the directory; skips where none can be made or mounted."""
+    image = directory.with_name(f"{directory.name}.image")
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
+    try:
+        # No journal and no reserve: so that what is counted as free can be used up.
+        made = subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", image], check=False)
+    except FileNotFoundError:
+        pytest.skip("mkfs.ext4 is not installed")
+    if made.returncode:
+        pytest.skip("no ext4 can be made here")
+    directory.mkdir()
+    with mounted(directory, "-o", "loop", str(image)):
+        yield directory
+
+
+def fill(disk: Path, name: str = "filler") -> None:
+    """Use up all blocks of a file system."""
+    with (disk / name).open("wb", buffering=0) as file:
+        size = 1 << 20
+        while size:
+            try:
+                file.write(bytes(size))
+            except OSError:
+                size //= 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.rest.addresses import Address, Addresses, address_from_query, values_from_query
-from envd.filesystem.rest.answers import done, refused
+from envd.filesystem.rest.answers import done
 from envd.filesystem.rest.disposition import attachment
 from envd.filesystem.rest.multipart import Multipart, boundary_from
 from envd.filesystem.temporary import Temporaries
@@ -41,7 +40,6 @@ _EXPECTED = "application/octet-stream or an archive's"
 _PARAMETERS = ("format", "ownership", "set_id", "outside_links", "conflict", "max_entries", "max_content_bytes")
 _MOST_DIGITS = 18
 _PIECE_BYTES = 256 * 1024
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
@@ -104,13 +102,7 @@ class _Extract:
         self._turns = turns
 
     async def handle(self, request: Request, _: Reply) -> Response:
-        try:
-            return done(_fields(await self._extract(request)))
-        except EnvdError as exc:
-            cause = exc.__cause__
-            if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
-                return refused(507, exc.message)
-            raise
+        return done(_fields(await self._extract(request)))
 
     async def _extract(self, request: Request) -> Extracted:
         address = address_from_query(request.query)

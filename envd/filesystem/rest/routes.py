@@ -5,14 +5,13 @@ from __future__ import annotations
 from envd.errors import Code, EnvdError
 from envd.filesystem.compose import compose
 from envd.filesystem.entries import name_of
-from envd.filesystem.incoming import NoRoomError
 from envd.filesystem.place import Intent
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.web import Reply, Request, Response, Route
 
 from .addresses import Addresses
-from .answers import done, from_json, refused, small_body
+from .answers import done, from_json, small_body
 from .downloading import Download
 from .uploading import Upload
 
@@ -44,11 +43,8 @@ class _Compose:
         caller = self._addresses.caller(username)
         target = caller.path(destination, doing="error resolving destination path")
         paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
-        try:
-            threads = self._threads.at(target, *paths)
-            left = await threads.settle(compose, paths, target, Intent(caller.user), self._temporaries)
-        except NoRoomError as exc:
-            return refused(507, exc.message)
+        threads = self._threads.at(target, *paths)
+        left = await threads.settle(compose, paths, target, Intent(caller.user), self._temporaries)
         fields: dict[str, object] = {"name": name_of(target)}
         if left:
             fields["not_removed"] = [{"error": one.why, "path": one.path} for one in left]

@@ -10,7 +10,7 @@ from typing import Self
 from envd.errors import Code, EnvdError
 from envd.filesystem import metadata
 from envd.filesystem.entries import ConditionError, name_of
-from envd.filesystem.incoming import Incoming, NoRoomError, Wanted
+from envd.filesystem.incoming import Incoming, Wanted
 from envd.filesystem.place import Intent
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
@@ -45,8 +45,6 @@ class Upload:
         """Answer one request."""
         try:
             return done(await self._store(request))
-        except NoRoomError as exc:
-            return refused(507, exc.message)
         except ConditionError as exc:
             return refused(412, exc.message)
 
@@ -221,11 +219,19 @@ def _wanted(request: Request, caller: Caller) -> Wanted:
     pairs.pop("", None)
     metadata.check(pairs)
     sync = _flag(headers.get("x-envd-sync"), "X-Envd-Sync")
+    atomic = headers.get("x-envd-atomic")
     digest = headers.get("x-envd-sha256", "").strip().lower()
     announced = digest if _DIGEST.fullmatch(digest) else None
     if_match, if_absent = _condition(headers)
     return Wanted(
-        Intent(caller.user, if_match=if_match, if_absent=if_absent, metadata=pairs, sync=sync),
+        Intent(
+            caller.user,
+            atomic=None if atomic is None else _flag(atomic, "X-Envd-Atomic"),
+            if_match=if_match,
+            if_absent=if_absent,
+            metadata=pairs,
+            sync=sync,
+        ),
         length=request.body.length,
         hashed=announced is not None or _flag(digest or None, "X-Envd-Sha256"),
         sha256=announced,

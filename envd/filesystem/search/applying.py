@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.content import write_all
 from envd.filesystem.entries import check_match, etag_of
 from envd.filesystem.place import Intent
-from envd.filesystem.staging import stage
+from envd.filesystem.staging import Staged, stage
 from envd.filesystem.temporary import Temporaries
 from envd.host.users import User
 
@@ -103,7 +102,7 @@ def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Ou
         owner = dataclasses.replace(user, uid=st.st_uid, gid=st.st_gid)
         intent = Intent(owner, parents=False, if_match=plan.etag, sync=sync)
         with stage(plan.path, intent, temporaries) as staged:
-            _splice(source, staged.fd, plan.edits)
+            _splice(source, staged, plan.edits)
             staged.commit()
         return Outcome(plan, _etag_now(plan.path), changed=True)
     except OSError as exc:
@@ -119,19 +118,19 @@ def _etag_now(path: str) -> str:
         return ""  # changed all the same, and gone again
 
 
-def _splice(source: int, target: int, edits: Sequence[Edit]) -> None:
+def _splice(source: int, target: Staged, edits: Sequence[Edit]) -> None:
     at = 0
     for offset, size, new in edits:
         _copy(source, target, at, offset)
-        write_all(target, new)
+        target.write(new)
         at = offset + size
     _copy(source, target, at, os.fstat(source).st_size)
 
 
-def _copy(source: int, target: int, begin: int, end: int) -> None:
+def _copy(source: int, target: Staged, begin: int, end: int) -> None:
     while begin < end:
         piece = os.pread(source, min(end - begin, _PIECE_BYTES), begin)
         if not piece:
             return  # it became shorter; the condition at the end notices
-        write_all(target, piece)
+        target.write(piece)
         begin += len(piece)

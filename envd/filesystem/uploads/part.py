@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import zlib
@@ -12,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.incoming import NoRoomError
+from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
 from envd.filesystem.threads import Held
 
 from .extents import Extents, Segment
@@ -22,7 +20,6 @@ from .upload import Upload, end
 
 _TOGETHER = 1024 * 1024
 _PIECES_TOGETHER = 4096
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +206,7 @@ class Part:
                 else:
                     _write_all(fd, view, offset)
         except OSError as exc:
-            if exc.errno in _NO_ROOM:
+            if exc.errno in NO_ROOM:
                 raise NoRoomError(
                     "not enough disk space available: the part was not received, those before it are kept"
                 ) from exc

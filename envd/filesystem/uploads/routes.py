@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -24,7 +23,6 @@ _PIECE_BYTES = 1024 * 1024
 _RANGES_AT_ONCE = 500
 _PAGE_UPLOADS = 100
 _BODY_BYTES = 64 * 1024
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_STORE = ("Cache-Control", "no-store")
 _JSON = ("Content-Type", "application/json; charset=utf-8")
 
@@ -59,9 +57,6 @@ def routes(uploads: Uploads, addresses: Addresses) -> list[Route]:
 
 def _refusal(exc: EnvdError) -> Response:
     """Return an error as REST has it, where it differs from the general table; raise it where it does not."""
-    cause = exc.__cause__
-    if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
-        return refused(507, exc.message)
     if isinstance(exc, ConditionError):
         return refused(412, exc.message)
     if exc.code is Code.DATA_LOSS:
