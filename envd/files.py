@@ -73,7 +73,7 @@ class Files:
 
     async def stop(self, grace_s: float) -> None:
         """End it in an orderly way."""
-        self.searches.stop()
+        await self.searches.stop()
         await self.uploads.close(grace_s)
 
 

@@ -30,8 +30,7 @@ async def pool(**bounds: float) -> AsyncIterator[Workers]:
     try:
         yield made
     finally:
-        made.stop()
-        await gone(workers(os.getpid()))
+        await made.stop(grace_s=10)
 
 
 async def gone(pids: list[int]) -> None:

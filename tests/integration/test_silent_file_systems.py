@@ -151,19 +151,39 @@ async def test_closing_a_file_that_was_downloaded_does_not_stop_the_server(
     await use_everything(own, elsewhere)
 
 
+@pytest.mark.parametrize("kind", ["list", "copy", "archive"])
 async def test_a_directory_whose_entries_cannot_be_described_does_not_stop_the_server(
-    own: Daemon, silent: Hanging, tmp_path: Path
+    own: Daemon, silent: Hanging, tmp_path: Path, kind: str
 ):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    silent.stop_answering(LOOKUP)
     calls = Files(Client(own.port, Codec.PROTO))
-    waiting = asyncio.ensure_future(calls.list_dir(silent.path))
+    call = {
+        "list": lambda: calls.list_dir(silent.path),
+        "copy": lambda: calls.copy(silent.path, tmp_path / "copy", recursive=True),
+        "archive": lambda: HANGING_CALLS["archive"](own, silent.path),
+    }[kind]
+    silent.stop_answering(LOOKUP)
+    waiting = asyncio.ensure_future(call())
     await asyncio.to_thread(silent.wait_for_requests, 1)
     await use_everything(own, elsewhere)
     silent.answer()
     async with asyncio.timeout(DEADLINE_S):
-        assert {entry.name for entry in await waiting} == {"small", "large"}
+        await waiting
+
+
+async def test_searches_whose_clients_left_do_not_keep_others_from_searching(
+    own: Daemon, silent: Hanging, tmp_path: Path
+):
+    search = Search(Client(own.port, Codec.PROTO))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "f").write_text("needle")
+    silent.stop_answering()
+    for _ in range(4):  # as many as may go on at once, or more
+        async with calls_that_hang(silent, lambda number: search.grep(silent.path / f"x{number}", "x"), 4):
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await search.grep(elsewhere, "needle")).texts == ["needle"]
 
 
 # The pool by itself, with waits short enough to see their end.

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
-from envd.errors import Code, EnvdError
 from envd.filesystem.threads import Threads
 
 from .orders import AnyOrder
 from .processes import Answer, Worker
+from .turns import Turns
 
 _LOOK_S = 1.0
+_REAP_S = 0.002
+_REAP_MOST_S = 0.5
+_STUCK_S = 1.0  # without a nanosecond of processor time
 
 
 class Workers:
     """At most so many workers; started when needed, ended when not needed for a minute.
 
     Who comes when all are busy waits its turn. When as many wait as may, the next is refused. If somebody waits, an
-    order whose results nobody has taken for ten seconds gives way.
+    order whose results nobody has taken for ten seconds gives way. A worker that a file system does not answer leaves
+    its turn to others; nobody waits for it longer than `give_up_s`.
     """
 
     def __init__(
-        self, threads: Threads, *, at_once: int, waiting: int = 256, idle_s: float = 60.0, stall_s: float = 10.0
+        self,
+        threads: Threads,
+        *,
+        at_once: int,
+        waiting: int = 256,
+        idle_s: float = 60.0,
+        stall_s: float = 10.0,
+        give_up_s: float = 30.0,
     ) -> None:
         self._threads = threads
-        self._free = at_once
-        self._most_waiting = waiting
+        self._turns = Turns(at_once, waiting)
         self._idle_s = idle_s
         self._stall_s = stall_s
+        self._give_up_s = give_up_s
         self._idle: list[Worker] = []
         self._busy: set[Answer] = set()
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._ending: set[Worker] = set()
         self._looking: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
@@ -44,13 +55,15 @@ class Workers:
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if too many wait, or no process can be started.
         """
-        await self._turn()
+        device = self._threads.device(order.selection.path)
+        self._look_later()
+        await self._turns.take(device)
         try:
             worker = self._take_idle() or await Worker.start(self._threads)
         except BaseException:
-            self._pass_on()
+            self._turns.give_back()
             raise
-        answer = Answer(worker)
+        answer = Answer(worker, device)
         self._busy.add(answer)
         try:
             await worker.send(order, self._threads)
@@ -59,39 +72,16 @@ class Workers:
             if not answer.evicted:
                 self._release(answer)
 
-    def stop(self) -> None:
-        """End all of them."""
+    async def stop(self, grace_s: float = 1.0) -> None:
+        """End all of them; return when they have, or after a grace: the kernel may not let go of one."""
         for worker in [*self._idle, *(answer.worker for answer in self._busy)]:
-            worker.end()
-
-    async def _turn(self) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        if len(self._queue) >= self._most_waiting:
-            raise EnvdError(
-                Code.RESOURCE_EXHAUSTED, f"search: {self._most_waiting} searches are waiting already; try again later"
-            )
-        turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        self._look()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn in self._queue:
-                self._queue.remove(turn)
-            elif not turn.cancelled():
-                self._pass_on()  # we had got it already
-            raise
-
-    def _pass_on(self) -> None:
-        """Let the next one have a turn."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+            self._end(worker)
+        if self._looking is not None:
+            self._looking.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while self._ending:
+                    await asyncio.sleep(_REAP_S)
 
     def _take_idle(self) -> Worker | None:
         while self._idle:
@@ -100,33 +90,62 @@ class Workers:
                 worker.retiring.cancel()
             if worker.lives:
                 return worker
-            worker.end()
+            self._end(worker)
         return None
 
     def _release(self, answer: Answer) -> None:
         self._busy.discard(answer)
         worker = answer.worker
+        stuck = answer.waits_since is None and not answer.reusable and worker.still_s(time.monotonic()) >= _STUCK_S
+        if stuck and not answer.lent:
+            answer.lent = self._turns.lend(answer.device)
+        over = partial(self._turns.returned, answer.device) if answer.lent else self._turns.give_back
         if answer.reusable:
             worker.retiring = asyncio.get_running_loop().call_later(self._idle_s, self._retire, worker)
             self._idle.append(worker)
         else:
-            worker.end()
-        self._pass_on()
+            self._end(worker, over if stuck else None)
+        if not stuck:
+            over()
 
     def _retire(self, worker: Worker) -> None:
         self._idle.remove(worker)
+        self._end(worker)
+
+    def _end(self, worker: Worker, gone: Callable[[], object] | None = None) -> None:
+        self._ending.add(worker)
         worker.end()
+        self._reap(worker, gone, _REAP_S)
+
+    def _reap(self, worker: Worker, gone: Callable[[], object] | None, again_s: float) -> None:
+        """Wait for it: it is dead at once unless the kernel waits for a disk, and no thread is to wait for that."""
+        if worker.lives:
+            again = min(2 * again_s, _REAP_MOST_S)
+            asyncio.get_running_loop().call_later(again_s, self._reap, worker, gone, again)
+            return
+        self._ending.discard(worker)
+        if gone is not None:
+            gone()
+
+    def _look_later(self) -> None:
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _look(self) -> None:
-        """While somebody waits, see each second whether somebody else has to give way."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
-        if not self._queue:
-            return
-        limit = time.monotonic() - self._stall_s
-        stalled = [one for one in self._busy if one.waits_since is not None and one.waits_since < limit]
-        for answer in stalled[: len(self._queue)]:
+        """While anybody searches or waits, see each second who has to give way, and who does not get on."""
+        self._looking = None
+        now = time.monotonic()
+        self._turns.expire(self._give_up_s)
+        waiting = len(self._turns)
+        stalled = [one for one in self._busy if one.waits_since is not None and one.waits_since < now - self._stall_s]
+        for answer in stalled[:waiting]:
             answer.evicted = True
             self._release(answer)
-        self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+        for answer in [one for one in self._busy if one.waits_since is None]:
+            still_s = answer.worker.still_s(now)
+            if still_s >= self._give_up_s:
+                answer.give_up()
+            elif still_s >= _STUCK_S and waiting and not answer.lent:
+                answer.lent = self._turns.lend(answer.device)
+        if self._busy or len(self._turns):
+            self._look_later()

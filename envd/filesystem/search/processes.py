@@ -31,17 +31,27 @@ _BOOT = (
     f"call({_NAME!r});main()"
 )
 _BUFFER_BYTES = 256 * 1024
+_CPU_CLOCK = 2  # of a process by its number: CPUCLOCK_SCHED of linux/posix-timers.h
+_REAP_S = 0.002
 _PIPE_BYTES = 4096  # what an empty pipe takes at once, pipe(7)
 
 
 class Worker:
-    """One process. It answers one order at a time."""
+    """One process. It answers one order at a time.
+
+    Attributes:
+        retiring: ends it when nobody has needed it for a while.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._reader = asyncio.StreamReader(_BUFFER_BYTES)
         self._transport: asyncio.ReadTransport | None = None
         self.retiring: asyncio.TimerHandle | None = None
+        self._ended = False
+        self._clock = (~process.pid << 3) | _CPU_CLOCK
+        self._spent_ns = -1
+        self._still_since = 0.0
 
     @classmethod
     async def start(cls, threads: Threads) -> Worker:
@@ -60,13 +70,28 @@ class Worker:
         except asyncio.CancelledError:
             for process in started:
                 cls(process).end()
+                asyncio.get_running_loop().run_in_executor(None, process.wait)  # it has touched no disk yet
             raise
         return cls(started[0])
 
     @property
     def lives(self) -> bool:
-        """True as long as it can be given orders."""
+        """True as long as there is the process."""
         return self._process.poll() is None
+
+    def asked(self) -> None:
+        """Note that something is waited for from now on."""
+        self._spent_ns = -1
+
+    def still_s(self, now: float) -> float:
+        """Return for how long it has had no processor time, as far as was looked since it was asked."""
+        try:
+            spent = time.clock_gettime_ns(self._clock)
+        except OSError:
+            return 0.0  # it has ended, which reading tells
+        if spent != self._spent_ns:
+            self._spent_ns, self._still_since = spent, now
+        return now - self._still_since
 
     async def send(self, order: AnyOrder, threads: Threads) -> None:
         """Give it an order."""
@@ -93,19 +118,21 @@ class Worker:
             length, kind = frames.HEAD.unpack(await self._reader.readexactly(frames.HEAD.size))
             return kind, await self._reader.readexactly(length)
         except asyncio.IncompleteReadError as exc:
-            status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+            if self._ended:
+                raise EnvdError(Code.UNAVAILABLE, "search: the process that searched was ended; try again") from exc
+            while (status := self._process.poll()) is None:
+                await asyncio.sleep(_REAP_S)  # it has closed its output, so it is about to
             raise _ended(status) from exc
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """End it, whatever it does. It still `lives` until the kernel has let go of it."""
         if self.retiring is not None:
             self.retiring.cancel()
         self._process.kill()
         for pipe in (self._process.stdin, self._transport or self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
-        # It is dead at once unless the kernel waits for a disk; the loop does not wait for either.
-        asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        self._ended = True
 
 
 def _ended(status: int) -> EnvdError:
@@ -140,14 +167,23 @@ class Answer:
     Attributes:
         waits_since: when what came last was handed out; None while the worker is waited for.
         evicted: it had to give way.
+        lent: its turn was lent to another one, because the worker does not get on.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, device: str) -> None:
         self.worker = worker
+        self.device = device
+        self.lent = False
+        self._given_up = False
         self.waits_since: float | None = None
         self.evicted = False
         self.reusable = False
         self._failure: EnvdError | None = None
+
+    def give_up(self) -> None:
+        """Have whoever waits hear that the worker does not get on."""
+        self._given_up = True
+        self.worker.end()
 
     async def next(self) -> tuple[int, bytes] | None:
         """Return the next frame that is a part of the answer; None at its end.
@@ -156,12 +192,18 @@ class Answer:
             EnvdError: it failed, or the worker died.
         """
         self.waits_since = None
+        self.worker.asked()
         while True:
             if self.evicted:
                 raise EnvdError(
                     Code.ABORTED, "search: its results were not taken for a while, and other searches were waiting"
                 )
-            kind, payload = await self.worker.frame()
+            try:
+                kind, payload = await self.worker.frame()
+            except EnvdError as exc:
+                if self._given_up:
+                    raise EnvdError(Code.DEADLINE_EXCEEDED, "search: a file system does not answer") from exc
+                raise
             if kind in (frames.MESSAGE, frames.VALUE):
                 self.waits_since = time.monotonic()
                 return kind, payload
