@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+import signal
 import zlib
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -77,10 +78,21 @@ def is_on_its_wire(item: pytest.Item) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the developer's home alone, and nothing running, before any worker or daemon is started."""
+    do_not_ignore_signals()
     around = ExitStack()
     around.enter_context(own_home())
     around.enter_context(no_leftovers())
     config.add_cleanup(around.close)
+
+
+def do_not_ignore_signals() -> None:
+    """Let no daemon inherit that a signal is ignored, as it is in what `nohup`, or a shell in the background, started.
+
+    A handler counts only in this process, and what it starts begins with the default again.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

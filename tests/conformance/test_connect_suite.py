@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.connect_suite.run import ROOT, command
 from tests.support.tools import INSTALL_TIMEOUT_S, or_skip
 
-RUN_TIMEOUT_S = 120
+RUN_TIMEOUT_S = 600
 # What release 1.0.7 has for our configuration: fewer would mean that something is left out by mistake.
 CASES = 1061
 

@@ -263,7 +263,7 @@ async def test_what_is_no_file_answers_at_once(daemon: Daemon, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "socket"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             for path, kind in (
                 (tmp_path / "fifo", "a fifo"),
                 (tmp_path / "socket", "a socket"),

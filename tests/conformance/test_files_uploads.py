@@ -248,7 +248,7 @@ async def test_a_part_that_nobody_needs_any_more_ends_at_once(daemon: Daemon, tm
         headers = {"Content-Length": str(len(CONTENT))}
         await conn.send(request("PUT", f"/files/uploads/{ident}?offset=0", headers=headers) + CONTENT[:2_000_000])
         (gathered,) = tmp_path.glob(".envd-*.tmp")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while gathered.stat().st_size < 1_000_000:
                 await asyncio.sleep(0.01)
         if how == "abort":

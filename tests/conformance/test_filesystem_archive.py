@@ -491,12 +491,12 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(archives: Archi
             await never.wait()
 
         extracting = asyncio.create_task(archives.extract(path, pieces()))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await begun.wait()
         extracting.cancel()
         with suppress(asyncio.CancelledError, RpcError):
             await extracting
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (names(tmp_path), names(tmp_path / "there")) != (["there"], ["file"]):
             await asyncio.sleep(0.01)
     assert (tmp_path / "there/file").read_bytes() == b"as it was"
@@ -515,7 +515,7 @@ async def test_a_client_that_stops_reading_in_the_middle_is_forgotten(archives: 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
 async def test_what_grows_out_of_proportion_is_refused(archives: Archives, tmp_path: Path, form):
-    bomb = tar(entry("zeros", bytes(100_000_000)))
+    bomb = tar(entry("zeros", bytes(70_000_000)))
     if form == "gzip":
         data = gzip.compress(bomb, 9)
     else:

@@ -159,7 +159,7 @@ async def test_who_watches_the_health_learns_of_the_stop(service):
         call = watch(health_pb2.HealthCheckRequest(service=service))
         assert (await call.read()).status == SERVING
         stopping = asyncio.create_task(asyncio.to_thread(daemon.stop))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await call.read()).status == NOT_SERVING
         call.cancel()
         await stopping
@@ -358,7 +358,7 @@ async def test_a_request_may_be_compressed(native: Grpc, coding):
 
 
 async def test_a_small_message_that_becomes_a_huge_one_is_refused(native: Grpc):
-    call = answers(native, START, bytes(100 * MIB), compression=grpc.Compression.Gzip)
+    call = answers(native, START, bytes(33 * MIB), compression=grpc.Compression.Gzip)
     assert await code_of(call) == "resource_exhausted"
 
 

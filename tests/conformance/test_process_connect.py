@@ -42,7 +42,7 @@ def new_tag() -> str:
 
 async def listed(processes: Processes, name: str) -> None:
     """Wait until a program of that tag runs."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while name not in {info.tag for info in await processes.list()}:
             pass
 

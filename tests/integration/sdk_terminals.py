@@ -10,7 +10,7 @@ from e2b import AsyncSandbox, CommandExitException, PtySize, Sandbox
 
 SIZE = PtySize(rows=24, cols=80)
 LARGER = PtySize(rows=40, cols=100)
-TIMEOUT_S = 20
+TIMEOUT_S = 60.0
 
 # What is waited for is never in what was typed, which a terminal echoes.
 ASK_SIZE = b"stty size; echo done-$((1+1))\n"

@@ -12,7 +12,7 @@ from typing import Any
 from e2b import AsyncSandbox, Sandbox
 
 ROOT = sys.argv[2] if len(sys.argv) > 2 else ""
-DEADLINE_S = 20
+DEADLINE_S = 60.0
 
 
 def words(events: list[Any]) -> list[str]:

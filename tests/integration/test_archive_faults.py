@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -180,6 +179,7 @@ async def test_archives_that_nobody_takes_to_their_end_hold_nothing(daemon: Daem
     await until(lambda: descriptors(server) <= before)
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_killed_leaves_nothing_for_long(tmp_path: Path):
     top = tmp_path / "t"
     top.mkdir()
@@ -374,30 +374,29 @@ async def test_thousands_of_files_and_no_waiting_for_the_others(archives: Archiv
     source = many_files(in_memory / "source", 5000, 100)
     done = asyncio.Event()
     async with connect_proto(archives.wire.port) as wire, asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(_times_of_stat(Files(wire), source, done))
+        asking = tasks.create_task(_count_of_stat(Files(wire), source, done))
         archived = await archives.archive(source)
         await archives.extract(in_memory / "copy", archived.data)
         await archives.extract(in_memory / "copy", archived.data)
         done.set()
-    times = asking.result()
     assert archived.end.entries == 5051
-    assert len(times) > 100
-    assert sorted(times)[len(times) * 9 // 10] < 0.25
+    # One for each hundred entries, at least: nobody waits for more than a few of them.
+    assert asking.result() > 3 * 5000 // 100
     count = sum(len(files) for _, _, files in os.walk(in_memory / "copy"))
     assert count == 5000
     assert (in_memory / "copy/d7/f777").read_bytes() == (source / "d7/f777").read_bytes()
 
 
-async def _times_of_stat(files: Files, path: Path, done: asyncio.Event) -> list[float]:
-    """How long each Stat takes, in seconds."""
-    times: list[float] = []
+async def _count_of_stat(files: Files, path: Path, done: asyncio.Event) -> int:
+    """How many calls of Stat were answered, one after the other."""
+    count = 0
     while not done.is_set():
-        began = time.monotonic()
         await files.stat(path)
-        times.append(time.monotonic() - began)
-    return times
+        count += 1
+    return count
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_the_archive(tmp_path: Path):
     size, piece = 200 << 20, os.urandom(1 << 20)
     info = tarfile.TarInfo("large")

@@ -17,7 +17,7 @@ from tests.support.tools import INSTALL_TIMEOUT_S, node, npm_packages, or_skip
 SCRIPT = Path(__file__).parent / "node" / "connect.mjs"
 PACKAGES = {"@bufbuild/protobuf": "2.17.0", "@connectrpc/connect": "2.2.0", "@connectrpc/connect-node": "2.2.0"}
 WIRES = ["connect-json", "connect-proto", "grpc-web-json", "grpc-web-proto", "grpc", "grpc-gzip"]
-RUN_TIMEOUT_S = 60
+RUN_TIMEOUT_S = 300
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(INSTALL_TIMEOUT_S + RUN_TIMEOUT_S)]
 

@@ -313,7 +313,7 @@ async def test_a_client_that_stops_reading_holds_nobody_up(files: Files, tmp_pat
     with file.open("wb") as hole:
         hole.truncate(1 << 30)
     wire = Client(daemon.port, Codec.PROTO)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         streams = [Files(wire).reading(file) for _ in range(40)]  # more than there are threads
         opened = [await stream.__aenter__() for stream in streams]
         for stream in opened:
@@ -344,7 +344,7 @@ async def test_descriptors_are_let_go_of(tmp_path: Path):
             async with files.listing(tmp_path.parent, depth=9, batch_size=1) as batches:
                 await anext(batches)
                 batches.leave()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while open_there():
                 await asyncio.sleep(0.05)
         assert os.listdir(tmp_path) == ["file"]

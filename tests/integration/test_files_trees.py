@@ -74,6 +74,7 @@ def peak_mb(pid: int) -> float:
 
 
 @pytest.mark.parametrize("codec", list(Codec), ids=lambda codec: codec.value)
+@pytest.mark.slow
 async def test_a_crowd_is_listed_in_order_and_little_memory_while_others_are_served(crowd: Path, codec: Codec):
     async with running_daemon() as daemon:
         files, other = Files(Client(daemon.port, codec)), Client(daemon.port, Codec.PROTO)
@@ -89,6 +90,7 @@ async def test_a_crowd_is_listed_in_order_and_little_memory_while_others_are_ser
         assert peak_mb(daemon.server_pid()) - before < 120
 
 
+@pytest.mark.slow
 async def test_a_crowd_is_streamed_in_bounded_memory_whatever_the_reader_does(crowd: Path):
     async with running_daemon() as daemon:
         files = Files(Client(daemon.port, Codec.PROTO))
@@ -103,6 +105,7 @@ async def test_a_crowd_is_streamed_in_bounded_memory_whatever_the_reader_does(cr
         assert peak_mb(daemon.server_pid()) - before < 15
 
 
+@pytest.mark.slow
 async def test_listings_of_stalled_clients_occupy_no_threads(crowd: Path, files: Files):
     streams = [files.listing(crowd) for _ in range(40)]
     async with asyncio.timeout(60):

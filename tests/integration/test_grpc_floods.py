@@ -90,6 +90,7 @@ async def flood_over_cuts(reader: FloodReader, cut: Callable[[], Awaitable[objec
     assert reader.end.exit_code == 0
 
 
+@pytest.mark.slow
 async def test_a_flood_comes_whole_over_kills_of_the_server(
     own_daemon: Daemon, window: tuple[tuple[str, int], ...]
 ) -> None:
@@ -97,6 +98,7 @@ async def test_a_flood_comes_whole_over_kills_of_the_server(
     await flood_over_cuts(FloodReader(own_daemon.port, number, window), lambda: kill_server(own_daemon))
 
 
+@pytest.mark.slow
 async def test_a_flood_comes_whole_over_cut_connections(
     own_daemon: Daemon, window: tuple[tuple[str, int], ...]
 ) -> None:

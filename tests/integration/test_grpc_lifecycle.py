@@ -25,7 +25,7 @@ NUMBERED = b"".join(b"%d\n" % number for number in range(1, LINES + 1))
 
 async def once_it_serves(processes: Processes, number: int, seen: int) -> bytes:
     """What a program printed behind a position, asked for until a server answers."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return (await processes.replay(pid(number), resume=OutputPosition(stdout=seen))).stdout

@@ -13,7 +13,7 @@ from tests.support.process import NO_PID
 from tests.support.tools import INSTALL_TIMEOUT_S, GoTool, or_skip
 
 GRPCURL = GoTool("github.com/fullstorydev/grpcurl", "v1.9.4", "cmd/grpcurl")
-CALL_TIMEOUT_S = 30
+CALL_TIMEOUT_S = 60.0
 NOT_FOUND = 64 + 5  # grpcurl's exit status of a call that failed: 64 and the code
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(INSTALL_TIMEOUT_S + 60)]

@@ -108,7 +108,7 @@ async def send_what_is_taken(conn: Connection, data: bytes) -> bool:
     """Send all of it, or as much as the server takes before it closes or stops reading; True if it took all."""
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await loop.sock_sendall(conn.socket, data)
     except (ConnectionError, TimeoutError):
         return False
@@ -252,7 +252,7 @@ async def test_connections_beyond_the_limit_are_refused_whatever_they_speak():
                 assert (await conn.read_to_end()).startswith(b"HTTP/1.1 503 ")
             for client in clients:
                 await client.until_ack_of_ping()
-        async with asyncio.timeout(20), Grpc.open(few.port) as wire:
+        async with asyncio.timeout(60), Grpc.open(few.port) as wire:
             while True:
                 with suppress(RpcError):
                     await wire.unary(LIST, ListRequest(), ListResponse)
@@ -286,6 +286,7 @@ async def many(daemon: Daemon, numbers: range) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 async def test_ten_thousand_connections_that_are_dropped_leave_nothing_behind(daemon: Daemon):
     server = daemon.server_pid()
     async with others_are_served(daemon):
@@ -346,11 +347,13 @@ async def flood(daemon: Daemon, piece: bytes, count: int, *, read: bool = True) 
         "unknown kinds",
     ],
 )
+@pytest.mark.slow
 async def test_a_flood_of_frames_is_borne_or_ended(daemon: Daemon, piece, read):
     await flood(daemon, piece, 200_000, read=read)
 
 
 @pytest.mark.parametrize("method", [LIST, START, CONNECT, "no.such/Method"])
+@pytest.mark.slow
 async def test_a_flood_of_calls_that_are_reset_at_once_is_borne_or_ended(daemon: Daemon, method):
     server = daemon.server_pid()
     message = start_request("true").SerializeToString() if method == START else b""
@@ -477,6 +480,7 @@ async def test_a_small_header_block_that_unpacks_to_a_huge_one_is_refused(daemon
 
 
 @pytest.mark.parametrize("parses", [True, False], ids=["refused by the method", "malformed"])
+@pytest.mark.slow
 async def test_large_messages_of_calls_that_fail_are_not_kept(own_daemon: Daemon, parses):
     size, server = 16 * MIB, own_daemon.server_pid()
     # A field nobody knows, of 2**24 bytes, and no program that it is for; or a program that is no message.
@@ -610,6 +614,7 @@ async def test_a_connection_that_ends_in_the_middle_of_calls_leaves_their_progra
 # Many streams
 
 
+@pytest.mark.slow
 async def test_a_thousand_streams_on_one_connection_all_get_everything(daemon: Daemon):
     async with others_are_served(daemon), Grpc.open(daemon.port) as wire, AsyncExitStack() as stack:
         processes = Processes(wire)

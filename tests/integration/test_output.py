@@ -351,6 +351,7 @@ def _check_nothing_lost(surely: Rest, rest: Rest, total: int) -> None:
     assert rest.end is not None
 
 
+@pytest.mark.slow
 async def test_a_client_that_vanishes_again_and_again_has_everything_in_the_end(
     processes: Processes, own_daemon: Daemon
 ):

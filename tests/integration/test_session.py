@@ -78,6 +78,7 @@ async def test_not_one_call_gets_through_while_servers_are_killed(tmp_path):
     assert not proof.exists()
 
 
+@pytest.mark.slow
 async def test_a_server_killed_during_initialisation_leaves_the_old_or_the_new():
     seed = 7
     chance = random.Random(seed)

@@ -93,7 +93,7 @@ async def reading(client: Client, pids: list[int]) -> AsyncIterator[list[Reader]
     tasks = [reader.start() for reader in readers]
     try:
         yield readers
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(*tasks)
     finally:
         for task in tasks:
@@ -104,6 +104,7 @@ async def reading(client: Client, pids: list[int]) -> AsyncIterator[list[Reader]
 # Every line, every end.
 
 
+@pytest.mark.slow
 async def test_fifty_kills_lose_no_line_no_end_and_no_program(
     own_daemon: Daemon, own: Processes, tmp_path: Path
 ) -> None:
@@ -223,6 +224,7 @@ async def test_the_streams_keep_their_order_of_arrival_over_a_kill(
     assert [data.stdout or data.stderr for data in outcome.data] == [b"a\n", b"b\n", b"c\n"]
 
 
+@pytest.mark.slow
 async def test_a_large_output_comes_whole_over_kills(own_daemon: Daemon, own: Processes) -> None:
     # Faster than any reader: the kill falls into a pipe, a splice or a journal that is being trimmed.
     size = 48 * 1024 * 1024
@@ -406,6 +408,7 @@ def counted(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 async def test_a_start_repeated_with_its_key_never_runs_twice(
     own_daemon: Daemon, own: Processes, counted: Path
 ) -> None:
@@ -440,7 +443,7 @@ async def test_a_program_still_on_its_way_is_taken_over_and_its_key_with_it(
             await kill_server(own_daemon)
             with pytest.raises(CUT_OFF):
                 await first
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert await persist(own.list) == []
             again = asyncio.create_task(own.run(request))
             stack.callback(again.cancel)

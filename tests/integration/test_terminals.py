@@ -56,6 +56,7 @@ def random_source() -> random.Random:
     return random.Random(seed)
 
 
+@pytest.mark.slow
 async def test_three_hundred_terminals_at_once(own_daemon: Daemon, own: Processes) -> None:
     before = descriptors(own_daemon.pid)
     pids = [
@@ -78,6 +79,7 @@ async def test_three_hundred_terminals_at_once(own_daemon: Daemon, own: Processe
     assert await settled(lambda: descriptors(own_daemon.pid), lambda now: now <= kept) <= kept
 
 
+@pytest.mark.slow
 async def test_no_byte_of_a_flood_is_lost_or_doubled_by_kills_of_the_server(
     own_daemon: Daemon, own: Processes, tmp_path: Path
 ) -> None:
@@ -98,6 +100,7 @@ async def test_no_byte_of_a_flood_is_lost_or_doubled_by_kills_of_the_server(
     assert reader.connections > KILLS
 
 
+@pytest.mark.slow
 async def test_a_flood_that_nobody_follows_loses_nothing_of_its_tail_by_kills(
     own_daemon: Daemon, own: Processes
 ) -> None:
@@ -159,7 +162,7 @@ async def test_a_background_job_keeps_its_terminal_over_the_end_and_a_kill(
     await kill_server(own_daemon)
     await persist(own.list)
     gate.open()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while b"late\r\n" not in printed(again := await own.replay(pid(outcome.pid), resume=OutputPosition())):
             await asyncio.sleep(0.02)
     assert list(again.end.held_by) == list(outcome.end.held_by)
@@ -243,6 +246,7 @@ async def test_the_end_of_a_program_that_let_go_of_its_terminal_comes_at_once(ow
         assert (await program.rest()).end.signal == signal.SIGKILL
 
 
+@pytest.mark.slow
 async def test_five_hundred_resizes_in_a_flood_lose_nothing(own: Processes, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     async with own.start(flood(0, stop)) as program:
@@ -281,6 +285,7 @@ async def test_a_megabyte_typed_arrives_whole(own: Processes) -> None:
         assert (await program.rest()).end.exit_code == 6
 
 
+@pytest.mark.slow
 async def test_a_flood_nobody_reads_is_kept_in_bounded_memory(own_daemon: Daemon, own: Processes) -> None:
     lines = 2_000_000
     program = await launch(own.client, flood(lines))
@@ -294,6 +299,7 @@ async def test_a_flood_nobody_reads_is_kept_in_bounded_memory(own_daemon: Daemon
     assert printed(outcome) == flooded(lines)[-len(printed(outcome)) :]
 
 
+@pytest.mark.slow
 async def test_a_slow_only_reader_holds_the_program_up_and_loses_nothing(own_daemon: Daemon, own: Processes) -> None:
     lines = 4_000_000
     async with own.start(flood(lines), receive_buffer_bytes=64 * 1024) as program:
@@ -316,7 +322,7 @@ async def test_a_new_server_takes_over_what_was_in_the_relay(own_daemon: Daemon,
         expected += b"%d\n" % number
         old = await kill_server(own_daemon)
         await new_server(own_daemon, old)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         reader = TerminalReader(own.client, program)
         following = asyncio.create_task(reader.run())
         while bytes(reader.seen) != expected:

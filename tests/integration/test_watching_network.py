@@ -15,7 +15,7 @@ from tests.support.daemon import running_daemon
 from tests.support.watching import Stream, Watching, said
 from tests.support.wires import RpcError, Wire
 
-DEADLINE_S = 30
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

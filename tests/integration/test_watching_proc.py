@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -18,7 +16,8 @@ from tests.support.filesystem import Files
 from tests.support.wires import RpcError
 
 DEADLINE_S = 60
-QUICK_S = 0.05
+# Calls that are answered while one watch begins: it begins a little at a time.
+MEANWHILE = 5
 
 
 @pytest.fixture
@@ -39,8 +38,9 @@ def coming_and_going() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", ["stream", "polled"])
+@pytest.mark.slow
 async def test_proc_is_watched_without_harm(own: Daemon, kind: str):
-    files, times = Files(Client(own.port, Codec.PROTO)), []
+    files, answered = Files(Client(own.port, Codec.PROTO)), 0
 
     async def watch() -> None:
         try:
@@ -57,9 +57,8 @@ async def test_proc_is_watched_without_harm(own: Daemon, kind: str):
             for _ in range(3):
                 watching = asyncio.ensure_future(watch())
                 while not watching.done():
-                    began = time.perf_counter()
                     await files.stat("/proc")
-                    times.append(time.perf_counter() - began)
+                    answered += 1
                 await watching
-    assert statistics.median(times) < QUICK_S
+    assert answered >= 3 * MEANWHILE
     await until_watches(own.server_pid(), 0)

@@ -75,6 +75,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("events", [16384, 50], ids=["followed", "always-behind"])
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.slow
 async def test_a_random_walk_is_told(root: Path, events: int, seed: int):
     async with configured_daemon(Config(watching=Sizes(events=events))) as daemon:  # noqa: SIM117 - one thing each
         async with over(daemon).stream(root, recursive=True) as stream:
@@ -111,6 +112,7 @@ def rename_back_and_forth(path: Path, rng: random.Random, stop: threading.Event)
 
 @pytest.mark.parametrize("events", [16384, 50], ids=["followed", "always-behind"])
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.slow
 async def test_a_random_walk_is_told_while_a_directory_above_is_renamed(root: Path, events: int, seed: int):
     sizes = Sizes(events=events, away_s=60)
     (root / "above" / "root").mkdir(parents=True)
@@ -133,6 +135,7 @@ async def test_a_random_walk_is_told_while_a_directory_above_is_renamed(root: Pa
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.slow
 async def test_a_random_walk_is_told_across_deaths_of_the_server(root: Path, seed: int):
     async with configured_daemon(Config()) as daemon:
         known = Known(root)

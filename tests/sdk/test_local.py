@@ -17,7 +17,9 @@ from envd_sdk.local import LocalDaemon
 from tests.support.daemon import ROOT
 from tests.support.kernel import has_exited, open_pidfds
 
-GONE_S = 20
+GONE_S = 60
+# In the whole interpreter; it was 329 at most on Python 3.11 to 3.13.
+MODULES = 400
 
 
 def daemon_of(sandbox) -> LocalDaemon:
@@ -124,7 +126,7 @@ async def test_one_that_does_not_start_says_why(colour):
 async def test_cancelling_its_start_leaves_nothing(tmp_path):
     pid_file = tmp_path / "pid"
     task = asyncio.create_task(AsyncSandbox.local(command=["/bin/sh", "-c", f"echo $$ > {pid_file}; exec sleep 1000"]))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (pid_file.exists() and pid_file.read_text().strip()):
             await asyncio.sleep(0.01)
     with open_pidfds([int(pid_file.read_text())]) as fds:
@@ -144,27 +146,21 @@ def test_one_stopped_from_elsewhere_while_it_starts():
 
 
 IMPORT = """
-import sys, time
-# Of the processor's time, for others may use it too.
-began = time.process_time()
+import sys
 import envd_sdk
-took_ms = (time.process_time() - began) * 1000
 daemon = [name for name in sys.modules if name == "envd" or name.startswith("envd.")]
-print(took_ms, daemon, "grpc" in sys.modules, "httpx" in sys.modules)
+print(len(sys.modules), daemon, "grpc" in sys.modules, "httpx" in sys.modules)
 """
 
 
-def test_importing_is_quick_and_loads_neither_daemon_nor_libraries():
-    took = []
-    for _ in range(5):
-        done = subprocess.run(
-            [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-        )
-        time_ms, rest = done.stdout.strip().split(" ", 1)
-        assert rest == "[] False False"
-        took.append(float(time_ms))
-    print(f"import envd_sdk: {min(took):.0f} ms at best of {len(took)}")
-    assert min(took) < 150
+def test_importing_loads_little_and_neither_daemon_nor_libraries():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    count, rest = done.stdout.strip().split(" ", 1)
+    assert rest == "[] False False"
+    # What an import costs is what it loads, however busy the machine is.
+    assert int(count) <= MODULES
 
 
 def test_ctrl_c_is_the_owners_to_decide_about():

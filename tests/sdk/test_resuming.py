@@ -67,6 +67,7 @@ async def test_a_connection_cut_at_any_moment_costs_nothing(colour, daemon: Daem
         await colour.call(sandbox.close)
 
 
+@pytest.mark.slow
 async def test_a_server_killed_at_any_moment_costs_nothing(colour, tmp_path):
     async with running_daemon() as daemon:
         sandbox = await colour.call(colour.sandbox.connect_local, daemon.address)

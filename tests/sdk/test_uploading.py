@@ -74,6 +74,7 @@ def alone(path: Path) -> bool:
     return [one.name for one in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 async def test_a_cut_costs_at_most_a_part(colour, source, daemon: Daemon, tmp_path):
     path = tmp_path / "large"
     path.write_text("old")
@@ -90,6 +91,7 @@ async def test_a_cut_costs_at_most_a_part(colour, source, daemon: Daemon, tmp_pa
         await colour.call(sandbox.close)
 
 
+@pytest.mark.slow
 async def test_a_killed_server_costs_at_most_a_part(colour, source, tmp_path):
     path = tmp_path / "large"
     async with running_daemon() as daemon, proxy_to(daemon.port) as proxy:

@@ -19,7 +19,7 @@ from tests.support.colours import Colour
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.proxy import proxy_to
 
-WAIT_S = 20
+WAIT_S = 60.0
 
 
 class Events:

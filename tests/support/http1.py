@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 _READ_BYTES = 64 * 1024
 
 

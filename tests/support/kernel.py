@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 OF_THE_PROGRAM = ~(0b11 << 31)
 """Masks a signal set of /proc/PID/status: the C library keeps signals 32 and 33 for itself and lets nobody reset
 them, so what a parent of ours (make, for one) left there stays."""

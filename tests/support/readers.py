@@ -34,7 +34,7 @@ from tests.support.http1 import request
 from tests.support.process import CONNECT, START, Processes, pid, start_request
 
 MIB = 1 << 20
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 _RECV_BYTES = 512 * 1024
 
 # The pattern: blocks of 1 MiB, each its number in 8 bytes and then always the same noise. No two blocks are equal, so
@@ -362,7 +362,7 @@ _LAUNCH = """
 import dataclasses, os, sys
 from envd import __main__ as command
 from envd.config import Config
-listener = command._bind("127.0.0.1", 0)
+listener = command._bind(sys.argv[2], 0)
 os.set_inheritable(listener.fileno(), True)
 config = dataclasses.replace(Config.from_json(sys.argv[1]), listeners=(listener.detach(),))
 command._become_keeper(config.to_json(), config.log_level)
@@ -370,10 +370,10 @@ command._become_keeper(config.to_json(), config.log_level)
 
 
 @contextmanager
-def configured(config: Config) -> Iterator[Daemon]:
+def configured(config: Config, host: str = "127.0.0.1") -> Iterator[Daemon]:
     """A daemon with sizes and times of one's own, so that a test need not wait for the usual ones."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, config.to_json()],
+        [sys.executable, "-c", _LAUNCH, config.to_json(), host],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -390,9 +390,9 @@ def configured(config: Config) -> Iterator[Daemon]:
 
 
 @asynccontextmanager
-async def configured_daemon(config: Config) -> AsyncIterator[Daemon]:
+async def configured_daemon(config: Config, host: str = "127.0.0.1") -> AsyncIterator[Daemon]:
     """The same for one async test."""
-    manager = configured(config)
+    manager = configured(config, host)
     daemon = await asyncio.to_thread(manager.__enter__)
     try:
         yield daemon

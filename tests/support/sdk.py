@@ -21,7 +21,7 @@ from tests.support.tools import CACHE, INSTALL_TIMEOUT_S, node, npm_packages, or
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "integration"
 NPM = {"e2b": "2.51.0"}
-RUN_TIMEOUT_S = 100
+RUN_TIMEOUT_S = 300
 GIGABYTE_TIMEOUT_S = 400  # a client takes half a minute for it when nothing else runs
 
 

@@ -24,7 +24,7 @@ from envd_proto.filesystem.filesystem_pb2 import (
 from tests.support.filesystem import SERVICE
 from tests.support.wires import Incoming, RpcError, Wire
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 _numbers = itertools.count()
 
 

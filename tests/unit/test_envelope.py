@@ -28,7 +28,7 @@ def prefix(flags: int, size: int) -> bytes:
 
 
 async def read(body: Body, *, packed: bool = False) -> list[bytes]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return [payload async for payload in read_payloads(body, LIMIT, gzip=packed)]
 
 
@@ -81,7 +81,7 @@ async def test_frames_that_arrive_in_single_bytes_are_the_same():
 async def test_a_message_is_there_before_the_next_has_arrived():
     sender = Sender()
     sender.body.feed(frame(b"first") + b"\0\0")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await anext(aiter(read_payloads(sender.body, LIMIT, gzip=False))) == b"first"
 
 
@@ -167,7 +167,7 @@ async def test_a_message_larger_than_the_buffer_still_arrives():
         await asyncio.sleep(0)
         assert sender.flow.count(True) == sender.flow.count(False), "the socket stands still though more is needed"
         sender.body.feed(bytes(65536))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert len(await reading) == size
 
 

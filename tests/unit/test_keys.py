@@ -27,7 +27,7 @@ class Slow:
 
 @asynccontextmanager
 async def running(keys: Keys) -> AsyncIterator[None]:
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         job = group.create_task(keys.run())
         yield
         job.cancel()
