@@ -17,6 +17,7 @@ import pytest
 from envd_proto.filesystem import archive_pb2 as pb
 from envd_proto.filesystem.archive_pb2 import ExtractRequest
 from tests.support.archives import Archives, entry, in_pieces, picture, rich_tree, tar
+from tests.support.trusted import trusted_directory
 from tests.support.wires import RpcError, Wire
 
 FORMATS = {
@@ -199,14 +200,44 @@ async def test_entries_belong_to_the_caller_unless_asked_otherwise(
         found = [path / name for name in ("dir", "dir/file", "dir/link", "implied", "implied/file")]
         return [(st.st_uid, st.st_gid) for st in (one.lstat() for one in [path, *found])]
 
-    await archives.as_user(other_user.pw_name).extract(tmp_path / "a", data)
-    assert owners(tmp_path / "a") == [theirs] * 6
+    own = Path(other_user.pw_dir) / "a"
+    await archives.as_user(other_user.pw_name).extract(own, data)
+    assert owners(own) == [theirs] * 6
+    await refused(archives.as_user(other_user.pw_name).extract(tmp_path / "a", data), "permission_denied")
+    assert not (tmp_path / "a").exists()
     await archives.extract(tmp_path / "b", data)
     assert owners(tmp_path / "b") == [(0, 0)] * 6
     await archives.extract(tmp_path / "c", data, ownership=pb.ARCHIVE_OWNERSHIP_NUMBERS)
     assert owners(tmp_path / "c") == [(0, 0), (12, 34), (12, 34), (12, 34), (0, 0), (12, 34)]
     await archives.extract(tmp_path / "d", data, ownership=pb.ARCHIVE_OWNERSHIP_NAMES)
     assert owners(tmp_path / "d") == [(0, 0), (12, 34), (theirs[0], 34), (12, 34), (0, 0), (12, 34)]
+
+
+async def test_a_user_gets_a_new_directory_where_only_root_may_make_one(archives: Archives, other_user):
+    data = tar(entry("sub/file", b"x"))
+    theirs = archives.as_user(other_user.pw_name)
+    with trusted_directory() as root_owned:
+        response = await theirs.extract(root_owned / "app", data)
+        assert response.created
+        assert (root_owned / "app/sub/file").read_bytes() == b"x"
+        assert {path.lstat().st_uid for path in (root_owned / "app", *(root_owned / "app").rglob("*"))} == {
+            other_user.pw_uid
+        }
+        (root_owned / "rooted").mkdir()
+        await refused(theirs.extract(root_owned / "rooted", data), "permission_denied")
+        await refused(theirs.extract(root_owned / "cut", data[:700]), "invalid_argument")
+        assert sorted(os.listdir(root_owned)) == ["app", "rooted"]
+        assert not os.listdir(root_owned / "rooted")
+
+
+async def test_a_long_name_cut_behind_a_slash_is_not_taken_for_a_directory(archives: Archives, tmp_path: Path):
+    """The plain header has the first hundred bytes of a name; older archives say with a slash there: a directory."""
+    name = "d/" * 60 + "file"
+    for number, form in enumerate((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
+        info = tarfile.TarInfo(name)
+        info.size = 5
+        await archives.extract(tmp_path / f"{number}", tar(info.tobuf(form) + b"12345" + bytes(507)))
+        assert (tmp_path / f"{number}" / name).read_bytes() == b"12345"
 
 
 async def test_set_id_bits_are_dropped_unless_asked_for(archives: Archives, tmp_path: Path):

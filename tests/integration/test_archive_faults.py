@@ -313,12 +313,11 @@ async def test_a_file_that_grows_is_as_long_as_it_was(daemon: Daemon, tmp_path: 
 
 
 UNPRIVILEGED = """
-import os, sys
+import sys
 from envd.filesystem.archive.stream import Wish, open_stream
-os.setgroups([])
-os.setresgid(*[int(sys.argv[2])] * 3)
-os.setresuid(*[int(sys.argv[2])] * 3)
-stream = open_stream(Wish(sys.argv[1]))
+from envd.host.users import User
+uid = int(sys.argv[2])
+stream = open_stream(Wish(sys.argv[1], User("somebody", uid, uid, (uid,), "/")))
 while stream.next_run():
     pass
 stream.close()

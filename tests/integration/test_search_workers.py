@@ -20,6 +20,7 @@ from envd.filesystem.steps import Sizes
 from envd.filesystem.thread_pool import Pool
 from envd.filesystem.threads import Threads
 from envd.host.mounts import Mounts
+from envd.host.users import own_user
 from tests.support.kernel import has_exited, open_pidfds
 from tests.support.searching import workers
 
@@ -41,7 +42,7 @@ async def gone(pids: list[int]) -> None:
 
 def grep(path: Path, text: str = "needle", most: int = 1_000_000) -> GrepOrder:
     return GrepOrder(
-        Selection(str(path)),
+        Selection(str(path), own_user()),
         Pattern(text),
         Output.LINES,
         before=0,

@@ -173,7 +173,9 @@ def test_what_is_ignored_is_what_git_ignores(tmp_path: Path, seed: int) -> None:
         capture_output=True,
     ).stdout
     walk = Finder(
-        Selection(str(tmp_path), gitignore=True, types=frozenset({Type.FILE})), Patience(os.getppid()), lambda *_: None
+        Selection(str(tmp_path), own_user(), gitignore=True, types=frozenset({Type.FILE})),
+        Patience(os.getppid()),
+        lambda *_: None,
     )
     found = {os.path.relpath(one.path, tmp_path) for one in walk.found()}
     assert found == set(listed.decode().split("\0")) - {""}

@@ -6,12 +6,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import acting_as, open_path, open_trusted_parent
 from envd.filesystem.directories import make_parents, remove_directories
-from envd.filesystem.temporary import Temporaries, hidden_beside
+from envd.filesystem.temporary import Temporaries, hidden_in
+from envd.filesystem.walking import READ, SEARCH, open_entry, path_of
 from envd.host.users import User
 
 from . import coding
@@ -22,8 +24,6 @@ from .merging import Conflict, Merge, unseal
 from .reader import Reader
 from .tree import Tree
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_WORKING = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # it may be one that cannot be read
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -33,13 +33,14 @@ class Order:
 
     Attributes:
         path: absolute; links are followed.
-        user: to whom belongs what nothing else is said of.
+        user: as whom the kernel checks it; to whom belongs what nothing else is said of.
         owner: says to whom an entry belongs; None: to the user.
         form: None: what the first bytes show.
         set_id: keep set-user-id and set-group-id bits.
         outside_links: take symbolic links that lead outside.
         most_entries: more are refused.
         most_bytes: of content; more are refused. None: there is no limit.
+        helped: a target that is missing where only root may make it is made with the daemon's own rights.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Order:
     conflict: Conflict = Conflict.OVERWRITE
     most_entries: int = MOST_ENTRIES
     most_bytes: int | None = None
+    helped: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,27 @@ class Extraction:
         self._temporaries = temporaries
         self._received = 0
         self._unpacker = coding.unpacker(order.form)
+        self._made: tuple[str, ...] = ()
+        self._helped = False
+        try:
+            with acting_as(order.user):
+                self._open()
+        except EnvdError as exc:
+            if not (order.helped and isinstance(exc.__cause__, PermissionError) and self._make_target()):
+                raise
+            try:
+                with acting_as(order.user):
+                    self._open()
+            except EnvdError:
+                remove_directories((order.path,))
+                raise
+
+    def _open(self) -> None:
         with ExitStack() as undo:
-            self._target, self._there = _look(order.path)
-            self._made = () if self._there else make_parents(self._target, order.user)
-            undo.callback(self._remove_parents)
+            self._target, self._there = _look(self._order.path)
+            undo.callback(self._remove_made)
+            if not self._there:
+                self._made = make_parents(self._target, self._order.user)
             try:
                 self._begin(undo)
             except OSError as exc:
@@ -100,15 +119,34 @@ class Extraction:
             self._reader = Reader(self._tree)
             self._undo = undo.pop_all()
 
+    def _make_target(self) -> bool:
+        """Make the target where only root has a say, with the daemon's own rights; what is in it is the user's work.
+
+        Return False if that is not such a place.
+        """
+        user = self._order.user
+        try:
+            with closing(open_trusted_parent(self._order.path, user)) as landing:
+                os.mkdir(landing.name, 0o755, dir_fd=landing.directory)
+                fd = open_entry(landing.directory, landing.name, READ)
+                try:
+                    os.fchown(fd, user.uid, user.gid)
+                finally:
+                    os.close(fd)
+        except OSError:
+            return False
+        self._helped = True
+        return True
+
     def _begin(self, undo: ExitStack) -> None:
         """Open the directory to work in, and make the hidden one there."""
         above, self._name = os.path.split(self._target)
         working = self._target if self._there else above
-        self._working = _opened(working, _WORKING, undo)
-        hidden = undo.enter_context(hidden_beside(os.path.join(working, "entries"), self._temporaries))
-        self._hidden = os.path.basename(hidden)
+        self._working = open_path(working, SEARCH)  # it may be one that cannot be read
+        undo.callback(os.close, self._working)
+        self._hidden = undo.enter_context(hidden_in(self._working, self._temporaries))
         os.mkdir(self._hidden, 0o700, dir_fd=self._working)
-        self._top = _opened(self._hidden, _DIRECTORY, undo, self._working)
+        self._top = _opened(self._hidden, READ, undo, self._working)
         # In a set-group-id directory it has that bit and group, and would hand both down.
         os.fchown(self._top, os.geteuid(), os.getegid())
         os.fchmod(self._top, 0o700)
@@ -132,8 +170,9 @@ class Extraction:
             EnvdError: they are refused, or there is no room.
         """
         self._received += len(piece)
-        for data in self._unpacker.unpack(piece):
-            self._reader.feed(data)
+        with acting_as(self._order.user):
+            for data in self._unpacker.unpack(piece):
+                self._reader.feed(data)
 
     def commit(self) -> Extracted:
         """Put everything in place.
@@ -142,22 +181,26 @@ class Extraction:
             EnvdError: INVALID_ARGUMENT if the archive is not complete, ALREADY_EXISTS for a conflict, and nothing was
                 changed. Otherwise some entries may be in place, and the message says how many.
         """
-        self._unpacker.end()
-        self._reader.end()
-        self._tree.complete()
+        with acting_as(self._order.user):
+            self._unpacker.end()
+            self._reader.end()
+            self._tree.complete()
+            return self._put_in_place()
+
+    def _put_in_place(self) -> Extracted:
         merge = Merge(self._order.conflict, self._temporaries)
         try:
             created = not self._there and self._rename()
             place = self._top if created else self._old()
             if not created:
                 merge.run(self._top, place)
-            self._made = ()
+            helped, self._made, self._helped = self._helped, (), False
             unseal(self._tree.position.sealed, place)
         except OSError as exc:
             raise from_os_error(exc, doing=f"extract to {self._target}") from exc
         tree = self._tree
         done = tree.entries - merge.skipped
-        return Extracted(self._target, created, done, tree.content_bytes, self._received, merge.skipped)
+        return Extracted(self._target, created or helped, done, tree.content_bytes, self._received, merge.skipped)
 
     def _rename(self) -> bool:
         """Put the whole directory in place; return False if there is one by now."""
@@ -171,27 +214,36 @@ class Extraction:
 
     def _old(self) -> int:
         """Return the directory that was there, open."""
-        return self._working if self._there else _opened(self._name, _WORKING, self._undo, self._working)
+        return self._working if self._there else _opened(self._name, SEARCH, self._undo, self._working)
 
     def close(self) -> None:
         """Let go of everything; without a commit, leave everything as it was."""
-        self._undo.close()
+        with acting_as(self._order.user):
+            self._undo.close()
+        if self._helped:
+            remove_directories((self._target,))
 
-    def _remove_parents(self) -> None:
+    def _remove_made(self) -> None:
         remove_directories(self._made)
 
 
-def _opened(path: str, flags: int, undo: ExitStack, directory: int | None = None) -> int:
-    fd = os.open(path, flags, dir_fd=directory)
+def _opened(name: str, flags: int, undo: ExitStack, directory: int) -> int:
+    fd = open_entry(directory, name, flags)
     undo.callback(os.close, fd)
     return fd
 
 
 def _look(path: str) -> tuple[str, bool]:
     """Return the target with all links resolved, and whether it is there."""
+    real = os.path.realpath(path)
     try:
-        real = os.path.realpath(path)
-        mode = os.stat(real).st_mode
+        there = open_path(path)
+        try:
+            mode = os.fstat(there).st_mode
+            if stat.S_ISDIR(mode):
+                real = path_of(there)
+        finally:
+            os.close(there)
     except FileNotFoundError:
         return real, False
     except OSError as exc:

@@ -25,7 +25,7 @@ def wish_from(request: pb.ArchiveRequest, view: View) -> Wish:
         EnvdError: INVALID_ARGUMENT if it cannot be archived so.
     """
     form = _format_from(request.format) or Format.TAR
-    return Wish(view.resolve(request.path), tuple(request.members), tuple(request.exclude), form)
+    return Wish(view.resolve(request.path), view.user, tuple(request.members), tuple(request.exclude), form)
 
 
 def start_of(stream: ArchiveStream) -> pb.ArchiveResponse:

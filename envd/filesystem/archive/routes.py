@@ -65,10 +65,11 @@ class _Archive:
     async def handle(self, request: Request, reply: Reply) -> None:
         address = address_from_query(request.query)
         self._addresses.allow(address, "read", request.headers.get("x-access-token"))
-        path = self._addresses.caller(address.username).path(address.path or "", doing="error resolving path")
+        caller = self._addresses.caller(address.username)
+        path = caller.path(address.path or "", doing="error resolving path")
         values = values_from_query(request.query, ("format", "member", "exclude"))
         form = _choice(values["format"], "format", _FORMATS)
-        wish = Wish(path, tuple(values["member"]), tuple(values["exclude"]), form)
+        wish = Wish(path, caller.user, tuple(values["member"]), tuple(values["exclude"]), form)
         with self._turns.one():
             async with (
                 self._threads.at(path).holding(partial(open_stream, wish), ArchiveStream.close) as held,

@@ -9,10 +9,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.access import open_path, reopen
+from envd.filesystem.access import acting_as, open_path, reopen
 from envd.filesystem.globs import Globs
 from envd.filesystem.walking import open_down, path_of
 from envd.host.names import Names
+from envd.host.users import User
 
 from . import coding
 from .coding import Format
@@ -32,11 +33,13 @@ class Wish:
 
     Attributes:
         path: absolute; links are followed.
+        user: as whom the kernel checks what is read.
         members: relative paths within it; empty for all of it.
         exclude: patterns of what is left out.
     """
 
     path: str
+    user: User
     members: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     form: Format = Format.TAR
@@ -52,12 +55,13 @@ class ArchiveStream:
         sent: bytes of archive so far.
     """
 
-    def __init__(self, path: str, form: Format, packing: Packing) -> None:
+    def __init__(self, path: str, wish: Wish, packing: Packing) -> None:
         self.path = path
-        self.form = form
+        self.form = wish.form
+        self._user = wish.user
         self.sent = 0
         self._packing = packing
-        self._packer = coding.packer(form)
+        self._packer = coding.packer(wish.form)
         self._pieces: Generator[bytes, None, None] = packing.pieces()
         self._ended = False
 
@@ -73,8 +77,9 @@ class ArchiveStream:
             EnvdError: what was asked for cannot be read; ABORTED if a file became shorter.
         """
         run = b""
-        while not run and not self._ended:
-            run = self._packed(self._collected())
+        with acting_as(self._user):
+            while not run and not self._ended:
+                run = self._packed(self._collected())
         self.sent += len(run)
         return run
 
@@ -125,11 +130,17 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
     names = names or Names()
     names.refresh()
     writer = Writer(names)
+    packing = Packing(-1, "", members, excluded, writer)
+    with acting_as(wish.user):
+        return _opened(wish, packing)
+
+
+def _opened(wish: Wish, packing: Packing) -> ArchiveStream:
     try:
         top = open_path(wish.path)
         try:
             real = _real(top, wish.path)
-            packing = _packing(wish, top, real, Packing(-1, "", members, excluded, writer))
+            packing = _packing(wish, top, real, packing)
         finally:
             os.close(top)
     except NotADirectoryError as exc:
@@ -138,7 +149,7 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
         raise from_os_error(exc, doing=f"archive {wish.path}") from exc
     try:
         packing.check_members()
-        return ArchiveStream(real, wish.form, packing)
+        return ArchiveStream(real, wish, packing)
     except EnvdError:
         packing.close()
         raise

@@ -92,6 +92,7 @@ def _selection(message: search.Selection, caller: Caller) -> Selection:
         raise EnvdError(Code.INVALID_ARGUMENT, f"at most {_GLOBS} globs of at most {_GLOB_BYTES} bytes each")
     return Selection(
         caller.view.resolve(message.path),
+        caller.view.user,
         tuple(message.include),
         tuple(message.exclude),
         gitignore=message.gitignore,

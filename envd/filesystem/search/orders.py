@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from envd.host.users import User
+
 
 class Order(enum.IntEnum):
     """In which order files and directories are visited; numbers as in the contract."""
@@ -46,10 +48,12 @@ class Selection:
 
     Attributes:
         path: absolute.
+        user: as whom the kernel checks what is read.
         types: none: all.
     """
 
     path: str
+    user: User
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     gitignore: bool = False

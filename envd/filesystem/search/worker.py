@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.access import acting_as
 from envd.filesystem.encoding import EntryEncoder
 from envd.host.names import Names
 
@@ -78,19 +79,24 @@ def _report(_: type[BaseException], failure: BaseException, __: TracebackType | 
 
 def _answer(order: AnyOrder, patience: Patience) -> None:
     try:
-        if isinstance(order, FindOrder):
-            _find(order, patience)
-        elif isinstance(order, GrepOrder):
-            _grep(order, patience)
-        else:
-            for value in plans(order, patience):
-                _write(frames.frame(frames.VALUE, frames.packed(value)))
+        with acting_as(order.selection.user):
+            _search(order, patience)
     except EnvdError as exc:
         _fail(exc.code, exc.message)
     except MemoryError:
         _fail(Code.RESOURCE_EXHAUSTED, f"search: more than {_MEMORY_BYTES >> 20} MiB of memory would be needed")
     except TooSlowError:
         _fail(Code.INVALID_ARGUMENT, "pattern: takes too long to compile; make it simpler")
+
+
+def _search(order: AnyOrder, patience: Patience) -> None:
+    if isinstance(order, FindOrder):
+        _find(order, patience)
+    elif isinstance(order, GrepOrder):
+        _grep(order, patience)
+    else:
+        for value in plans(order, patience):
+            _write(frames.frame(frames.VALUE, frames.packed(value)))
 
 
 def _fail(code: Code, message: str) -> None:
