@@ -53,7 +53,11 @@ class Wire(Protocol):
 
 
 class Exchange:
-    """Request, and a response that is either whole or streamed. At most one response is sent."""
+    """Request, and a response that is either whole or streamed. At most one response is sent.
+
+    Attributes:
+        foreign: the page that asks may not read the answer.
+    """
 
     def __init__(self, wire: Wire, head: Head, body: Body, *, keep_alive: bool, place: Place = Place.NETWORK) -> None:
         self.head = head
@@ -64,6 +68,7 @@ class Exchange:
         self.finished = False
         self.body_may_idle = False
         self.username: str | None = None
+        self.foreign = False
         self._wire = wire
         self._chunked = False
         self._pending = b""
@@ -80,24 +85,14 @@ class Exchange:
         self.started = self.finished = True
         self._wire.write(self._head(204, headers, shared=False))
 
-    def respond(
-        self, status: int, headers: Headers = (), body: bytes = b"", *, length: int | None = None, shared: bool = True
-    ) -> None:
-        """Send a whole response.
-
-        Args:
-            status: of HTTP.
-            headers: besides those that every response has.
-            body: all of it; to HEAD only its length is told.
-            length: what Content-Length says if that is not the body's own.
-            shared: whether a page of another origin may read it.
-        """
+    def respond(self, status: int, headers: Headers = (), body: bytes = b"", *, length: int | None = None) -> None:
+        """Send a whole response; `length` is what Content-Length says if that is not the body's own."""
         self.started = self.finished = True
         size = len(body) if length is None else length
         told = () if status in (204, 304) else (("Content-Length", str(size)),)
         if self.head.method == "HEAD":
             body = b""  # its length is told all the same
-        self._wire.write(self._head(status, (*headers, *told), shared=shared) + body)
+        self._wire.write(self._head(status, (*headers, *told)) + body)
 
     def begin(self, status: int, headers: Headers, *, length: int | None = None) -> None:
         """Start a streamed response; its head travels with the first part. So many bytes follow, if it is known.
@@ -171,7 +166,7 @@ class Exchange:
         if not self.body.complete:
             self.keep_alive = False  # its rest may be too long to skip, and a close has to be announced; RFC 9112, 9.6
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
-        if shared:
+        if shared and not self.foreign:
             headers = (*headers, *response_headers(self.head.headers))
         lines += [f"{name}: {value}" for name, value in headers]
         lines.append(f"Date: {_http_date(int(time.time()))}")

@@ -18,6 +18,7 @@ from envd.web import Settle
 from . import peer
 from .body import Body
 from .delivery import Delivery
+from .departures import Departures
 from .direct import DirectSocket, File, send_file
 from .exchange import Exchange
 from .origins import Place
@@ -40,6 +41,7 @@ class Owner(Protocol):
     """What connections need of their listener."""
 
     patience: Patience
+    departures: Departures
     handle: Callable[[Exchange], Awaitable[None]]
 
     def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
@@ -89,18 +91,28 @@ class Connection(asyncio.Protocol):
             self._parse(data)
 
     def eof_received(self) -> bool:
-        """Take the peer's end: a request it did not finish fails, one it waits for is cancelled."""
-        if self._refusing or (self._current is None and not self._queue):
+        """Take the peer's end: what it has sent whole is answered, what it did not finish fails. RFC 9112, section 9.6.
+
+        Whoever sends FIN may still read; who is gone altogether is noticed by its reset, at the latest when something
+        is written to it.
+        """
+        if self._refusing:
+            return self.busy
+        last = self._queue[-1] if self._queue else self._current
+        if self._parser.in_head:
+            self._refuse(400, "bad request: the connection ended within the head of a request")
+        elif last is None:
             return False
-        exchange = self._queue[-1] if self._queue else self._current
-        if exchange is None or exchange.body.complete:
-            self.transport.abort()
-            return False
-        exchange.keep_alive = False
-        exchange.body.fail(EnvdError(Code.INVALID_ARGUMENT, _CUT_SHORT))
+        else:
+            last.keep_alive = False
+            if not last.body.complete:
+                last.body.fail(EnvdError(Code.INVALID_ARGUMENT, _CUT_SHORT))
+        if not self.transport.is_closing():
+            self._owner.departures.watch(self._sock.fileno(), self.transport.abort)
         return True
 
     def connection_lost(self, _: Exception | None) -> None:
+        self._owner.departures.forget(self._sock.fileno())
         self.delivery.close()
         self._parser.close()
         self._unparsed = b""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from . import memory, peer
+from .departures import Departures
 from .exchange import Exchange
 from .http1 import Connection
 from .origins import Place
@@ -52,6 +53,7 @@ class Listener:
         self.handle = handle
         self.patience = patience
         self.http2 = http2
+        self.departures = Departures()
         self._spawn = spawn
         self._limit = connections
         self._open: set[Connection | Spliced] = set()
@@ -122,6 +124,7 @@ class Listener:
         """Close every connection, flushing what has been written."""
         for connection in list(self._open):
             connection.close()
+        self.departures.close()
 
 
 class _FirstBytes(asyncio.Protocol):

@@ -52,11 +52,11 @@ class Rest:
             exchange.finish(())
 
 
-def refuse(exchange: Exchange, error: EnvdError, *, shared: bool = True) -> None:
-    """Answer with an error as REST has it; `shared` as in Exchange.respond."""
+def refuse(exchange: Exchange, error: EnvdError) -> None:
+    """Answer with an error as REST has it."""
     code = _INSUFFICIENT_STORAGE if isinstance(error, NoRoomError) else status.HTTP_STATUS[error.code]
     body = status.error_json({"code": code, "message": error.message}) + b"\n"
-    exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body, shared=shared)
+    exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body)
 
 
 class _Reply:

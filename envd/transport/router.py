@@ -50,7 +50,8 @@ class Router:
         try:
             self._origins.check(exchange.place, head.headers, head.authority)
         except EnvdError as exc:
-            rest.refuse(exchange, exc, shared=False)
+            exchange.foreign = True
+            self._refuse(exchange, exc)
             return
         if cors.is_preflight(head.method, head.headers):
             exchange.preflight(cors.preflight_headers(head.headers))
@@ -70,6 +71,13 @@ class Router:
             await self._serve_method(exchange, method)
         else:
             await self._rest.serve(exchange)
+
+    def _refuse(self, exchange: Exchange, error: EnvdError) -> None:
+        """Answer in the shape that the client of an RPC, or of REST, reads."""
+        if exchange.head.method == "POST" and exchange.head.path in self._methods:
+            self._wire_of(exchange).refuse(exchange, error)
+        else:
+            rest.refuse(exchange, error)
 
     def _wire_of(self, exchange: Exchange) -> Connect | GrpcWeb:
         head = exchange.head

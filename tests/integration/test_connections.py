@@ -318,7 +318,7 @@ async def test_followers_that_leave_in_every_way_leave_no_descriptor(own_daemon:
                     follower.stream.connection.reset()
                 elif number % 3 == 1:
                     follower.stream.connection.half_close()
-                    await follower.stream.connection.read_to_end()
+                    follower.stream.connection.close()
         await until(lambda: descriptors(server) <= before)
 
 
