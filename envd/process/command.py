@@ -15,6 +15,7 @@ _NICE = range(-20, 20)
 _LARGEST_LIMIT = 2**63 - 1
 _UNLIMITED = 2**64 - 1  # RLIM_INFINITY
 _OOM_SCORE_ADJ = range(-1000, 1001)
+_ASKED = ("cmd", "args", "envs", "tag", "timeouts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +88,34 @@ class Command:
 
     @classmethod
     def from_json(cls, data: bytes) -> Command:
-        """Read back what to_json wrote."""
-        fields = json.loads(data)
+        """Read back what to_json wrote, here or in another version: what is missing has its default."""
+        written = json.loads(data)
+        fields = {name: written[name] for name in cls.__slots__ if name in written}
         return cls(
             **{
                 **fields,
-                "args": tuple(fields["args"]),
-                "timeouts": Timeouts(*fields["timeouts"]),
-                "limits": tuple((which, value) for which, value in fields["limits"]),
+                "args": tuple(fields.get("args", ())),
+                "timeouts": Timeouts(*fields.get("timeouts", ())),
+                "limits": tuple((which, value) for which, value in fields.get("limits", ())),
                 "terminal": Size(*fields["terminal"]) if fields.get("terminal") else None,
             }
         )
+
+    def differences(self, other: Command) -> list[str]:
+        """Return in what another command is not the same request as this one, by the contract's words.
+
+        The deadline of the call that asks is none of it: a repeated call has less time.
+        """
+        found = [name for name in _ASKED if getattr(self, name) != getattr(other, name)]
+        if (self.cwd or "") != (other.cwd or ""):
+            found.append("cwd")
+        if self.terminal is None and other.terminal is None and self.stdin != other.stdin:
+            found.append("stdin")
+        if self.terminal != other.terminal or self.term != other.term:
+            found.append("pty")
+        if (self.nice, self.oom_score_adj, self.limits) != (other.nice, other.oom_score_adj, other.limits):
+            found.append("limits")
+        return found
 
 
 def check_key(key: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from envd.errors import Code, EnvdError
 
-from .keyed_input import KeyedInput
+from .keyed_input import KeyedInput, KeyedWrite
 
 _WAITING_WRITERS = 256
 _LOOK_AGAIN_S = 0.001
@@ -41,21 +41,21 @@ class Input:
         self._writable: asyncio.Future[None] | None = None
         self.last_byte_at = 0.0
 
-    async def write(self, data: bytes, key: str | None = None) -> None:
-        """Write all bytes, after those of earlier writers; with a key, what was not yet written under it.
+    async def write(self, data: bytes, wanted: KeyedWrite | None = None) -> None:
+        """Write all bytes, after those of earlier writers; with `wanted`, what was not yet written under its key.
 
         Raises:
             EnvdError: INTERNAL if it is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait; as
                 KeyedInput.find.
         """
         async with self._place():
-            if key is None:
+            if wanted is None:
                 await self._write(memoryview(data), self._give)
                 return
-            note = self.keyed.find(key, len(data))
+            note = self.keyed.find(wanted)
 
             def give(view: memoryview) -> int:
-                with self.keyed.writing(key, note, len(view)):
+                with self.keyed.writing(wanted, note, len(view)):
                     count = self._give(view)
                     note.written += count
                 return count

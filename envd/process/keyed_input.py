@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import struct
 from collections.abc import Iterator
@@ -10,12 +11,34 @@ from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
 
-from .ledger import INPUT_BYTES, Ledger
+from .ledger import INPUT_BYTES, OLDEST_VERSION, Ledger
 
-# Digest of the key; number that grows with each use, 0 for an empty slot; bytes written; bytes that were being written.
-_SLOT = struct.Struct("<16sQQQ")
+# Digest of the key; digest of the input, zeros if it is not known; number that grows with each use, 0 for an empty
+# slot; bytes written; bytes that were being written.
+_SLOT = struct.Struct("<16s8sQII")
+# In ledgers of version 2 without the second; of the same size.
+_SLOT_2 = struct.Struct("<16sQQQ")
 _SLOTS = INPUT_BYTES // _SLOT.size
 _DIGEST_BYTES = 16
+_CONTENT_BYTES = 8
+_UNKNOWN = bytes(_CONTENT_BYTES)
+_AT_ONCE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedWrite:
+    """What a caller wants written under a key: digests of key and input, and the input's size."""
+
+    key: bytes
+    content: bytes
+    size: int
+
+    @classmethod
+    async def of(cls, key: str, data: bytes) -> KeyedWrite:
+        """Return it for an input; a large one is looked through in a thread."""
+        digest = hashlib.blake2b(key.encode(), digest_size=_DIGEST_BYTES).digest()
+        content = _content(data) if len(data) <= _AT_ONCE_BYTES else await asyncio.to_thread(_content, data)
+        return cls(digest, content, len(data))
 
 
 @dataclass(slots=True)
@@ -24,11 +47,13 @@ class Note:
 
     Attributes:
         slot: where it is noted.
+        content: digest of all of it.
         written: bytes of it that the kernel has.
         uncertain: bytes that an earlier server was just writing when it was killed.
     """
 
     slot: int
+    content: bytes = _UNKNOWN
     written: int = 0
     uncertain: int = 0
 
@@ -44,77 +69,85 @@ class KeyedInput:
         self._ledger = ledger
         self._notes: dict[bytes, Note] = {}  # the one used last comes last
         self._uses = 0
-        found = sorted(_read(ledger.read_input()))
-        for uses, slot, digest, written, uncertain in found:
-            self._notes[digest] = Note(slot, written, uncertain)
+        for uses, digest, note in sorted(_read(ledger), key=lambda found: found[0]):
+            self._notes[digest] = note
             self._uses = uses
         taken = {note.slot for note in self._notes.values()}
         self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in taken]
 
-    def find(self, key: str, size: int) -> Note:
-        """Return what is known of an input of so many bytes; nothing was written of one whose key is new.
+    def find(self, wanted: KeyedWrite) -> Note:
+        """Return what is known of an input; nothing was written of one whose key is new.
 
         Raises:
-            EnvdError: INVALID_ARGUMENT if the key was used for less, ABORTED if nobody knows how much was written.
+            EnvdError: ALREADY_EXISTS if the key was used for another input, ABORTED if nobody knows how much was
+                written.
         """
-        digest = _digest(key)
-        note = self._notes.pop(digest, None)
+        note = self._notes.pop(wanted.key, None)
         if note is None:
-            note = Note(self._free.pop() if self._free else self._forget_oldest())
-        self._notes[digest] = note
-        _check(note, size)
+            note = Note(self._free.pop() if self._free else self._forget_oldest(), wanted.content)
+        self._notes[wanted.key] = note
+        _check(note, wanted)
         return note
 
-    def has_all(self, key: str, size: int) -> bool:
-        """Return whether an input of so many bytes was written whole.
+    def has_all(self, wanted: KeyedWrite) -> bool:
+        """Return whether an input was written whole.
 
         Raises:
             EnvdError: as find.
         """
-        note = self._notes.get(_digest(key))
+        note = self._notes.get(wanted.key)
         if note is None:
             return False
-        _check(note, size)
-        return note.written == size
+        _check(note, wanted)
+        return note.written == wanted.size
 
     @contextmanager
-    def writing(self, key: str, note: Note, size: int) -> Iterator[None]:
+    def writing(self, wanted: KeyedWrite, note: Note, size: int) -> Iterator[None]:
         """Announce that at most so many bytes are about to be written; what has been is in the note at the end."""
-        digest = _digest(key)
-        self._write(digest, note, size)
+        self._write(wanted.key, note, size)
         try:
             yield
         finally:
-            self._write(digest, note, 0)
+            self._write(wanted.key, note, 0)
 
     def _write(self, digest: bytes, note: Note, being_written: int) -> None:
         self._uses += 1
-        record = _SLOT.pack(digest, self._uses, note.written, being_written)
+        if self._ledger.version == OLDEST_VERSION:
+            record = _SLOT_2.pack(digest, self._uses, note.written, being_written)
+        else:
+            record = _SLOT.pack(digest, note.content, self._uses, note.written, being_written)
         self._ledger.write_input(note.slot * _SLOT.size, record)
 
     def _forget_oldest(self) -> int:
         return self._notes.pop(next(iter(self._notes))).slot
 
 
-def _read(page: bytes) -> Iterator[tuple[int, int, bytes, int, int]]:
-    for slot, (digest, uses, written, uncertain) in enumerate(_SLOT.iter_unpack(page[: _SLOTS * _SLOT.size])):
+def _read(ledger: Ledger) -> Iterator[tuple[int, bytes, Note]]:
+    page = ledger.read_input()
+    for slot in range(min(_SLOTS, len(page) // _SLOT.size)):
+        at = slot * _SLOT.size
+        if ledger.version == OLDEST_VERSION:
+            digest, uses, written, uncertain = _SLOT_2.unpack_from(page, at)
+            content = _UNKNOWN
+        else:
+            digest, content, uses, written, uncertain = _SLOT.unpack_from(page, at)
         if uses:
-            yield uses, slot, digest, written, uncertain
+            yield uses, digest, Note(slot, content, written, uncertain)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(), digest_size=_DIGEST_BYTES).digest()
+def _content(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_CONTENT_BYTES).digest()
 
 
-def _check(note: Note, size: int) -> None:
+def _check(note: Note, wanted: KeyedWrite) -> None:
+    if note.written > wanted.size or note.content not in (_UNKNOWN, wanted.content):
+        raise EnvdError(
+            Code.ALREADY_EXISTS,
+            f"idempotency_key was used for another input, of which {note.written} bytes were written: use another key",
+        )
     if note.uncertain:
         raise EnvdError(
             Code.ABORTED,
             f"the server was killed while it wrote this input: {note.written} bytes were written, and perhaps "
             f"{note.uncertain} more: look at the program's output, and send what is missing with another key",
-        )
-    if note.written > size:
-        raise EnvdError(
-            Code.INVALID_ARGUMENT,
-            f"idempotency_key was used for other input, of which {note.written} bytes were written: use another one",
         )

@@ -48,6 +48,7 @@ class Identity:
         mark: see envd.host.tree.
         started_at: seconds since the epoch.
         started_clock: the same on the monotonic clock, which all processes of the machine share.
+        caller: the user its caller named, None for the default one, or if an envd 0.7.0 started it.
     """
 
     ident: int
@@ -56,6 +57,7 @@ class Identity:
     user: str
     started_at: float
     started_clock: float
+    caller: str | None = None
 
 
 class Running:

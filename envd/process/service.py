@@ -13,6 +13,7 @@ from envd_proto.process import process_pb2 as pb
 from . import messages, signals
 from .command import check_key
 from .events import BEGINNING, Event, Position
+from .keyed_input import KeyedWrite
 from .running import Running, nothing_aside
 from .table import Table
 
@@ -59,9 +60,10 @@ class ProcessService:
         if key is not None:
             check_key(key)
         running = select(self._table, request.process)
-        if key is None or not running.input.keyed.has_all(key, len(_input(running, request.input))):
+        wanted = None if key is None else await KeyedWrite.of(key, _input(running, request.input))
+        if wanted is None or not running.input.keyed.has_all(wanted):
             running = self._select_live(request.process)
-            await running.input.write(_input(running, request.input), key)
+            await running.input.write(_input(running, request.input), wanted)
         return pb.SendInputResponse()
 
     async def stream_input(self, requests: AsyncIterator[pb.StreamInputRequest], _: Call) -> pb.StreamInputResponse:

@@ -48,8 +48,14 @@ class Spawner:
         self._waits = waits
         self._mark_base = mark_base
 
-    async def start(self, ident: int, command: Command, around: Surroundings) -> Running:
+    async def start(self, ident: int, command: Command, around: Surroundings, caller: str | None) -> Running:
         """Start a program; returns when it runs, or cannot be executed (then its `exec_failure` is set).
+
+        Args:
+            ident: from the keeper.
+            command: what to run.
+            around: its user, environment and directory.
+            caller: the user its caller named.
 
         Raises:
             EnvdError: INVALID_ARGUMENT for a command line, working directory or limit it cannot have,
@@ -57,7 +63,7 @@ class Spawner:
         """
         user = around.user
         cwd = paths.resolve(command.cwd or "", user, around.workdir)
-        facts = _Facts(user.name, time.time(), time.monotonic())
+        facts = _Facts(user.name, time.time(), time.monotonic(), caller)
         metadata = facts.to_json() + b"\n" + command.to_json()
         with ExitStack() as unwind:
             descriptors = make_descriptors(ident, metadata, command, user, unwind)
@@ -148,6 +154,7 @@ class _Facts(NamedTuple):
     user: str
     started_at: float
     started_clock: float
+    caller: str | None = None
 
     def to_json(self) -> bytes:
         """Serialise for the ledger."""
@@ -155,8 +162,8 @@ class _Facts(NamedTuple):
 
     @classmethod
     def from_json(cls, data: bytes) -> _Facts:
-        """Read back what to_json wrote."""
-        return cls(*json.loads(data))
+        """Read back what to_json wrote; a later version may add, an earlier one had less."""
+        return cls(*json.loads(data)[: len(cls._fields)])
 
 
 def _is_exec_failure(spawned: Spawned) -> bool:

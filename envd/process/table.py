@@ -94,7 +94,8 @@ class Table:
         The program starts also if the caller does not wait for it.
 
         Raises:
-            EnvdError: see Session.surroundings, Command.check and Spawner.start; UNAVAILABLE while the daemon stops.
+            EnvdError: see Session.surroundings, Command.check and Spawner.start; UNAVAILABLE while the daemon stops,
+                ALREADY_EXISTS if the key named another command.
         """
         around = self._spawner.session.surroundings(username)
         command.check()
@@ -102,18 +103,22 @@ class Table:
             raise EnvdError(Code.UNAVAILABLE, "the daemon is stopping: no program is started any more")
         known = self._by_key.get(command.key) if command.key is not None else None
         if known is not None:
-            return await asyncio.shield(known), True
+            running = await asyncio.shield(known)
+            _check_same(running, command, username, around)
+            return running, True
         born = self._promise(command.key)
-        self._jobs.spawn(self._start(command, around, born), name="start")
+        self._jobs.spawn(self._start(command, around, username, born), name="start")
         return await asyncio.shield(born), False
 
-    async def _start(self, command: Command, around: Surroundings, born: asyncio.Future[Running]) -> None:
+    async def _start(
+        self, command: Command, around: Surroundings, username: str | None, born: asyncio.Future[Running]
+    ) -> None:
         ident = self._keeper.reserve()
         self._starting.add(ident)
         running: Running | None = None
         try:
             self._make_room()
-            running = await self._spawner.start(ident, command, around)
+            running = await self._spawner.start(ident, command, around, username)
         except EnvdError as exc:
             self._refuse(command, born, exc)
             return
@@ -294,3 +299,16 @@ class Table:
             if self._pool.kept <= goal or running.output.kept <= self._pool.sizes.trimmed:
                 break
             running.output.trim(self._pool.sizes.trimmed)
+
+
+def _check_same(running: Running, command: Command, username: str | None, around: Surroundings) -> None:
+    """Refuse another request under a key that was used; the values are not told: they may be secret."""
+    different = running.command.differences(command)
+    identity = running.identity
+    if identity.caller != username and identity.user != around.user.name:
+        different.append("user")
+    if different:
+        raise EnvdError(
+            Code.ALREADY_EXISTS,
+            f"idempotency_key was used for process {running.pid}, with other {', '.join(different)}: use another key",
+        )

@@ -52,10 +52,6 @@ class PtyService:
         command = messages.command_from(opening, call.timeout_s)
         username = opening.user if opening.HasField("user") else call.username
         running, existing = await self._table.start(command, username)
-        if running.terminal is None:
-            raise EnvdError(
-                Code.FAILED_PRECONDITION, f"idempotency_key names process {running.pid}, which has no terminal"
-            )
         begin = messages.begin_of_opening(opening, running.output) if existing else BEGINNING
         with self._terminals.view(
             running, size=messages.size_of_opening(opening), drives=not existing, view_only=False

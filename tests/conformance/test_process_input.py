@@ -333,14 +333,18 @@ async def test_a_repeated_call_writes_what_the_first_could_not(processes: Proces
         assert (await program.rest()).stdout.splitlines()[-1] == b"%d" % len(data)
 
 
-async def test_a_key_that_was_used_for_more_is_refused(processes: Processes):
+@pytest.mark.parametrize("other", [b"les", b"mare"], ids=["shorter", "other"])
+async def test_a_key_that_was_used_for_another_input_is_a_conflict(processes: Processes, other: bytes):
     async with processes.start(start_request("cat")) as program:
         await processes.send_input(pid(program.pid), b"more", key="key")
         with pytest.raises(RpcError) as used:
-            await processes.send_input(pid(program.pid), b"les", key="key")
+            await processes.send_input(pid(program.pid), other, key="key")
         await processes.close_stdin(pid(program.pid))
         assert (await program.rest()).stdout == b"more"
-    assert (used.value.code, "use another one" in used.value.message) == ("invalid_argument", True)
+        with pytest.raises(RpcError) as ended:
+            await processes.send_input(pid(program.pid), other, key="key")
+    assert (used.value.code, "use another key" in used.value.message) == ("already_exists", True)
+    assert ended.value.code == "already_exists"
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256], ids=["empty", "long"])

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from envd_proto.process.process_pb2 import Limits, ProcessEvent, Timeouts
+from envd_proto.process.process_pb2 import Limits, OutputPosition, ProcessEvent, StartRequest, Timeouts
 from tests.support.kernel import exited, is_running
 from tests.support.process import Processes, pid, shell, start_request
 from tests.support.wires import RpcError
@@ -125,6 +125,66 @@ async def test_a_key_that_is_too_long_is_invalid(processes: Processes):
     with pytest.raises(RpcError) as error:
         await processes.run(request)
     assert error.value.code == "invalid_argument"
+
+
+def _another(request: StartRequest, change: str) -> StartRequest:
+    """A request that differs in one thing."""
+    other = StartRequest()
+    other.CopyFrom(request)
+    match change:
+        case "cmd":
+            other.process.cmd = "/bin/bash"
+        case "args":
+            other.process.args.append("more")
+        case "envs":
+            other.process.envs["NAME"] = "other"
+        case "cwd":
+            other.process.cwd = "/usr"
+        case "tag":
+            other.tag = "other"
+        case "stdin":
+            other.stdin = False
+        case "timeouts":
+            other.timeouts.wall_ms = 77_000
+        case "limits":
+            other.limits.open_files = 99
+        case "pty":
+            other.pty.size.cols = 81
+    return other
+
+
+@pytest.mark.parametrize("change", ["cmd", "args", "envs", "cwd", "tag", "stdin", "timeouts", "limits", "pty"])
+async def test_a_key_that_was_used_for_another_program_is_a_conflict(over_connect: Processes, change: str):
+    request = shell("exec sleep 1000", envs={"NAME": "value"}, tag="one")
+    request.idempotency_key = os.urandom(8).hex()
+    async with over_connect.start(request) as first:
+        with pytest.raises(RpcError) as error:
+            await over_connect.run(_another(request, change))
+        assert error.value.code == "already_exists"
+        assert f"process {first.pid}, with other {change}:" in error.value.message
+        assert "value" not in error.value.message
+        async with over_connect.start(request) as again:
+            assert again.pid == first.pid
+
+
+async def test_a_key_that_was_used_for_another_user_is_a_conflict(processes: Processes, other_user: pwd.struct_passwd):
+    request = shell("exec sleep 1000")
+    request.idempotency_key = os.urandom(8).hex()
+    async with processes.start(request):
+        with pytest.raises(RpcError) as error:
+            await processes.as_user(other_user.pw_name).run(request)
+        assert (error.value.code, "with other user:" in error.value.message) == ("already_exists", True)
+
+
+async def test_a_key_may_be_repeated_from_another_place_and_with_the_users_name(over_connect: Processes):
+    request = shell("exec sleep 1000")
+    request.idempotency_key = os.urandom(8).hex()
+    async with over_connect.start(request) as first:
+        request.resume.CopyFrom(OutputPosition())
+        request.event_bytes = 65536
+        request.process.cwd = ""
+        async with over_connect.as_user(OWN_NAME).start(request, timeout_s=60) as second:
+            assert second.pid == first.pid
 
 
 async def test_a_key_whose_program_could_not_be_started_may_be_used_again(processes: Processes):

@@ -30,6 +30,7 @@ from tests.support.kernel import exited, is_running
 from tests.support.process import Processes, pid, shell, start_request, tag
 from tests.support.ptys import ATTACH, OPEN, ConnectWire, GrpcWire, Screen, Terminals, opening, size
 from tests.support.terminals import RAW, flood, flooded, printed, pty, resize, send_pty, terminal_shell
+from tests.support.wires import RpcError
 
 MIB = 1 << 20
 KILLS = 10
@@ -155,6 +156,13 @@ async def test_a_key_that_was_used_leads_to_the_same_terminal(terminals: Termina
             assert (third.begin, bytes(third.output)) == (2, b"\r\n")
         what.resume_offset = 1000
         assert (await terminals.refused(OPEN, OpenRequest(open=what))).code == "out_of_range"
+        what.size.cols = 81
+        assert (await terminals.refused(OPEN, OpenRequest(open=what))).code == "already_exists"
+        started = shell("echo up; read _")
+        started.idempotency_key = what.idempotency_key
+        with pytest.raises(RpcError) as conflict:
+            await processes.run(started)
+        assert conflict.value.code == "already_exists"
 
 
 async def test_timeouts_and_limits_hold(terminals: Terminals) -> None:

@@ -351,6 +351,10 @@ async def test_an_idempotency_key_names_its_program_after_a_kill(own_daemon: Dae
     for number, again in ((program, request), (finished.pid, done)):
         async with own.start(again) as follower:
             assert (follower.pid, follower.seen.events[0].start.existing) == (number, True)
+        again.process.args.append("another")
+        with pytest.raises(ConnectError) as conflict:
+            await own.run(again)
+        assert conflict.value.code == "already_exists"
     assert [info.pid for info in await own.list()] == [program] or not is_running(program)
 
 

@@ -14,6 +14,7 @@ from envd_sdk import (
     AsyncSandbox,
     CommandExitException,
     CommandResult,
+    ConflictException,
     NotFoundException,
     OutputGap,
     Sandbox,
@@ -74,6 +75,8 @@ async def test_a_key_starts_a_program_once(sandbox, colour, tmp_path):
         found = await colour.call(sandbox.commands.run, f"echo ran >> {marks}; echo out", idempotency_key=key)
         assert found.stdout == "out\n"
     assert marks.read_text() == "ran\n"
+    with pytest.raises(ConflictException, match="idempotency_key was used for process"):
+        await colour.call(sandbox.commands.run, "echo another", idempotency_key=key)
 
 
 async def test_output_need_not_be_kept(sandbox, colour):
