@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any, Protocol
 
 from envd.errors import Code, EnvdError, from_os_error
@@ -15,6 +15,7 @@ from envd.keeper.client import ExitRecord, Inherited, KeeperClient, Spawned
 
 from .command import Command
 from .events import Cause
+from .index import Index
 from .output import Finished
 from .pool import Pool
 from .retention import Archive, Retention
@@ -52,6 +53,8 @@ class Table:
         self._jobs = jobs
         self._archive = Archive(retention, self._forget, self._forget_key)
         self._programs: dict[int, Running] = {}
+        self._index = Index()
+        self._trees = tree.Trees(os.getppid(), self._index.leaders)
         self._by_key: dict[str, asyncio.Future[Running]] = {}
         self._starting: set[int] = set()
         self._early_exits: dict[int, ExitRecord] = {}
@@ -70,7 +73,7 @@ class Table:
         Raises:
             EnvdError: NOT_FOUND.
         """
-        return self._newest(lambda running: running.pid == pid, f"process with pid {pid} not found")
+        return _found(self._index.by_pid(pid), f"pid {pid}")
 
     def by_tag(self, tag: str) -> Running:
         """Return the program with a tag: the newest running one, else the newest finished one.
@@ -78,13 +81,19 @@ class Table:
         Raises:
             EnvdError: NOT_FOUND.
         """
-        return self._newest(lambda running: running.command.tag == tag, f"process with tag {tag} not found")
+        return _found(self._index.by_tag(tag), f"tag {tag}")
 
-    def _newest(self, wanted: Callable[[Running], bool], message: str) -> Running:
-        found = [running for running in self._programs.values() if wanted(running)]
-        if not found:
-            raise EnvdError(Code.NOT_FOUND, message)
-        return max(found, key=lambda running: (running.ended is None, running.identity.ident))
+    def by_key(self, key: str) -> Running:
+        """Return the program an idempotency key names.
+
+        Raises:
+            EnvdError: NOT_FOUND if there is none, or it is forgotten, or still being started.
+        """
+        known = self._by_key.get(key)
+        if known is None or not known.done() or known.exception() is not None:
+            raise _not_found("idempotency key")
+        running = known.result()
+        return _found(self._programs.get(running.identity.ident), "idempotency key")
 
     # Starting.
 
@@ -132,7 +141,7 @@ class Table:
         born.set_result(running)
         log.info("process started", extra={"pid": running.pid, "cmd": command.cmd, "user": around.user.name})
         if early is not None:
-            running.exited(early)
+            self._exited(ident, early)
 
     def _refuse(self, command: Command, born: asyncio.Future[Running], error: EnvdError) -> None:
         if command.key is not None:
@@ -156,6 +165,7 @@ class Table:
 
     def _register(self, running: Running) -> None:
         self._programs[running.identity.ident] = running
+        self._index.add(running)
         running.finished = self._finish
         running.left_behind = self._left_behind
         running.output.start()
@@ -196,6 +206,8 @@ class Table:
         self._register(running)
         if running.command.key is not None:
             self._promise(running.command.key).set_result(running)
+        if one.exited is not None:
+            self._index.ended(running)
         if one.exited is not None and announced:
             running.end_again(one.exited)
             self._keep_finished(running)
@@ -219,6 +231,7 @@ class Table:
     def _exited(self, ident: int, record: ExitRecord) -> None:
         running = self._programs.get(ident)
         if running is not None:
+            self._index.ended(running)
             running.exited(record)
         elif ident in self._starting:
             self._early_exits[ident] = record
@@ -231,7 +244,7 @@ class Table:
         identity = running.identity
         held_by: list[int] = []
         try:
-            held_by = await asyncio.to_thread(tree.holders, identity.pid, identity.mark, names, _HOLDERS_NAMED)
+            held_by = await asyncio.to_thread(self._trees.holders, identity.pid, identity.mark, names, _HOLDERS_NAMED)
         except OSError as exc:
             log.warning("cannot tell who holds a program's output", extra={"pid": running.pid, "error": str(exc)})
         running.end(tuple(held_by))
@@ -258,7 +271,7 @@ class Table:
         if running.alive:
             self._keeper.kill(identity.ident, number, group=True)
         try:
-            return await asyncio.to_thread(tree.signal_tree, identity.pid, identity.mark, number)
+            return await asyncio.to_thread(self._trees.signal, identity.pid, identity.mark, number)
         except OSError as exc:
             raise from_os_error(exc, doing=f"signal everything that process {running.pid} started") from exc
 
@@ -284,6 +297,7 @@ class Table:
 
     def _forget(self, running: Running) -> None:
         del self._programs[running.identity.ident]
+        self._index.remove(running)
         running.output.close()
         self._keeper.forget([running.identity.ident])
 
@@ -299,6 +313,16 @@ class Table:
             if self._pool.kept <= goal or running.output.kept <= self._pool.sizes.trimmed:
                 break
             running.output.trim(self._pool.sizes.trimmed)
+
+
+def _found(running: Running | None, name: str) -> Running:
+    if running is None:
+        raise _not_found(name)
+    return running
+
+
+def _not_found(name: str) -> EnvdError:
+    return EnvdError(Code.NOT_FOUND, f"process with {name} not found")
 
 
 def _check_same(running: Running, command: Command, username: str | None, around: Surroundings) -> None:
