@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 
 from envd import __version__, access_token, files, logs, rpc, web
 from envd.config import Config
+from envd.errors import EnvdError
 from envd.host import tree
 from envd.host.access import Access
 from envd.host.initialiser import Initialiser
@@ -111,6 +112,7 @@ async def _serve(config: Config) -> None:
         jobs.spawn(meter.watch(), name="metrics")
         await filesystem.restore()
         filesystem.start(jobs)
+        jobs.spawn(_load_default_user(session), name="default user")
 
         sockets = [socket.socket(fileno=fd) for fd in config.listeners]
         await listener.start(sockets)
@@ -205,6 +207,13 @@ def _take_token(config: Config, session: Session) -> None:
 def _warn_without_root() -> None:
     if os.geteuid() != 0:
         log.warning("not root: programs run as the daemon's own user, other users are refused")
+
+
+async def _load_default_user(session: Session) -> None:
+    try:
+        await session.load_user()
+    except EnvdError as exc:
+        log.warning("the default user is not known yet", extra={"reason": exc.message})
 
 
 def _stop_signal(keeper: KeeperClient) -> asyncio.Event:

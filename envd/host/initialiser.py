@@ -71,6 +71,8 @@ class Initialiser:
             before = self._session.state
             if _is_stale(settings, before):
                 return False
+            if settings.default_user:
+                await self._session.load_user(settings.default_user)
             self._check_defaults(settings)
             after = _merged(before, settings)
             self._session.replace(after)

@@ -3,78 +3,103 @@
 from __future__ import annotations
 
 import grp
-import os
 import pwd
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from envd.errors import EnvdError
+
+from .accounts import Accounts, number_from
+from .lookups import Lookups, find_group_name, find_user_name
+
+_ANSWER_S = 0.25  # how long a listing waits for a directory service
+_IMPATIENT_S = 5.0
 
 
 class Names:
-    """Looks names up by number; remembers them until /etc/passwd or /etc/group changes. Blocks; for any thread."""
+    """Looks names up by number; remembers them until /etc/passwd or /etc/group changes. For any thread.
 
-    _DATABASES = ("/etc/passwd", "/etc/group")
+    Names that are not in these files are asked of whoever else may know them, and waited for a quarter of a second at
+    most once in five; until they come numbers are shown.
+    """
 
     def __init__(self) -> None:
-        self._stamp: object = None
+        self._accounts = Accounts()
+        self._lookups = Lookups()
         self._owners: dict[int, str] = {}
         self._groups: dict[int, str] = {}
+        self._patient_from = 0.0
 
     def refresh(self) -> None:
         """Forget what may have changed; to be called once before a run of look-ups."""
-        stamp = tuple(self._stamp_of(path) for path in self._DATABASES)
-        if stamp != self._stamp:
+        if self._accounts.refresh():
             self._owners, self._groups = {}, {}
-            self._stamp = stamp
-
-    @staticmethod
-    def _stamp_of(path: str) -> object:
-        try:
-            st = os.stat(path)
-        except OSError:
-            return None
-        return st.st_mtime_ns, st.st_ino, st.st_size
 
     def owner(self, uid: int) -> str:
         """Return the name of a user, or the number if it has none."""
-        known = self._owners
-        name = known.get(uid)
+        name = self._owners.get(uid)
         if name is None:
-            try:
-                name = pwd.getpwuid(uid).pw_name
-            except (KeyError, OSError):
-                name = str(uid)
-            known[uid] = name
+            account = self._accounts.user_by_number(uid)
+            if account is None and self._accounts.users_elsewhere:
+                return self._ask("user", uid, lambda: find_user_name(uid), self._owners)
+            name = self._owners[uid] = str(uid) if account is None else account.name
         return name
 
     def group(self, gid: int) -> str:
         """Return the name of a group, or the number if it has none."""
-        known = self._groups
-        name = known.get(gid)
+        name = self._groups.get(gid)
         if name is None:
-            try:
-                name = grp.getgrgid(gid).gr_name
-            except (KeyError, OSError):
-                name = str(gid)
-            known[gid] = name
+            name = self._accounts.group_name(gid)
+            if name is None and self._accounts.groups_elsewhere:
+                return self._ask("group", gid, lambda: find_group_name(gid), self._groups)
+            name = self._groups[gid] = str(gid) if name is None else name
         return name
+
+    def _ask(self, kind: str, number: int, find: Callable[[], str | None], known: dict[int, str]) -> str:
+        """Return the name if it comes soon; otherwise the number, and the name another time."""
+
+        def note(answer: Future[str | None]) -> None:
+            if answer.exception() is None:
+                known[number] = answer.result() or str(number)
+
+        now = time.monotonic()
+        try:
+            answer = self._lookups.ask((kind, number), find)
+            answer.add_done_callback(note)
+            return answer.result(0.0 if now < self._patient_from else _ANSWER_S) or str(number)
+        except TimeoutError:
+            self._patient_from = max(self._patient_from, now + _IMPATIENT_S)
+        except (EnvdError, OSError, ValueError):
+            pass  # nobody can tell now
+        return str(number)
 
 
 def owner_number(text: str) -> int | None:
     """Return the number of a user, given by name or in decimal; None if there is no such name. Blocks."""
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except (KeyError, ValueError):
-        return _number(text)
+    accounts = Accounts()
+    accounts.refresh()
+    account = accounts.user(text)
+    if account is not None:
+        return account.uid
+    if accounts.users_elsewhere:
+        try:
+            return pwd.getpwnam(text).pw_uid
+        except (KeyError, ValueError):
+            pass
+    return 0 if text == "root" else number_from(text)
 
 
 def group_number(text: str) -> int | None:
     """Return the number of a group, given by name or in decimal; None if there is no such name. Blocks."""
-    try:
-        return grp.getgrnam(text).gr_gid
-    except (KeyError, ValueError):
-        return _number(text)
-
-
-def _number(text: str) -> int | None:
-    # The highest number means "leave it" to chown(2).
-    if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 0xFFFFFFFF:
-        return int(text)
-    return None
+    accounts = Accounts()
+    accounts.refresh()
+    number = accounts.group_number(text)
+    if number is not None:
+        return number
+    if accounts.groups_elsewhere:
+        try:
+            return grp.getgrnam(text).gr_gid
+        except (KeyError, ValueError):
+            pass
+    return 0 if text == "root" else number_from(text)

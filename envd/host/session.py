@@ -117,14 +117,23 @@ class Session:
         """The variables every program gets, whoever runs it."""
         return {**self.state.variables, **self._own_variables}
 
-    def check_user(self, name: str) -> None:
-        """Check a name the client gave.
+    async def check_user(self, name: str) -> None:
+        """Check a name the client gave; `user` knows it then. Off the loop where it takes time.
 
         Raises:
-            EnvdError: UNAUTHENTICATED if there is no such user.
+            EnvdError: UNAUTHENTICATED if there is no such user; UNAVAILABLE if nobody can tell.
         """
         if name != self._own.name or self.privileged:
-            self._users.require(name)
+            await self._users.check(name)
+
+    async def load_user(self, name: str | None = None) -> None:
+        """Have everything known that `user` will say of a user, None for the default one.
+
+        Raises:
+            EnvdError: UNAVAILABLE if nobody can tell.
+        """
+        if self.privileged:
+            await self._users.load(name or self.default_user)
 
     def user(self, name: str | None) -> User:
         """Return the account a call runs as; None for the default user.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 _TOKEN_HEADER = "x-access-token"
 
@@ -18,7 +18,9 @@ class Gate:
         check_user: raises EnvdError if a user name the client gave is unknown.
     """
 
-    def __init__(self, allow: Callable[[str, str, str | None], None], check_user: Callable[[str], None]) -> None:
+    def __init__(
+        self, allow: Callable[[str, str, str | None], None], check_user: Callable[[str], Awaitable[None]]
+    ) -> None:
         self._allow = allow
         self._check_user = check_user
 
@@ -30,7 +32,7 @@ class Gate:
         """
         self._allow(method, path, headers.get(_TOKEN_HEADER))
 
-    def identify(self, headers: Mapping[str, str]) -> str | None:
+    async def identify(self, headers: Mapping[str, str]) -> str | None:
         """Return the user name a client gave, None if it gave none.
 
         Args:
@@ -41,7 +43,7 @@ class Gate:
         """
         username = username_from_authorization(headers.get("authorization"))
         if username is not None:
-            self._check_user(username)
+            await self._check_user(username)
         return username
 
 

@@ -106,7 +106,7 @@ class GrpcCalls:
     async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
         headers = headers_of(context.invocation_metadata())
         sender.delivery = self._delivery(headers)
-        username = self._gate.identify(headers)
+        username = await self._gate.identify(headers)
         timeout_s = context.time_remaining()
         if timeout_s is not None and timeout_s <= 0:
             raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)

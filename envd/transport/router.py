@@ -62,7 +62,7 @@ class Router:
             rest.refuse(exchange, exc)  # on every path, for published clients look at the status only
             return
         try:
-            exchange.username = self._gate.identify(head.headers)
+            exchange.username = await self._gate.identify(head.headers)
         except EnvdError as exc:
             self._wire_of(exchange).refuse(exchange, exc)
             return

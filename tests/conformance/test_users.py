@@ -71,7 +71,7 @@ async def test_an_unknown_user_of_a_stream_is_unauthenticated_in_its_last_frame(
 
 
 @pytest.mark.line(45, 47)
-@pytest.mark.parametrize("name", ["nope", "", "0"], ids=["unknown", "empty", "number"])
+@pytest.mark.parametrize("name", ["nope", "", "4294967295"], ids=["unknown", "empty", "number"])
 @pytest.mark.every_wire
 async def test_who_does_not_exist_is_unauthenticated(processes: Processes, name):
     assert await refusal(processes, name) == ("unauthenticated", f"invalid username: '{name}'")

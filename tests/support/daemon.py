@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +48,7 @@ class Daemon:
         *arguments: str,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
+        within: Sequence[str] = (),
     ) -> Daemon:
         """Start a daemon and wait for its readiness line.
 
@@ -55,10 +56,11 @@ class Daemon:
             arguments: instead of `--port 0 --listen 127.0.0.1`, if any are given.
             env: added to the environment of the test run.
             user: who runs it, if not the user of the test run; skips where that cannot be done.
+            within: a command that runs the one that follows it, in surroundings of its own.
         """
         command = [sys.executable, "-m", "envd", *(arguments or ("--port", "0", "--listen", "127.0.0.1"))]
         process = subprocess.Popen(
-            command if user is None else command_as(user, *command),
+            [*within, *(command if user is None else command_as(user, *command))],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -65,7 +65,7 @@ class _Archive:
     async def handle(self, request: Request, reply: Reply) -> None:
         address = address_from_query(request.query)
         self._addresses.allow(address, "read", request.headers.get("x-access-token"))
-        caller = self._addresses.caller(address.username)
+        caller = await self._addresses.caller(address.username)
         path = caller.path(address.path or "", doing="error resolving path")
         values = values_from_query(request.query, ("format", "member", "exclude"))
         form = _choice(values["format"], "format", _FORMATS)
@@ -109,7 +109,7 @@ class _Extract:
         address = address_from_query(request.query)
         token = request.headers.get("x-access-token")
         self._addresses.allow(address, "write", token)
-        order = self._order(address, request, signed=address.signature is not None and not token)
+        order = await self._order(address, request, signed=address.signature is not None and not token)
         body = await self._body(request)
         with self._turns.one():
             threads = self._threads.at(order.path)
@@ -119,7 +119,7 @@ class _Extract:
                     await intake.put(data)
                 return await intake.finish()
 
-    def _order(self, address: Address, request: Request, *, signed: bool) -> Order:
+    async def _order(self, address: Address, request: Request, *, signed: bool) -> Order:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required: the directory to extract to")
         values = values_from_query(request.query, _PARAMETERS)
@@ -130,7 +130,7 @@ class _Extract:
             raise EnvdError(
                 Code.PERMISSION_DENIED, "ownership, set_id and outside_links need the access token, not a signature"
             )
-        caller = self._addresses.caller(address.username)
+        caller = await self._addresses.caller(address.username)
         return Order(
             caller.path(address.path, doing="error resolving path"),
             caller.user,

@@ -92,13 +92,15 @@ class Addresses:
             expiration=address.signature_expiration,
         )
 
-    def caller(self, name: str | None) -> Caller:
+    async def caller(self, name: str | None) -> Caller:
         """Return who asks: the account of that name, the default user's for None.
 
         Raises:
             EnvdError: UNAUTHENTICATED if there is none.
         """
         try:
+            if name is not None:
+                await self._session.load_user(name)
             return Caller(self._session.user(name), self._session.default_workdir)
         except EnvdError as exc:
             if exc.code is not Code.UNAUTHENTICATED:

@@ -42,7 +42,7 @@ class Download:
         """Answer one request."""
         address = address_from_query(request.query)
         self._addresses.allow(address, "read", request.headers.get("x-access-token"))
-        caller = self._addresses.caller(address.username)
+        caller = await self._addresses.caller(address.username)
         asked = address.path or ""
         path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
         threads, outgoing = self._threads.at(path), Outgoing(path)

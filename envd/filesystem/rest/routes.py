@@ -40,7 +40,7 @@ class _Compose:
     async def handle(self, request: Request, _: Reply) -> Response:
         body = await small_body(request, _COMPOSE_BYTES)
         sources, destination, username = _wish(body)
-        caller = self._addresses.caller(username)
+        caller = await self._addresses.caller(username)
         target = caller.path(destination, doing="error resolving destination path")
         paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
         threads = self._threads.at(target, *paths)

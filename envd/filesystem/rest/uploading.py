@@ -53,7 +53,7 @@ class Upload:
         address = address_from_query(request.query)
         self._addresses.allow(address, "write", headers.get("x-access-token"))
         source = self._source(request)
-        caller = self._addresses.caller(address.username)
+        caller = await self._addresses.caller(address.username)
         wanted = _wanted(request, caller)
         content_type = headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()

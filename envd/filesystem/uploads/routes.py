@@ -38,7 +38,8 @@ def routes(uploads: Uploads, addresses: Addresses) -> list[Route]:
         async def answer(request: Request, _: Reply) -> Response:
             name = address_from_query(request.query).username
             try:
-                return await handle(request, addresses.caller(request.username if name is None else name))
+                caller = await addresses.caller(request.username if name is None else name)
+                return await handle(request, caller)
             except EnvdError as exc:
                 return _refusal(exc)
 
