@@ -348,7 +348,12 @@ async def test_programs_begin_in_the_default_directory(system: System, tmp_path)
 
 @pytest.mark.parametrize(
     "bad",
-    [{"defaultUser": "no-such-user"}, {"defaultUser": "4294967295"}, {"defaultWorkdir": "~other/x"}, {"defaultWorkdir": "/a\0"}],
+    [
+        {"defaultUser": "no-such-user"},
+        {"defaultUser": "4294967295"},
+        {"defaultWorkdir": "~other/x"},
+        {"defaultWorkdir": "/a\0"},
+    ],
 )
 async def test_defaults_that_cannot_be_are_refused_and_nothing_is_changed(fresh: Daemon, bad):
     await accepted(fresh, {"envVars": {"A": "1"}, "timestamp": EARLY})
