@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.daemon import ROOT
+from tests.support.home import real_home
+from tests.support.once import once
 
 INSTALL_S = 300
 
@@ -23,13 +27,20 @@ FILE = (
 
 
 def finished(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        # pip's settings and cache are those of whoever runs the tests.
+        env={**os.environ, "HOME": real_home()},
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_S,
+        check=False,
+    )
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The interpreter of an environment with the wheel and what it needs; skips where there is no index."""
-    directory = tmp_path_factory.mktemp("wheel")
+def installed(directory: Path) -> dict[str, Any]:
+    """Install the wheel, and what it needs, into an environment below a directory: its interpreter, or why not."""
     source = directory / "source"
     # Building leaves things beside the sources.
     source.mkdir()
@@ -41,14 +52,24 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
         sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(directory), str(source), cwd=directory
     )
     if built.returncode:
-        pytest.skip(f"no wheel can be built here: {built.stderr.strip().splitlines()[-1:]}")
+        return {"why_not": f"no wheel can be built here: {built.stderr.strip().splitlines()[-1:]}"}
     (wheel,) = directory.glob("*.whl")
-    assert finished(sys.executable, "-m", "venv", str(directory / "venv"), cwd=directory).returncode == 0
+    assert finished(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=directory).returncode == 0
     made = str(directory / "venv" / "bin" / "python")
-    done = finished(made, "-m", "pip", "install", "--quiet", str(wheel), cwd=directory)
+    pip = [sys.executable, "-m", "pip", "--python", made]
+    done = finished(*pip, "install", "--quiet", "--no-compile", str(wheel), cwd=directory)
     if done.returncode:
-        pytest.skip(f"what the wheel needs cannot be installed here: {done.stderr.strip().splitlines()[-1:]}")
-    return made
+        return {"why_not": f"what the wheel needs cannot be installed here: {done.stderr.strip().splitlines()[-1:]}"}
+    return {"python": made}
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of an environment with the wheel and what it needs; skips where there is no index."""
+    found, _ = once(tmp_path_factory, "wheel", installed)
+    if "why_not" in found:
+        pytest.skip(found["why_not"])
+    return str(found["python"])
 
 
 def test_a_command_runs_in_one_line(python: str, tmp_path: Path):
