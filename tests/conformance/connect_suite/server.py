@@ -19,6 +19,8 @@ from envd import rpc, server, web
 from envd.config import Config
 from envd.supervise import Supervisor
 from envd.transport.auth import Gate
+from envd.transport.origins import Origins
+from envd.transport.router import Router
 from tests.conformance.connect_suite import contract
 from tests.conformance.connect_suite.service import ConformanceService
 
@@ -32,7 +34,10 @@ async def serve(descriptor: Any, wanted: Any) -> None:
     methods = rpc.bind(descriptor, ConformanceService(), message_bytes=message_bytes)
     gate = Gate(lambda *_: None, lambda _: None)
     grpc = server._grpc(config, methods, gate)
-    listener = server._listener(config, methods, web.table([]), gate, grpc, Supervisor())
+    # The suite's clients are no web pages.
+    origins = Origins(lambda: False, (), ())
+    router = Router(methods, web.table([]), gate, origins, unary_s=config.limits.unary_s)
+    listener = server._listener(config, router, grpc, Supervisor())
     sock = socket.create_server(("127.0.0.1", 0))
     await listener.start([sock])
     write_message(contract.message("ServerCompatResponse")(host="127.0.0.1", port=sock.getsockname()[1]))
