@@ -37,10 +37,30 @@ class Detail:
     value: bytes
 
 
+def readable(text: str) -> str:
+    """Return a text that can be encoded: what stands for bytes that are not UTF-8, in names, becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass" if _has_others(text) else "surrogateescape").decode(
+            errors="replace"
+        )
+    return text
+
+
+def _has_others(text: str) -> bool:
+    """Tell whether there are surrogates that stand for no byte: halves of pairs, from a client's JSON."""
+    return any("\ud800" <= char <= "\udc7f" or "\udd00" <= char <= "\udfff" for char in text)
+
+
 class EnvdError(Exception):
-    """An expected failure. Message and details go to the client: they never hold secrets."""
+    """An expected failure. Message and details go to the client: they never hold secrets.
+
+    The message may be made of names that are not UTF-8; it shows them with U+FFFD.
+    """
 
     def __init__(self, code: Code, message: str, details: tuple[Detail, ...] = ()) -> None:
+        message = readable(message)
         super().__init__(message)
         self.code = code
         self.message = message

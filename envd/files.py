@@ -90,7 +90,7 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor) ->
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
         FilesystemService(views, threads, temporaries),
         WatchingService(views, watches, threads),
-        UploadsService(uploads, views),
+        UploadsService(uploads, views, threads),
         SearchService(views, threads, temporaries, searches),
         ArchiveService(views, threads, temporaries),
         message_bytes=limits.message_bytes,
@@ -98,7 +98,7 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor) ->
     )
     routes = [
         *transfers.routes(addresses, threads, temporaries, idle_s=limits.body_idle_s),
-        *upload_routes.routes(uploads, addresses),
+        *upload_routes.routes(uploads, addresses, threads),
         *archive_routes.routes(addresses, threads, temporaries, idle_s=limits.body_idle_s),
     ]
     return Files(methods, routes, leftovers, watches, uploads, searches)

@@ -31,7 +31,14 @@ class JsonLines(logging.Formatter):
         line.update((name, value) for name, value in vars(record).items() if name not in _OWN)
         if record.exc_info:
             line["stack"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        text = json.dumps(line, default=str)
+        return _readable(line) if "\\ud" in text else text
+
+
+def _readable(line: dict[str, object]) -> str:
+    """Return a line with U+FFFD for what is not UTF-8 in names: strict readers of JSON take no half of a pair."""
+    text = json.dumps(line, default=str, ensure_ascii=False)
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 @functools.lru_cache(maxsize=1)

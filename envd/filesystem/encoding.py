@@ -14,27 +14,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from envd.errors import readable
 from envd.varint import varint
 
 from .entries import Entry, Link, kind_of, name_of, permissions_of
+from .lossy_names import raw_of
 
 _KIND_NAMES = {1: "FILE_TYPE_FILE", 2: "FILE_TYPE_DIRECTORY"}
 _BILLION = 1_000_000_000
 # What a protobuf timestamp can hold, the years 1 to 9999; a file's time can be anything.
 _FIRST_NS, _LAST_NS = -62_135_596_800 * _BILLION, 253_402_300_800 * _BILLION - 1
-
-
-def text_of(name: str) -> str:
-    """Return a name with what is not UTF-8 replaced."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return _raw(name).decode(errors="replace")
-    return name
-
-
-def _raw(name: str) -> bytes:
-    return name.encode(errors="surrogateescape")
 
 
 def _field(tag: bytes, data: bytes) -> bytes:
@@ -102,10 +91,10 @@ class EntryEncoder:
         try:
             shown = path.encode()
         except UnicodeEncodeError:
-            shown = _raw(path).decode(errors="replace").encode()
+            shown = readable(path).encode()
         name = shown[shown.rfind(b"/") + 1 :]
         if name in (b"", b".", b".."):
-            name = text_of(name_of(path)).encode()
+            name = readable(name_of(path)).encode()
         kind = kind_of(end.st_mode) if end else 0
         parts = [b"\x0a", varint(len(name)), name, b"\x1a", varint(len(shown)), shown]
         if kind:
@@ -129,9 +118,12 @@ class EntryEncoder:
         for key, value in entry.metadata.items():
             parts.append(_field(b"\x5a", _field(b"\x0a", key.encode()) + _field(b"\x12", value.encode())))
         if entry.link is not None:
-            parts.append(_field(b"\x52", text_of(entry.link.leads_to).encode()))
+            parts.append(_field(b"\x52", readable(entry.link.leads_to).encode()))
             parts.append(_field(b"\xda\x3e", entry.link.text))
-        raw = raw_path(entry.path)
+            raw_target = raw_of(entry.link.leads_to)
+            if raw_target is not None:
+                parts.append(_field(b"\xf2\x3e", raw_target))
+        raw = raw_of(entry.path)
         if raw is not None:
             parts.append(_field(b"\xea\x3e", raw))
 
@@ -140,8 +132,8 @@ class EntryEncoder:
             [
                 _number(b"\x28", mode),
                 _field(b"\x32", permissions_of(st_mode).encode()),
-                _field(b"\x3a", text_of(self._names.owner(uid)).encode()),
-                _field(b"\x42", text_of(self._names.group(gid)).encode()),
+                _field(b"\x3a", readable(self._names.owner(uid)).encode()),
+                _field(b"\x42", readable(self._names.group(gid)).encode()),
                 _number(b"\xc0\x3e", st_mode),
                 _number(b"\xc8\x3e", uid),
                 _number(b"\xd0\x3e", gid),
@@ -151,10 +143,10 @@ class EntryEncoder:
     def json(self, entry: Entry) -> str:
         """Return an EntryInfo in JSON."""
         end = entry.end
-        path = text_of(entry.path)
+        path = readable(entry.path)
         name = path[path.rfind("/") + 1 :]
         if name in ("", ".", ".."):
-            name = text_of(name_of(entry.path))
+            name = readable(name_of(entry.path))
         kind = kind_of(end.st_mode) if end else 0
         parts = [f'{{"name":{_quote(name)},"path":{_quote(path)}']
         if kind:
@@ -178,7 +170,7 @@ class EntryEncoder:
             parts.append(f',"metadata":{json.dumps(dict(entry.metadata), ensure_ascii=False, separators=(",", ":"))}')
         if entry.link is not None:
             parts.append(_json_of_link(entry.link))
-        raw = raw_path(entry.path)
+        raw = raw_of(entry.path)
         if raw is not None:
             parts.append(f',"rawPath":"{base64.b64encode(raw).decode()}"')
 
@@ -186,8 +178,8 @@ class EntryEncoder:
         fields = {
             "mode": mode,
             "permissions": permissions_of(st_mode),
-            "owner": text_of(self._names.owner(uid)),
-            "group": text_of(self._names.group(gid)),
+            "owner": readable(self._names.owner(uid)),
+            "group": readable(self._names.group(gid)),
             "stMode": st_mode,
             "uid": uid,
             "gid": gid,
@@ -201,14 +193,9 @@ _quote: Callable[[str], str] = json.encoder.encode_basestring
 
 def _json_of_link(link: Link) -> str:
     text = base64.b64encode(link.text).decode()
-    return f',"symlinkTarget":{_quote(text_of(link.leads_to))},"linkText":"{text}"'
-
-
-def raw_path(path: str) -> bytes | None:
-    """Return the bytes of a path that is not UTF-8; None if it is."""
-    if path.isascii() or text_of(path) is path:
-        return None
-    return _raw(path)
+    raw = raw_of(link.leads_to)
+    more = "" if raw is None else f',"rawSymlinkTarget":"{base64.b64encode(raw).decode()}"'
+    return f',"symlinkTarget":{_quote(readable(link.leads_to))},"linkText":"{text}"{more}'
 
 
 class EncodedMessage:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -11,19 +13,21 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from envd.errors import Code, EnvdError
+from envd.errors import Code, EnvdError, readable
 from envd.rpc import Call, varint
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 from . import metadata
 from .batches import Batch
 from .copying import Order
-from .encoding import EncodedMessage, EntryEncoder, text_of
+from .encoding import EncodedMessage, EntryEncoder
 from .entries import Entry
 from .listing import Listing
+from .lossy_names import REPLACEMENT, check_meant, raw_of
 from .pages import place_from
 from .place import Intent
 from .settings import Settings
+from .threads import Threads
 from .views import View, Views
 
 Request = TypeVar("Request", bound=Message)
@@ -60,6 +64,21 @@ class Caller:
     def message(self, entry: Entry) -> pb.EntryInfo:
         """Return one entry as a message. Blocks."""
         return pb.EntryInfo.FromString(self.encoder().proto(entry))
+
+
+async def path_of(message: Message, view: View, threads: Threads, field: str = "path") -> str:
+    """Return the absolute path that a field of a request means, or the one beside it for bytes that are not UTF-8.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it is none, or shows bytes that are not UTF-8 as U+FFFD.
+    """
+    raw: bytes = getattr(message, f"raw_{field}")
+    if raw:
+        return view.resolve(os.fsdecode(raw))
+    path = view.resolve(getattr(message, field))
+    if REPLACEMENT in path:
+        await threads.at(path).run(check_meant, path)
+    return path
 
 
 async def first_of(requests: AsyncIterator[Request], kind: str) -> Request:
@@ -136,7 +155,7 @@ def batch_message(batch: Batch, encoder: EntryEncoder, *, in_json: bool) -> Enco
     """Return a portion of a listing as a ListEntriesResponse."""
     rest = pb.ListEntriesResponse(next_page_token=batch.next_page)
     for path, number in batch.unreadable:
-        rest.unreadable.add(path=text_of(path), errno=number)
+        rest.unreadable.add(path=readable(path), raw_path=raw_of(path), errno=number)
     message = _Message(pb.ListEntriesResponse, in_json=in_json)
     for entry in batch.entries:
         message.add(entry, encoder)
@@ -193,10 +212,17 @@ def _other_fields(message: pb.ListEntriesResponse, *, in_json: bool) -> bytes:
         return message.SerializeToString()
     fields: dict[str, object] = {}
     if message.unreadable:
-        fields["unreadable"] = [{"path": one.path, "errno": one.errno} for one in message.unreadable]
+        fields["unreadable"] = [_unreadable(one) for one in message.unreadable]
     if message.next_page_token:
         fields["nextPageToken"] = message.next_page_token
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1].encode()
+
+
+def _unreadable(one: pb.ListEntriesResponse.Unreadable) -> dict[str, object]:
+    fields: dict[str, object] = {"path": one.path, "errno": one.errno}
+    if one.HasField("raw_path"):
+        fields["rawPath"] = base64.b64encode(one.raw_path).decode()
+    return fields
 
 
 def converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, closing
 from functools import partial
@@ -14,7 +15,7 @@ from . import changes, copying, listing, messages, reading, removal, settings
 from .batches import batches
 from .encoding import EncodedContent
 from .entries import entry_of
-from .messages import Caller, caller_from, first_of
+from .messages import Caller, caller_from, first_of, path_of
 from .staging import Staged, stage
 from .temporary import Temporaries
 from .threads import Held, Threads
@@ -43,13 +44,13 @@ class FilesystemService:
         """Describe an entry."""
         caller = caller_from(call, self._views)
         view = caller.view
-        return pb.StatResponse(entry=await self._entry(caller, view.resolve(request.path)))
+        return pb.StatResponse(entry=await self._entry(caller, await path_of(request, view, self._threads)))
 
     async def make_dir(self, request: pb.MakeDirRequest, call: Call) -> pb.MakeDirResponse:
         """Make a directory and those above it."""
         caller = caller_from(call, self._views)
         view = caller.view
-        path = view.resolve(request.path)
+        path = await path_of(request, view, self._threads)
         work = partial(changes.make_directory, path, view.user)
         return pb.MakeDirResponse(entry=await self._entry(caller, path, work))
 
@@ -57,8 +58,8 @@ class FilesystemService:
         """Give an entry another path."""
         caller = caller_from(call, self._views)
         view = caller.view
-        destination = view.resolve(request.destination)
-        source = view.resolve(request.source)
+        destination = await path_of(request, view, self._threads, "destination")
+        source = await path_of(request, view, self._threads, "source")
         work = partial(changes.move, source, destination, view.user, self._temporaries)
         return pb.MoveResponse(entry=await self._entry(caller, destination, work, source))
 
@@ -66,7 +67,7 @@ class FilesystemService:
         """List a directory in one message."""
         caller = caller_from(call, self._views)
         view = caller.view
-        path = view.resolve(request.path)
+        path = await path_of(request, view, self._threads)
 
         def work() -> Encoded:
             wanted = listing.Listing(path, max(request.depth, 1))
@@ -77,7 +78,7 @@ class FilesystemService:
 
     async def remove(self, request: pb.RemoveRequest, call: Call) -> pb.RemoveResponse:
         """Remove an entry and what is below it."""
-        path = caller_from(call, self._views).view.resolve(request.path)
+        path = await path_of(request, caller_from(call, self._views).view, self._threads)
         await self._threads.at(path).run(removal.remove, path)
         return pb.RemoveResponse()
 
@@ -87,7 +88,7 @@ class FilesystemService:
         view = caller.view
         limit = request.length if request.HasField("length") else None
         if_match = request.if_match if request.HasField("if_match") else None
-        path = view.resolve(request.path)
+        path = await path_of(request, view, self._threads)
         opening = partial(reading.open_file, path, request.offset, limit, if_match)
         async with self._threads.at(path).holding(opening, reading.Reader.close) as held:
             start = pb.ReadResponse.StartEvent(length=held.it.length)
@@ -106,7 +107,7 @@ class FilesystemService:
         view = caller.view
         options = (await first_of(requests, "options")).options
         intent = messages.intent_from(options, view)
-        path = view.resolve(options.path)
+        path = await path_of(options, view, self._threads)
         expected = options.sha256 if options.HasField("sha256") else None
         async with self._threads.at(path).holding(
             partial(stage, path, intent, self._temporaries), Staged.abandon
@@ -129,7 +130,7 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         options, content = request.options, request.content
         intent = messages.intent_from(options, caller.view)
-        path = caller.view.resolve(options.path)
+        path = await path_of(options, caller.view, self._threads)
         expected = options.sha256 if options.HasField("sha256") else None
 
         def work() -> pb.WriteResponse:
@@ -147,7 +148,7 @@ class FilesystemService:
         """List a directory in a stream of messages."""
         caller = caller_from(call, self._views)
         view = caller.view
-        path = view.resolve(request.path)
+        path = await path_of(request, view, self._threads)
         threads = self._threads.at(path)
         wanted = messages.listing_from(request, path)
         encoder = await self._threads.run(caller.encoder)
@@ -166,8 +167,8 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         view = caller.view
         order = messages.order_from(request, view)
-        destination = view.resolve(request.destination)
-        source = view.resolve(request.source)
+        destination = await path_of(request, view, self._threads, "destination")
+        source = await path_of(request, view, self._threads, "source")
         threads = self._threads.at(source, destination)
         copied = await threads.run(copying.copy, source, destination, view.user, order, self._temporaries)
         entry = await self._entry(caller, destination)
@@ -177,7 +178,7 @@ class FilesystemService:
         """Change what belongs to an entry beside its content."""
         caller = caller_from(call, self._views)
         view = caller.view
-        path = view.resolve(request.path)
+        path = await path_of(request, view, self._threads)
         work = partial(settings.change, path, messages.settings_from(request))
         return pb.SetAttributesResponse(entry=await self._entry(caller, path, work))
 
@@ -185,8 +186,10 @@ class FilesystemService:
         """Make a symbolic link."""
         caller = caller_from(call, self._views)
         view = caller.view
-        path = view.resolve(request.path)
-        link = partial(changes.make_symlink, path, request.target, view.user, self._temporaries)
+        path = await path_of(request, view, self._threads)
+        link = partial(
+            changes.make_symlink, path, os.fsdecode(request.raw_target) or request.target, view.user, self._temporaries
+        )
         work = partial(link, overwrite=request.overwrite)
         return pb.MakeSymlinkResponse(entry=await self._entry(caller, path, work))
 

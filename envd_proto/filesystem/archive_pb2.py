@@ -24,37 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#envd_proto/filesystem/archive.proto\x12\nfilesystem\"\x7f\n\x0e\x41rchiveRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07members\x18\x02 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x03 \x03(\t\x12)\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x19.filesystem.ArchiveFormat\x12\x12\n\nchunk_size\x18\x05 \x01(\r\"\x89\x05\n\x0f\x41rchiveResponse\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32&.filesystem.ArchiveResponse.StartEventH\x00\x12\x32\n\x05\x63hunk\x18\x02 \x01(\x0b\x32!.filesystem.ArchiveResponse.ChunkH\x00\x12\x33\n\x03\x65nd\x18\x03 \x01(\x0b\x32$.filesystem.ArchiveResponse.EndEventH\x00\x1a\x45\n\nStartEvent\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.filesystem.ArchiveFormat\x1a%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x1a\xc1\x01\n\x07LeftOut\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x06reason\x18\x02 \x01(\x0e\x32*.filesystem.ArchiveResponse.LeftOut.Reason\x12\r\n\x05\x65rrno\x18\x03 \x01(\r\"]\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n\x0bREASON_KIND\x10\x01\x12\x13\n\x0fREASON_VANISHED\x10\x02\x12\x15\n\x11REASON_UNREADABLE\x10\x03\x1a\x98\x01\n\x08\x45ndEvent\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x04\x12\x15\n\rarchive_bytes\x18\x03 \x01(\x04\x12\x35\n\x08left_out\x18\x04 \x03(\x0b\x32#.filesystem.ArchiveResponse.LeftOut\x12\x16\n\x0eleft_out_count\x18\x05 \x01(\x04\x42\x07\n\x05\x65vent\"\xdf\x02\n\x0e\x45xtractRequest\x12\x35\n\x07options\x18\x01 \x01(\x0b\x32\".filesystem.ExtractRequest.OptionsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\xf9\x01\n\x07Options\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.filesystem.ArchiveFormat\x12/\n\townership\x18\x03 \x01(\x0e\x32\x1c.filesystem.ArchiveOwnership\x12\x0e\n\x06set_id\x18\x04 \x01(\x08\x12-\n\x08\x63onflict\x18\x05 \x01(\x0e\x32\x1b.filesystem.ArchiveConflict\x12\x15\n\routside_links\x18\x06 \x01(\x08\x12\x13\n\x0bmax_entries\x18\x07 \x01(\x04\x12\x19\n\x11max_content_bytes\x18\x08 \x01(\x04\x42\t\n\x07message\"\x80\x01\n\x0f\x45xtractResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x15\n\rcontent_bytes\x18\x04 \x01(\x04\x12\x15\n\rarchive_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07skipped\x18\x06 \x01(\x04*\x81\x01\n\rArchiveFormat\x12\x1e\n\x1a\x41RCHIVE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41RCHIVE_FORMAT_TAR\x10\x01\x12\x1b\n\x17\x41RCHIVE_FORMAT_TAR_GZIP\x10\x02\x12\x1b\n\x17\x41RCHIVE_FORMAT_TAR_ZSTD\x10\x03*l\n\x10\x41rchiveOwnership\x12\x1c\n\x18\x41RCHIVE_OWNERSHIP_CALLER\x10\x00\x12\x1b\n\x17\x41RCHIVE_OWNERSHIP_NAMES\x10\x01\x12\x1d\n\x19\x41RCHIVE_OWNERSHIP_NUMBERS\x10\x02*g\n\x0f\x41rchiveConflict\x12\x1e\n\x1a\x41RCHIVE_CONFLICT_OVERWRITE\x10\x00\x12\x19\n\x15\x41RCHIVE_CONFLICT_FAIL\x10\x01\x12\x19\n\x15\x41RCHIVE_CONFLICT_SKIP\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#envd_proto/filesystem/archive.proto\x12\nfilesystem\"\xa6\x01\n\x0e\x41rchiveRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07members\x18\x02 \x03(\t\x12\x0f\n\x07\x65xclude\x18\x03 \x03(\t\x12)\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x19.filesystem.ArchiveFormat\x12\x12\n\nchunk_size\x18\x05 \x01(\r\x12\x10\n\x08raw_path\x18\x06 \x01(\x0c\x12\x13\n\x0braw_members\x18\x07 \x03(\x0c\"\xd1\x05\n\x0f\x41rchiveResponse\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32&.filesystem.ArchiveResponse.StartEventH\x00\x12\x32\n\x05\x63hunk\x18\x02 \x01(\x0b\x32!.filesystem.ArchiveResponse.ChunkH\x00\x12\x33\n\x03\x65nd\x18\x03 \x01(\x0b\x32$.filesystem.ArchiveResponse.EndEventH\x00\x1ai\n\nStartEvent\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.filesystem.ArchiveFormat\x12\x15\n\x08raw_path\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x42\x0b\n\t_raw_path\x1a%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x1a\xe5\x01\n\x07LeftOut\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x06reason\x18\x02 \x01(\x0e\x32*.filesystem.ArchiveResponse.LeftOut.Reason\x12\r\n\x05\x65rrno\x18\x03 \x01(\r\x12\x15\n\x08raw_name\x18\x04 \x01(\x0cH\x00\x88\x01\x01\"]\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n\x0bREASON_KIND\x10\x01\x12\x13\n\x0fREASON_VANISHED\x10\x02\x12\x15\n\x11REASON_UNREADABLE\x10\x03\x42\x0b\n\t_raw_name\x1a\x98\x01\n\x08\x45ndEvent\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\x12\x15\n\rcontent_bytes\x18\x02 \x01(\x04\x12\x15\n\rarchive_bytes\x18\x03 \x01(\x04\x12\x35\n\x08left_out\x18\x04 \x03(\x0b\x32#.filesystem.ArchiveResponse.LeftOut\x12\x16\n\x0eleft_out_count\x18\x05 \x01(\x04\x42\x07\n\x05\x65vent\"\xf1\x02\n\x0e\x45xtractRequest\x12\x35\n\x07options\x18\x01 \x01(\x0b\x32\".filesystem.ExtractRequest.OptionsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x8b\x02\n\x07Options\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x19.filesystem.ArchiveFormat\x12/\n\townership\x18\x03 \x01(\x0e\x32\x1c.filesystem.ArchiveOwnership\x12\x0e\n\x06set_id\x18\x04 \x01(\x08\x12-\n\x08\x63onflict\x18\x05 \x01(\x0e\x32\x1b.filesystem.ArchiveConflict\x12\x15\n\routside_links\x18\x06 \x01(\x08\x12\x13\n\x0bmax_entries\x18\x07 \x01(\x04\x12\x19\n\x11max_content_bytes\x18\x08 \x01(\x04\x12\x10\n\x08raw_path\x18\t \x01(\x0c\x42\t\n\x07message\"\xa4\x01\n\x0f\x45xtractResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x15\n\rcontent_bytes\x18\x04 \x01(\x04\x12\x15\n\rarchive_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07skipped\x18\x06 \x01(\x04\x12\x15\n\x08raw_path\x18\x07 \x01(\x0cH\x00\x88\x01\x01\x42\x0b\n\t_raw_path*\x81\x01\n\rArchiveFormat\x12\x1e\n\x1a\x41RCHIVE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41RCHIVE_FORMAT_TAR\x10\x01\x12\x1b\n\x17\x41RCHIVE_FORMAT_TAR_GZIP\x10\x02\x12\x1b\n\x17\x41RCHIVE_FORMAT_TAR_ZSTD\x10\x03*l\n\x10\x41rchiveOwnership\x12\x1c\n\x18\x41RCHIVE_OWNERSHIP_CALLER\x10\x00\x12\x1b\n\x17\x41RCHIVE_OWNERSHIP_NAMES\x10\x01\x12\x1d\n\x19\x41RCHIVE_OWNERSHIP_NUMBERS\x10\x02*g\n\x0f\x41rchiveConflict\x12\x1e\n\x1a\x41RCHIVE_CONFLICT_OVERWRITE\x10\x00\x12\x19\n\x15\x41RCHIVE_CONFLICT_FAIL\x10\x01\x12\x19\n\x15\x41RCHIVE_CONFLICT_SKIP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'envd_proto.filesystem.archive_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ARCHIVEFORMAT']._serialized_start=1318
-  _globals['_ARCHIVEFORMAT']._serialized_end=1447
-  _globals['_ARCHIVEOWNERSHIP']._serialized_start=1449
-  _globals['_ARCHIVEOWNERSHIP']._serialized_end=1557
-  _globals['_ARCHIVECONFLICT']._serialized_start=1559
-  _globals['_ARCHIVECONFLICT']._serialized_end=1662
-  _globals['_ARCHIVEREQUEST']._serialized_start=51
-  _globals['_ARCHIVEREQUEST']._serialized_end=178
-  _globals['_ARCHIVERESPONSE']._serialized_start=181
-  _globals['_ARCHIVERESPONSE']._serialized_end=830
-  _globals['_ARCHIVERESPONSE_STARTEVENT']._serialized_start=362
-  _globals['_ARCHIVERESPONSE_STARTEVENT']._serialized_end=431
-  _globals['_ARCHIVERESPONSE_CHUNK']._serialized_start=433
-  _globals['_ARCHIVERESPONSE_CHUNK']._serialized_end=470
-  _globals['_ARCHIVERESPONSE_LEFTOUT']._serialized_start=473
-  _globals['_ARCHIVERESPONSE_LEFTOUT']._serialized_end=666
-  _globals['_ARCHIVERESPONSE_LEFTOUT_REASON']._serialized_start=573
-  _globals['_ARCHIVERESPONSE_LEFTOUT_REASON']._serialized_end=666
-  _globals['_ARCHIVERESPONSE_ENDEVENT']._serialized_start=669
-  _globals['_ARCHIVERESPONSE_ENDEVENT']._serialized_end=821
-  _globals['_EXTRACTREQUEST']._serialized_start=833
-  _globals['_EXTRACTREQUEST']._serialized_end=1184
-  _globals['_EXTRACTREQUEST_OPTIONS']._serialized_start=924
-  _globals['_EXTRACTREQUEST_OPTIONS']._serialized_end=1173
-  _globals['_EXTRACTRESPONSE']._serialized_start=1187
-  _globals['_EXTRACTRESPONSE']._serialized_end=1315
+  _globals['_ARCHIVEFORMAT']._serialized_start=1484
+  _globals['_ARCHIVEFORMAT']._serialized_end=1613
+  _globals['_ARCHIVEOWNERSHIP']._serialized_start=1615
+  _globals['_ARCHIVEOWNERSHIP']._serialized_end=1723
+  _globals['_ARCHIVECONFLICT']._serialized_start=1725
+  _globals['_ARCHIVECONFLICT']._serialized_end=1828
+  _globals['_ARCHIVEREQUEST']._serialized_start=52
+  _globals['_ARCHIVEREQUEST']._serialized_end=218
+  _globals['_ARCHIVERESPONSE']._serialized_start=221
+  _globals['_ARCHIVERESPONSE']._serialized_end=942
+  _globals['_ARCHIVERESPONSE_STARTEVENT']._serialized_start=402
+  _globals['_ARCHIVERESPONSE_STARTEVENT']._serialized_end=507
+  _globals['_ARCHIVERESPONSE_CHUNK']._serialized_start=509
+  _globals['_ARCHIVERESPONSE_CHUNK']._serialized_end=546
+  _globals['_ARCHIVERESPONSE_LEFTOUT']._serialized_start=549
+  _globals['_ARCHIVERESPONSE_LEFTOUT']._serialized_end=778
+  _globals['_ARCHIVERESPONSE_LEFTOUT_REASON']._serialized_start=672
+  _globals['_ARCHIVERESPONSE_LEFTOUT_REASON']._serialized_end=765
+  _globals['_ARCHIVERESPONSE_ENDEVENT']._serialized_start=781
+  _globals['_ARCHIVERESPONSE_ENDEVENT']._serialized_end=933
+  _globals['_EXTRACTREQUEST']._serialized_start=945
+  _globals['_EXTRACTREQUEST']._serialized_end=1314
+  _globals['_EXTRACTREQUEST_OPTIONS']._serialized_start=1036
+  _globals['_EXTRACTREQUEST_OPTIONS']._serialized_end=1303
+  _globals['_EXTRACTRESPONSE']._serialized_start=1317
+  _globals['_EXTRACTRESPONSE']._serialized_end=1481
 # @@protoc_insertion_point(module_scope)

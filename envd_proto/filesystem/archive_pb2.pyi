@@ -37,28 +37,34 @@ ARCHIVE_CONFLICT_FAIL: ArchiveConflict
 ARCHIVE_CONFLICT_SKIP: ArchiveConflict
 
 class ArchiveRequest(_message.Message):
-    __slots__ = ("path", "members", "exclude", "format", "chunk_size")
+    __slots__ = ("path", "members", "exclude", "format", "chunk_size", "raw_path", "raw_members")
     PATH_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
+    RAW_MEMBERS_FIELD_NUMBER: _ClassVar[int]
     path: str
     members: _containers.RepeatedScalarFieldContainer[str]
     exclude: _containers.RepeatedScalarFieldContainer[str]
     format: ArchiveFormat
     chunk_size: int
-    def __init__(self, path: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., exclude: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ..., chunk_size: _Optional[int] = ...) -> None: ...
+    raw_path: bytes
+    raw_members: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, path: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., exclude: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ..., chunk_size: _Optional[int] = ..., raw_path: _Optional[bytes] = ..., raw_members: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ArchiveResponse(_message.Message):
     __slots__ = ("start", "chunk", "end")
     class StartEvent(_message.Message):
-        __slots__ = ("path", "format")
+        __slots__ = ("path", "format", "raw_path")
         PATH_FIELD_NUMBER: _ClassVar[int]
         FORMAT_FIELD_NUMBER: _ClassVar[int]
+        RAW_PATH_FIELD_NUMBER: _ClassVar[int]
         path: str
         format: ArchiveFormat
-        def __init__(self, path: _Optional[str] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ...) -> None: ...
+        raw_path: bytes
+        def __init__(self, path: _Optional[str] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
     class Chunk(_message.Message):
         __slots__ = ("offset", "data")
         OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -67,7 +73,7 @@ class ArchiveResponse(_message.Message):
         data: bytes
         def __init__(self, offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
     class LeftOut(_message.Message):
-        __slots__ = ("name", "reason", "errno")
+        __slots__ = ("name", "reason", "errno", "raw_name")
         class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
             __slots__ = ()
             REASON_UNSPECIFIED: _ClassVar[ArchiveResponse.LeftOut.Reason]
@@ -81,10 +87,12 @@ class ArchiveResponse(_message.Message):
         NAME_FIELD_NUMBER: _ClassVar[int]
         REASON_FIELD_NUMBER: _ClassVar[int]
         ERRNO_FIELD_NUMBER: _ClassVar[int]
+        RAW_NAME_FIELD_NUMBER: _ClassVar[int]
         name: str
         reason: ArchiveResponse.LeftOut.Reason
         errno: int
-        def __init__(self, name: _Optional[str] = ..., reason: _Optional[_Union[ArchiveResponse.LeftOut.Reason, str]] = ..., errno: _Optional[int] = ...) -> None: ...
+        raw_name: bytes
+        def __init__(self, name: _Optional[str] = ..., reason: _Optional[_Union[ArchiveResponse.LeftOut.Reason, str]] = ..., errno: _Optional[int] = ..., raw_name: _Optional[bytes] = ...) -> None: ...
     class EndEvent(_message.Message):
         __slots__ = ("entries", "content_bytes", "archive_bytes", "left_out", "left_out_count")
         ENTRIES_FIELD_NUMBER: _ClassVar[int]
@@ -109,7 +117,7 @@ class ArchiveResponse(_message.Message):
 class ExtractRequest(_message.Message):
     __slots__ = ("options", "chunk")
     class Options(_message.Message):
-        __slots__ = ("path", "format", "ownership", "set_id", "conflict", "outside_links", "max_entries", "max_content_bytes")
+        __slots__ = ("path", "format", "ownership", "set_id", "conflict", "outside_links", "max_entries", "max_content_bytes", "raw_path")
         PATH_FIELD_NUMBER: _ClassVar[int]
         FORMAT_FIELD_NUMBER: _ClassVar[int]
         OWNERSHIP_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +126,7 @@ class ExtractRequest(_message.Message):
         OUTSIDE_LINKS_FIELD_NUMBER: _ClassVar[int]
         MAX_ENTRIES_FIELD_NUMBER: _ClassVar[int]
         MAX_CONTENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+        RAW_PATH_FIELD_NUMBER: _ClassVar[int]
         path: str
         format: ArchiveFormat
         ownership: ArchiveOwnership
@@ -126,7 +135,8 @@ class ExtractRequest(_message.Message):
         outside_links: bool
         max_entries: int
         max_content_bytes: int
-        def __init__(self, path: _Optional[str] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ..., ownership: _Optional[_Union[ArchiveOwnership, str]] = ..., set_id: _Optional[bool] = ..., conflict: _Optional[_Union[ArchiveConflict, str]] = ..., outside_links: _Optional[bool] = ..., max_entries: _Optional[int] = ..., max_content_bytes: _Optional[int] = ...) -> None: ...
+        raw_path: bytes
+        def __init__(self, path: _Optional[str] = ..., format: _Optional[_Union[ArchiveFormat, str]] = ..., ownership: _Optional[_Union[ArchiveOwnership, str]] = ..., set_id: _Optional[bool] = ..., conflict: _Optional[_Union[ArchiveConflict, str]] = ..., outside_links: _Optional[bool] = ..., max_entries: _Optional[int] = ..., max_content_bytes: _Optional[int] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     options: ExtractRequest.Options
@@ -134,17 +144,19 @@ class ExtractRequest(_message.Message):
     def __init__(self, options: _Optional[_Union[ExtractRequest.Options, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class ExtractResponse(_message.Message):
-    __slots__ = ("path", "created", "entries", "content_bytes", "archive_bytes", "skipped")
+    __slots__ = ("path", "created", "entries", "content_bytes", "archive_bytes", "skipped", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CONTENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     ARCHIVE_BYTES_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     created: bool
     entries: int
     content_bytes: int
     archive_bytes: int
     skipped: int
-    def __init__(self, path: _Optional[str] = ..., created: _Optional[bool] = ..., entries: _Optional[int] = ..., content_bytes: _Optional[int] = ..., archive_bytes: _Optional[int] = ..., skipped: _Optional[int] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., created: _Optional[bool] = ..., entries: _Optional[int] = ..., content_bytes: _Optional[int] = ..., archive_bytes: _Optional[int] = ..., skipped: _Optional[int] = ..., raw_path: _Optional[bytes] = ...) -> None: ...

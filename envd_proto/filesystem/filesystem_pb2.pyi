@@ -40,7 +40,7 @@ EVENT_TYPE_RENAME: EventType
 EVENT_TYPE_CHMOD: EventType
 
 class EntryInfo(_message.Message):
-    __slots__ = ("name", "type", "path", "size", "mode", "permissions", "owner", "group", "modified_time", "symlink_target", "metadata", "st_mode", "uid", "gid", "link_text", "etag", "raw_path")
+    __slots__ = ("name", "type", "path", "size", "mode", "permissions", "owner", "group", "modified_time", "symlink_target", "metadata", "st_mode", "uid", "gid", "link_text", "etag", "raw_path", "raw_symlink_target")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class EntryInfo(_message.Message):
     LINK_TEXT_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     RAW_PATH_FIELD_NUMBER: _ClassVar[int]
+    RAW_SYMLINK_TARGET_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: FileType
     path: str
@@ -82,13 +83,16 @@ class EntryInfo(_message.Message):
     link_text: bytes
     etag: str
     raw_path: bytes
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[FileType, str]] = ..., path: _Optional[str] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., permissions: _Optional[str] = ..., owner: _Optional[str] = ..., group: _Optional[str] = ..., modified_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., symlink_target: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., st_mode: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., link_text: _Optional[bytes] = ..., etag: _Optional[str] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
+    raw_symlink_target: bytes
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[FileType, str]] = ..., path: _Optional[str] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., permissions: _Optional[str] = ..., owner: _Optional[str] = ..., group: _Optional[str] = ..., modified_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., symlink_target: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., st_mode: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., link_text: _Optional[bytes] = ..., etag: _Optional[str] = ..., raw_path: _Optional[bytes] = ..., raw_symlink_target: _Optional[bytes] = ...) -> None: ...
 
 class StatRequest(_message.Message):
-    __slots__ = ("path",)
+    __slots__ = ("path", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
-    def __init__(self, path: _Optional[str] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class StatResponse(_message.Message):
     __slots__ = ("entry",)
@@ -97,10 +101,12 @@ class StatResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ...) -> None: ...
 
 class MakeDirRequest(_message.Message):
-    __slots__ = ("path",)
+    __slots__ = ("path", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
-    def __init__(self, path: _Optional[str] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class MakeDirResponse(_message.Message):
     __slots__ = ("entry",)
@@ -109,12 +115,16 @@ class MakeDirResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ...) -> None: ...
 
 class MoveRequest(_message.Message):
-    __slots__ = ("source", "destination")
+    __slots__ = ("source", "destination", "raw_source", "raw_destination")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    RAW_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    RAW_DESTINATION_FIELD_NUMBER: _ClassVar[int]
     source: str
     destination: str
-    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ...) -> None: ...
+    raw_source: bytes
+    raw_destination: bytes
+    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., raw_source: _Optional[bytes] = ..., raw_destination: _Optional[bytes] = ...) -> None: ...
 
 class MoveResponse(_message.Message):
     __slots__ = ("entry",)
@@ -123,12 +133,14 @@ class MoveResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ...) -> None: ...
 
 class ListDirRequest(_message.Message):
-    __slots__ = ("path", "depth")
+    __slots__ = ("path", "depth", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     depth: int
-    def __init__(self, path: _Optional[str] = ..., depth: _Optional[int] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., depth: _Optional[int] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class ListDirResponse(_message.Message):
     __slots__ = ("entries",)
@@ -137,10 +149,12 @@ class ListDirResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[EntryInfo, _Mapping]]] = ...) -> None: ...
 
 class RemoveRequest(_message.Message):
-    __slots__ = ("path",)
+    __slots__ = ("path", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
-    def __init__(self, path: _Optional[str] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class RemoveResponse(_message.Message):
     __slots__ = ()
@@ -161,18 +175,20 @@ class FilesystemEvent(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[_Union[EventType, str]] = ..., entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., cursor: _Optional[str] = ..., raw_name: _Optional[bytes] = ...) -> None: ...
 
 class WatchDirRequest(_message.Message):
-    __slots__ = ("path", "recursive", "include_entry", "allow_network_mounts", "cursor")
+    __slots__ = ("path", "recursive", "include_entry", "allow_network_mounts", "cursor", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     RECURSIVE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_ENTRY_FIELD_NUMBER: _ClassVar[int]
     ALLOW_NETWORK_MOUNTS_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     recursive: bool
     include_entry: bool
     allow_network_mounts: bool
     cursor: str
-    def __init__(self, path: _Optional[str] = ..., recursive: _Optional[bool] = ..., include_entry: _Optional[bool] = ..., allow_network_mounts: _Optional[bool] = ..., cursor: _Optional[str] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., recursive: _Optional[bool] = ..., include_entry: _Optional[bool] = ..., allow_network_mounts: _Optional[bool] = ..., cursor: _Optional[str] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class WatchDirResponse(_message.Message):
     __slots__ = ("start", "filesystem", "keepalive", "overflow")
@@ -202,16 +218,18 @@ class WatchDirResponse(_message.Message):
     def __init__(self, start: _Optional[_Union[WatchDirResponse.StartEvent, _Mapping]] = ..., filesystem: _Optional[_Union[FilesystemEvent, _Mapping]] = ..., keepalive: _Optional[_Union[WatchDirResponse.KeepAlive, _Mapping]] = ..., overflow: _Optional[_Union[WatchDirResponse.OverflowEvent, _Mapping]] = ...) -> None: ...
 
 class CreateWatcherRequest(_message.Message):
-    __slots__ = ("path", "recursive", "include_entry", "allow_network_mounts")
+    __slots__ = ("path", "recursive", "include_entry", "allow_network_mounts", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     RECURSIVE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_ENTRY_FIELD_NUMBER: _ClassVar[int]
     ALLOW_NETWORK_MOUNTS_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     recursive: bool
     include_entry: bool
     allow_network_mounts: bool
-    def __init__(self, path: _Optional[str] = ..., recursive: _Optional[bool] = ..., include_entry: _Optional[bool] = ..., allow_network_mounts: _Optional[bool] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., recursive: _Optional[bool] = ..., include_entry: _Optional[bool] = ..., allow_network_mounts: _Optional[bool] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class CreateWatcherResponse(_message.Message):
     __slots__ = ("watcher_id",)
@@ -248,18 +266,20 @@ class RemoveWatcherResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ReadRequest(_message.Message):
-    __slots__ = ("path", "offset", "length", "chunk_size", "if_match")
+    __slots__ = ("path", "offset", "length", "chunk_size", "if_match", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     CHUNK_SIZE_FIELD_NUMBER: _ClassVar[int]
     IF_MATCH_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     offset: int
     length: int
     chunk_size: int
     if_match: str
-    def __init__(self, path: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., chunk_size: _Optional[int] = ..., if_match: _Optional[str] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., chunk_size: _Optional[int] = ..., if_match: _Optional[str] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class ReadResponse(_message.Message):
     __slots__ = ("start", "chunk", "end")
@@ -293,7 +313,7 @@ class ReadResponse(_message.Message):
 class WriteRequest(_message.Message):
     __slots__ = ("options", "chunk")
     class Options(_message.Message):
-        __slots__ = ("path", "mode", "parents", "append", "atomic", "if_match", "if_absent", "metadata", "sync", "sha256", "return_sha256")
+        __slots__ = ("path", "mode", "parents", "append", "atomic", "if_match", "if_absent", "metadata", "sync", "sha256", "return_sha256", "raw_path")
         class MetadataEntry(_message.Message):
             __slots__ = ("key", "value")
             KEY_FIELD_NUMBER: _ClassVar[int]
@@ -312,6 +332,7 @@ class WriteRequest(_message.Message):
         SYNC_FIELD_NUMBER: _ClassVar[int]
         SHA256_FIELD_NUMBER: _ClassVar[int]
         RETURN_SHA256_FIELD_NUMBER: _ClassVar[int]
+        RAW_PATH_FIELD_NUMBER: _ClassVar[int]
         path: str
         mode: int
         parents: bool
@@ -323,7 +344,8 @@ class WriteRequest(_message.Message):
         sync: bool
         sha256: bytes
         return_sha256: bool
-        def __init__(self, path: _Optional[str] = ..., mode: _Optional[int] = ..., parents: _Optional[bool] = ..., append: _Optional[bool] = ..., atomic: _Optional[bool] = ..., if_match: _Optional[str] = ..., if_absent: _Optional[bool] = ..., metadata: _Optional[_Mapping[str, str]] = ..., sync: _Optional[bool] = ..., sha256: _Optional[bytes] = ..., return_sha256: _Optional[bool] = ...) -> None: ...
+        raw_path: bytes
+        def __init__(self, path: _Optional[str] = ..., mode: _Optional[int] = ..., parents: _Optional[bool] = ..., append: _Optional[bool] = ..., atomic: _Optional[bool] = ..., if_match: _Optional[str] = ..., if_absent: _Optional[bool] = ..., metadata: _Optional[_Mapping[str, str]] = ..., sync: _Optional[bool] = ..., sha256: _Optional[bytes] = ..., return_sha256: _Optional[bool] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     options: WriteRequest.Options
@@ -351,30 +373,34 @@ class WriteResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., written: _Optional[int] = ..., created: _Optional[bool] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class ListEntriesRequest(_message.Message):
-    __slots__ = ("path", "depth", "batch_size", "page_size", "page_token", "skip_metadata")
+    __slots__ = ("path", "depth", "batch_size", "page_size", "page_token", "skip_metadata", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SKIP_METADATA_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     depth: int
     batch_size: int
     page_size: int
     page_token: str
     skip_metadata: bool
-    def __init__(self, path: _Optional[str] = ..., depth: _Optional[int] = ..., batch_size: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip_metadata: _Optional[bool] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., depth: _Optional[int] = ..., batch_size: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip_metadata: _Optional[bool] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class ListEntriesResponse(_message.Message):
     __slots__ = ("entries", "unreadable", "next_page_token")
     class Unreadable(_message.Message):
-        __slots__ = ("path", "errno")
+        __slots__ = ("path", "errno", "raw_path")
         PATH_FIELD_NUMBER: _ClassVar[int]
         ERRNO_FIELD_NUMBER: _ClassVar[int]
+        RAW_PATH_FIELD_NUMBER: _ClassVar[int]
         path: str
         errno: int
-        def __init__(self, path: _Optional[str] = ..., errno: _Optional[int] = ...) -> None: ...
+        raw_path: bytes
+        def __init__(self, path: _Optional[str] = ..., errno: _Optional[int] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     UNREADABLE_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -384,18 +410,22 @@ class ListEntriesResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[EntryInfo, _Mapping]]] = ..., unreadable: _Optional[_Iterable[_Union[ListEntriesResponse.Unreadable, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CopyRequest(_message.Message):
-    __slots__ = ("source", "destination", "recursive", "overwrite", "preserve")
+    __slots__ = ("source", "destination", "recursive", "overwrite", "preserve", "raw_source", "raw_destination")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
     RECURSIVE_FIELD_NUMBER: _ClassVar[int]
     OVERWRITE_FIELD_NUMBER: _ClassVar[int]
     PRESERVE_FIELD_NUMBER: _ClassVar[int]
+    RAW_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    RAW_DESTINATION_FIELD_NUMBER: _ClassVar[int]
     source: str
     destination: str
     recursive: bool
     overwrite: bool
     preserve: bool
-    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., recursive: _Optional[bool] = ..., overwrite: _Optional[bool] = ..., preserve: _Optional[bool] = ...) -> None: ...
+    raw_source: bytes
+    raw_destination: bytes
+    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., recursive: _Optional[bool] = ..., overwrite: _Optional[bool] = ..., preserve: _Optional[bool] = ..., raw_source: _Optional[bytes] = ..., raw_destination: _Optional[bytes] = ...) -> None: ...
 
 class CopyResponse(_message.Message):
     __slots__ = ("entry", "entries", "bytes")
@@ -408,7 +438,7 @@ class CopyResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class SetAttributesRequest(_message.Message):
-    __slots__ = ("path", "mode", "owner", "group", "modified_time", "accessed_time", "no_follow")
+    __slots__ = ("path", "mode", "owner", "group", "modified_time", "accessed_time", "no_follow", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -416,6 +446,7 @@ class SetAttributesRequest(_message.Message):
     MODIFIED_TIME_FIELD_NUMBER: _ClassVar[int]
     ACCESSED_TIME_FIELD_NUMBER: _ClassVar[int]
     NO_FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     mode: int
     owner: str
@@ -423,7 +454,8 @@ class SetAttributesRequest(_message.Message):
     modified_time: _timestamp_pb2.Timestamp
     accessed_time: _timestamp_pb2.Timestamp
     no_follow: bool
-    def __init__(self, path: _Optional[str] = ..., mode: _Optional[int] = ..., owner: _Optional[str] = ..., group: _Optional[str] = ..., modified_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accessed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., no_follow: _Optional[bool] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., mode: _Optional[int] = ..., owner: _Optional[str] = ..., group: _Optional[str] = ..., modified_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., accessed_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., no_follow: _Optional[bool] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class SetAttributesResponse(_message.Message):
     __slots__ = ("entry",)
@@ -432,14 +464,18 @@ class SetAttributesResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[EntryInfo, _Mapping]] = ...) -> None: ...
 
 class MakeSymlinkRequest(_message.Message):
-    __slots__ = ("path", "target", "overwrite")
+    __slots__ = ("path", "target", "overwrite", "raw_path", "raw_target")
     PATH_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     OVERWRITE_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
+    RAW_TARGET_FIELD_NUMBER: _ClassVar[int]
     path: str
     target: str
     overwrite: bool
-    def __init__(self, path: _Optional[str] = ..., target: _Optional[str] = ..., overwrite: _Optional[bool] = ...) -> None: ...
+    raw_path: bytes
+    raw_target: bytes
+    def __init__(self, path: _Optional[str] = ..., target: _Optional[str] = ..., overwrite: _Optional[bool] = ..., raw_path: _Optional[bytes] = ..., raw_target: _Optional[bytes] = ...) -> None: ...
 
 class MakeSymlinkResponse(_message.Message):
     __slots__ = ("entry",)

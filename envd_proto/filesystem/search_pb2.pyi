@@ -68,7 +68,7 @@ GREP_OUTPUT_FILES: GrepOutput
 GREP_OUTPUT_COUNTS: GrepOutput
 
 class Selection(_message.Message):
-    __slots__ = ("path", "include", "exclude", "gitignore", "skip_hidden", "max_depth", "follow_links", "one_file_system", "types", "min_size", "max_size", "modified_since", "modified_before", "order")
+    __slots__ = ("path", "include", "exclude", "gitignore", "skip_hidden", "max_depth", "follow_links", "one_file_system", "types", "min_size", "max_size", "modified_since", "modified_before", "order", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,7 @@ class Selection(_message.Message):
     MODIFIED_SINCE_FIELD_NUMBER: _ClassVar[int]
     MODIFIED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     include: _containers.RepeatedScalarFieldContainer[str]
     exclude: _containers.RepeatedScalarFieldContainer[str]
@@ -97,7 +98,8 @@ class Selection(_message.Message):
     modified_since: _timestamp_pb2.Timestamp
     modified_before: _timestamp_pb2.Timestamp
     order: SearchOrder
-    def __init__(self, path: _Optional[str] = ..., include: _Optional[_Iterable[str]] = ..., exclude: _Optional[_Iterable[str]] = ..., gitignore: _Optional[bool] = ..., skip_hidden: _Optional[bool] = ..., max_depth: _Optional[int] = ..., follow_links: _Optional[bool] = ..., one_file_system: _Optional[bool] = ..., types: _Optional[_Iterable[_Union[SearchType, str]]] = ..., min_size: _Optional[int] = ..., max_size: _Optional[int] = ..., modified_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modified_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order: _Optional[_Union[SearchOrder, str]] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., include: _Optional[_Iterable[str]] = ..., exclude: _Optional[_Iterable[str]] = ..., gitignore: _Optional[bool] = ..., skip_hidden: _Optional[bool] = ..., max_depth: _Optional[int] = ..., follow_links: _Optional[bool] = ..., one_file_system: _Optional[bool] = ..., types: _Optional[_Iterable[_Union[SearchType, str]]] = ..., min_size: _Optional[int] = ..., max_size: _Optional[int] = ..., modified_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modified_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order: _Optional[_Union[SearchOrder, str]] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class FindRequest(_message.Message):
     __slots__ = ("selection", "limit", "with_metadata")
@@ -294,7 +296,7 @@ class ReplaceResponse(_message.Message):
     def __init__(self, files: _Optional[_Iterable[_Union[ReplacedFile, _Mapping]]] = ..., skipped: _Optional[_Iterable[_Union[Skipped, _Mapping]]] = ..., matches: _Optional[int] = ..., files_searched: _Optional[int] = ..., files_changed: _Optional[int] = ..., files_skipped: _Optional[int] = ...) -> None: ...
 
 class ReadLinesRequest(_message.Message):
-    __slots__ = ("path", "first", "last", "max_bytes", "offset", "count", "if_match")
+    __slots__ = ("path", "first", "last", "max_bytes", "offset", "count", "if_match", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
@@ -302,6 +304,7 @@ class ReadLinesRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     IF_MATCH_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     first: int
     last: int
@@ -309,7 +312,8 @@ class ReadLinesRequest(_message.Message):
     offset: int
     count: bool
     if_match: str
-    def __init__(self, path: _Optional[str] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., max_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., count: _Optional[bool] = ..., if_match: _Optional[str] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., max_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., count: _Optional[bool] = ..., if_match: _Optional[str] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class ReadLinesResponse(_message.Message):
     __slots__ = ("text", "raw", "first_line", "lines", "offset", "next_offset", "next_line", "cut", "more", "total_lines", "ends_with_newline", "size", "etag")

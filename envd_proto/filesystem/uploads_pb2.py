@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#envd_proto/filesystem/uploads.proto\x12\nfilesystem\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x0bUploadRange\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\"\xb0\x02\n\nUploadInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.filesystem.UploadInfo.State\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x11\n\x04size\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\x0ereceived_bytes\x18\x05 \x01(\x04\x12\x18\n\x10\x63ontiguous_bytes\x18\x06 \x01(\x04\x12\x17\n\x0fparts_under_way\x18\x07 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x13\n\x0fSTATE_COMMITTED\x10\x02\x42\x07\n\x05_size\"\x8c\x03\n\x13\x43reateUploadRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\x04size\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\x13\n\x06sha256\x18\x03 \x01(\x0cH\x02\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x11\n\x04mode\x18\x05 \x01(\rH\x03\x88\x01\x01\x12\x14\n\x07parents\x18\x06 \x01(\x08H\x04\x88\x01\x01\x12\x13\n\x06\x61tomic\x18\x07 \x01(\x08H\x05\x88\x01\x01\x12\x12\n\x08if_match\x18\x08 \x01(\tH\x00\x12\x13\n\tif_absent\x18\t \x01(\x08H\x00\x12?\n\x08metadata\x18\n \x03(\x0b\x32-.filesystem.CreateUploadRequest.MetadataEntry\x12\x0c\n\x04sync\x18\x0b \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\tconditionB\x07\n\x05_sizeB\t\n\x07_sha256B\x07\n\x05_modeB\n\n\x08_parentsB\t\n\x07_atomic\"P\n\x14\x43reateUploadResponse\x12&\n\x06upload\x18\x01 \x01(\x0b\x32\x16.filesystem.UploadInfo\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\"\xee\x01\n\x10WritePartRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".filesystem.WritePartRequest.StartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x88\x01\n\x05Start\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x13\n\x06length\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x04 \x01(\x0cH\x01\x88\x01\x01\x12\x12\n\x05\x63rc32\x18\x05 \x01(\x07H\x02\x88\x01\x01\x42\t\n\x07_lengthB\t\n\x07_sha256B\x08\n\x06_crc32B\t\n\x07message\"U\n\x11WritePartResponse\x12\x0e\n\x06length\x18\x01 \x01(\x04\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\x12\x18\n\x10\x63ontiguous_bytes\x18\x03 \x01(\x04\"5\n\x10GetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x90\x01\n\x11GetUploadResponse\x12&\n\x06upload\x18\x01 \x01(\x0b\x32\x16.filesystem.UploadInfo\x12)\n\x08received\x18\x02 \x03(\x0b\x32\x17.filesystem.UploadRange\x12\x18\n\x0bnext_offset\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_next_offset\";\n\x12ListUploadsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x13ListUploadsResponse\x12\'\n\x07uploads\x18\x01 \x03(\x0b\x32\x16.filesystem.UploadInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x13\x43ommitUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x11\n\x04size\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x03 \x01(\x0cH\x01\x88\x01\x01\x42\x07\n\x05_sizeB\t\n\x07_sha256\"Q\n\x14\x43ommitUploadResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x0f\n\x07\x63reated\x18\x04 \x01(\x08\"\'\n\x12\x41\x62ortUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x15\n\x13\x41\x62ortUploadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#envd_proto/filesystem/uploads.proto\x12\nfilesystem\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x0bUploadRange\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\"\xd4\x02\n\nUploadInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.filesystem.UploadInfo.State\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x11\n\x04size\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\x0ereceived_bytes\x18\x05 \x01(\x04\x12\x18\n\x10\x63ontiguous_bytes\x18\x06 \x01(\x04\x12\x17\n\x0fparts_under_way\x18\x07 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x08raw_path\x18\t \x01(\x0cH\x01\x88\x01\x01\"C\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x13\n\x0fSTATE_COMMITTED\x10\x02\x42\x07\n\x05_sizeB\x0b\n\t_raw_path\"\x9e\x03\n\x13\x43reateUploadRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\x04size\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\x13\n\x06sha256\x18\x03 \x01(\x0cH\x02\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x11\n\x04mode\x18\x05 \x01(\rH\x03\x88\x01\x01\x12\x14\n\x07parents\x18\x06 \x01(\x08H\x04\x88\x01\x01\x12\x13\n\x06\x61tomic\x18\x07 \x01(\x08H\x05\x88\x01\x01\x12\x12\n\x08if_match\x18\x08 \x01(\tH\x00\x12\x13\n\tif_absent\x18\t \x01(\x08H\x00\x12?\n\x08metadata\x18\n \x03(\x0b\x32-.filesystem.CreateUploadRequest.MetadataEntry\x12\x0c\n\x04sync\x18\x0b \x01(\x08\x12\x10\n\x08raw_path\x18\x0c \x01(\x0c\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\tconditionB\x07\n\x05_sizeB\t\n\x07_sha256B\x07\n\x05_modeB\n\n\x08_parentsB\t\n\x07_atomic\"P\n\x14\x43reateUploadResponse\x12&\n\x06upload\x18\x01 \x01(\x0b\x32\x16.filesystem.UploadInfo\x12\x10\n\x08\x65xisting\x18\x02 \x01(\x08\"\xee\x01\n\x10WritePartRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".filesystem.WritePartRequest.StartH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x88\x01\n\x05Start\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x13\n\x06length\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x04 \x01(\x0cH\x01\x88\x01\x01\x12\x12\n\x05\x63rc32\x18\x05 \x01(\x07H\x02\x88\x01\x01\x42\t\n\x07_lengthB\t\n\x07_sha256B\x08\n\x06_crc32B\t\n\x07message\"U\n\x11WritePartResponse\x12\x0e\n\x06length\x18\x01 \x01(\x04\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\x12\x18\n\x10\x63ontiguous_bytes\x18\x03 \x01(\x04\"5\n\x10GetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x90\x01\n\x11GetUploadResponse\x12&\n\x06upload\x18\x01 \x01(\x0b\x32\x16.filesystem.UploadInfo\x12)\n\x08received\x18\x02 \x03(\x0b\x32\x17.filesystem.UploadRange\x12\x18\n\x0bnext_offset\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_next_offset\";\n\x12ListUploadsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x13ListUploadsResponse\x12\'\n\x07uploads\x18\x01 \x03(\x0b\x32\x16.filesystem.UploadInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x13\x43ommitUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x11\n\x04size\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x06sha256\x18\x03 \x01(\x0cH\x01\x88\x01\x01\x42\x07\n\x05_sizeB\t\n\x07_sha256\"u\n\x14\x43ommitUploadResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x0f\n\x07\x63reated\x18\x04 \x01(\x08\x12\x15\n\x08raw_path\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x42\x0b\n\t_raw_path\"\'\n\x12\x41\x62ortUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x15\n\x13\x41\x62ortUploadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,35 +37,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADRANGE']._serialized_start=84
   _globals['_UPLOADRANGE']._serialized_end=129
   _globals['_UPLOADINFO']._serialized_start=132
-  _globals['_UPLOADINFO']._serialized_end=436
-  _globals['_UPLOADINFO_STATE']._serialized_start=360
-  _globals['_UPLOADINFO_STATE']._serialized_end=427
-  _globals['_CREATEUPLOADREQUEST']._serialized_start=439
-  _globals['_CREATEUPLOADREQUEST']._serialized_end=835
-  _globals['_CREATEUPLOADREQUEST_METADATAENTRY']._serialized_start=723
-  _globals['_CREATEUPLOADREQUEST_METADATAENTRY']._serialized_end=770
-  _globals['_CREATEUPLOADRESPONSE']._serialized_start=837
-  _globals['_CREATEUPLOADRESPONSE']._serialized_end=917
-  _globals['_WRITEPARTREQUEST']._serialized_start=920
-  _globals['_WRITEPARTREQUEST']._serialized_end=1158
-  _globals['_WRITEPARTREQUEST_START']._serialized_start=1011
-  _globals['_WRITEPARTREQUEST_START']._serialized_end=1147
-  _globals['_WRITEPARTRESPONSE']._serialized_start=1160
-  _globals['_WRITEPARTRESPONSE']._serialized_end=1245
-  _globals['_GETUPLOADREQUEST']._serialized_start=1247
-  _globals['_GETUPLOADREQUEST']._serialized_end=1300
-  _globals['_GETUPLOADRESPONSE']._serialized_start=1303
-  _globals['_GETUPLOADRESPONSE']._serialized_end=1447
-  _globals['_LISTUPLOADSREQUEST']._serialized_start=1449
-  _globals['_LISTUPLOADSREQUEST']._serialized_end=1508
-  _globals['_LISTUPLOADSRESPONSE']._serialized_start=1510
-  _globals['_LISTUPLOADSRESPONSE']._serialized_end=1597
-  _globals['_COMMITUPLOADREQUEST']._serialized_start=1599
-  _globals['_COMMITUPLOADREQUEST']._serialized_end=1699
-  _globals['_COMMITUPLOADRESPONSE']._serialized_start=1701
-  _globals['_COMMITUPLOADRESPONSE']._serialized_end=1782
-  _globals['_ABORTUPLOADREQUEST']._serialized_start=1784
-  _globals['_ABORTUPLOADREQUEST']._serialized_end=1823
-  _globals['_ABORTUPLOADRESPONSE']._serialized_start=1825
-  _globals['_ABORTUPLOADRESPONSE']._serialized_end=1846
+  _globals['_UPLOADINFO']._serialized_end=472
+  _globals['_UPLOADINFO_STATE']._serialized_start=383
+  _globals['_UPLOADINFO_STATE']._serialized_end=450
+  _globals['_CREATEUPLOADREQUEST']._serialized_start=475
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=889
+  _globals['_CREATEUPLOADREQUEST_METADATAENTRY']._serialized_start=777
+  _globals['_CREATEUPLOADREQUEST_METADATAENTRY']._serialized_end=824
+  _globals['_CREATEUPLOADRESPONSE']._serialized_start=891
+  _globals['_CREATEUPLOADRESPONSE']._serialized_end=971
+  _globals['_WRITEPARTREQUEST']._serialized_start=974
+  _globals['_WRITEPARTREQUEST']._serialized_end=1212
+  _globals['_WRITEPARTREQUEST_START']._serialized_start=1065
+  _globals['_WRITEPARTREQUEST_START']._serialized_end=1201
+  _globals['_WRITEPARTRESPONSE']._serialized_start=1214
+  _globals['_WRITEPARTRESPONSE']._serialized_end=1299
+  _globals['_GETUPLOADREQUEST']._serialized_start=1301
+  _globals['_GETUPLOADREQUEST']._serialized_end=1354
+  _globals['_GETUPLOADRESPONSE']._serialized_start=1357
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1501
+  _globals['_LISTUPLOADSREQUEST']._serialized_start=1503
+  _globals['_LISTUPLOADSREQUEST']._serialized_end=1562
+  _globals['_LISTUPLOADSRESPONSE']._serialized_start=1564
+  _globals['_LISTUPLOADSRESPONSE']._serialized_end=1651
+  _globals['_COMMITUPLOADREQUEST']._serialized_start=1653
+  _globals['_COMMITUPLOADREQUEST']._serialized_end=1753
+  _globals['_COMMITUPLOADRESPONSE']._serialized_start=1755
+  _globals['_COMMITUPLOADRESPONSE']._serialized_end=1872
+  _globals['_ABORTUPLOADREQUEST']._serialized_start=1874
+  _globals['_ABORTUPLOADREQUEST']._serialized_end=1913
+  _globals['_ABORTUPLOADRESPONSE']._serialized_start=1915
+  _globals['_ABORTUPLOADRESPONSE']._serialized_end=1936
 # @@protoc_insertion_point(module_scope)

@@ -19,7 +19,7 @@ class UploadRange(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class UploadInfo(_message.Message):
-    __slots__ = ("id", "state", "path", "size", "received_bytes", "contiguous_bytes", "parts_under_way", "expire_time")
+    __slots__ = ("id", "state", "path", "size", "received_bytes", "contiguous_bytes", "parts_under_way", "expire_time", "raw_path")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[UploadInfo.State]
@@ -36,6 +36,7 @@ class UploadInfo(_message.Message):
     CONTIGUOUS_BYTES_FIELD_NUMBER: _ClassVar[int]
     PARTS_UNDER_WAY_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: UploadInfo.State
     path: str
@@ -44,10 +45,11 @@ class UploadInfo(_message.Message):
     contiguous_bytes: int
     parts_under_way: int
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[UploadInfo.State, str]] = ..., path: _Optional[str] = ..., size: _Optional[int] = ..., received_bytes: _Optional[int] = ..., contiguous_bytes: _Optional[int] = ..., parts_under_way: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[UploadInfo.State, str]] = ..., path: _Optional[str] = ..., size: _Optional[int] = ..., received_bytes: _Optional[int] = ..., contiguous_bytes: _Optional[int] = ..., parts_under_way: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class CreateUploadRequest(_message.Message):
-    __slots__ = ("path", "size", "sha256", "idempotency_key", "mode", "parents", "atomic", "if_match", "if_absent", "metadata", "sync")
+    __slots__ = ("path", "size", "sha256", "idempotency_key", "mode", "parents", "atomic", "if_match", "if_absent", "metadata", "sync", "raw_path")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +68,7 @@ class CreateUploadRequest(_message.Message):
     IF_ABSENT_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     SYNC_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     size: int
     sha256: bytes
@@ -77,7 +80,8 @@ class CreateUploadRequest(_message.Message):
     if_absent: bool
     metadata: _containers.ScalarMap[str, str]
     sync: bool
-    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., idempotency_key: _Optional[str] = ..., mode: _Optional[int] = ..., parents: _Optional[bool] = ..., atomic: _Optional[bool] = ..., if_match: _Optional[str] = ..., if_absent: _Optional[bool] = ..., metadata: _Optional[_Mapping[str, str]] = ..., sync: _Optional[bool] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., idempotency_key: _Optional[str] = ..., mode: _Optional[int] = ..., parents: _Optional[bool] = ..., atomic: _Optional[bool] = ..., if_match: _Optional[str] = ..., if_absent: _Optional[bool] = ..., metadata: _Optional[_Mapping[str, str]] = ..., sync: _Optional[bool] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class CreateUploadResponse(_message.Message):
     __slots__ = ("upload", "existing")
@@ -163,16 +167,18 @@ class CommitUploadRequest(_message.Message):
     def __init__(self, upload_id: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class CommitUploadResponse(_message.Message):
-    __slots__ = ("path", "size", "etag", "created")
+    __slots__ = ("path", "size", "etag", "created", "raw_path")
     PATH_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    RAW_PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     size: int
     etag: str
     created: bool
-    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., created: _Optional[bool] = ...) -> None: ...
+    raw_path: bytes
+    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ..., etag: _Optional[str] = ..., created: _Optional[bool] = ..., raw_path: _Optional[bytes] = ...) -> None: ...
 
 class AbortUploadRequest(_message.Message):
     __slots__ = ("upload_id",)

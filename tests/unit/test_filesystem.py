@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
-from envd.errors import Code, EnvdError
+from envd.errors import Code, EnvdError, readable
 from envd.filesystem import metadata, pages
 from envd.filesystem.batches import Batch, batches
-from envd.filesystem.encoding import EncodedContent, EntryEncoder, text_of, varint
+from envd.filesystem.encoding import EncodedContent, EntryEncoder, varint
 from envd.filesystem.entries import Entry, Link, entry_of, etag_of, name_of, permissions_of
 from envd.filesystem.hidden_names import TEMPORARY, temporary_name
 from envd.filesystem.listing import Listing, walk
@@ -109,7 +109,7 @@ def test_an_entry_is_the_same_message_in_both_encodings(entry: Entry):
     assert json_format.Parse(encoder.json(entry), pb.EntryInfo()) == message
     # Also letter by letter what protobuf itself writes.
     assert json.loads(encoder.json(entry)) == json_format.MessageToDict(message)
-    assert message.name == text_of(name_of(entry.path))
+    assert message.name == readable(name_of(entry.path))
     assert (message.type, message.mode, message.permissions) == (entry.kind, entry.mode, entry.permissions)
     assert (message.owner, message.group) == ('ow"ner1000', "gröup1000")
     assert message.HasField("raw_path") == ("\udce9" in entry.path)

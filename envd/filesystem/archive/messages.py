@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
-from envd.errors import Code, EnvdError
-from envd.filesystem.encoding import text_of
+from envd.errors import Code, EnvdError, readable
+from envd.filesystem.lossy_names import raw_of
 from envd.filesystem.views import View
 from envd_proto.filesystem import archive_pb2 as pb
 
@@ -18,19 +19,21 @@ from .owners import ByNames, by_numbers
 from .stream import ArchiveStream, Wish
 
 
-def wish_from(request: pb.ArchiveRequest, view: View) -> Wish:
-    """Return what to archive.
+def wish_from(request: pb.ArchiveRequest, path: str, view: View) -> Wish:
+    """Return what to archive at an absolute path.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be archived so.
     """
     form = _format_from(request.format) or Format.TAR
-    return Wish(view.resolve(request.path), view.user, tuple(request.members), tuple(request.exclude), form)
+    members = (*request.members, *map(os.fsdecode, request.raw_members))
+    return Wish(path, view.user, members, tuple(request.exclude), form)
 
 
 def start_of(stream: ArchiveStream) -> pb.ArchiveResponse:
     """Return the first message of an archive."""
-    start = pb.ArchiveResponse.StartEvent(path=text_of(stream.path), format=pb.ArchiveFormat.Name(stream.form.value))
+    form = pb.ArchiveFormat.Name(stream.form.value)
+    start = pb.ArchiveResponse.StartEvent(path=readable(stream.path), raw_path=raw_of(stream.path), format=form)
     return pb.ArchiveResponse(start=start)
 
 
@@ -45,18 +48,18 @@ def end_of(stream: ArchiveStream) -> pb.ArchiveResponse:
     )
     for one in inventory.left_out:
         reason = pb.ArchiveResponse.LeftOut.Reason.Name(one.reason.value)
-        end.left_out.add(name=text_of(one.name), reason=reason, errno=one.errno)
+        end.left_out.add(name=readable(one.name), raw_name=raw_of(one.name), reason=reason, errno=one.errno)
     return pb.ArchiveResponse(end=end)
 
 
-def order_from(options: pb.ExtractRequest.Options, view: View) -> Order:
-    """Return how to extract.
+def order_from(options: pb.ExtractRequest.Options, path: str, view: View) -> Order:
+    """Return how to extract to an absolute path.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be extracted so.
     """
     return Order(
-        view.resolve(options.path),
+        path,
         view.user,
         owner_of(options.ownership),
         _format_from(options.format),
@@ -102,7 +105,8 @@ def _conflict_from(number: int) -> Conflict:
 def response_from(done: Extracted) -> pb.ExtractResponse:
     """Return what was extracted as a message."""
     return pb.ExtractResponse(
-        path=text_of(done.path),
+        path=readable(done.path),
+        raw_path=raw_of(done.path),
         created=done.created,
         entries=done.entries,
         content_bytes=done.content_bytes,

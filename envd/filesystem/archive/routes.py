@@ -9,8 +9,8 @@ from functools import partial
 from typing import TypeVar
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.rest.addresses import Address, Addresses, address_from_query, values_from_query
-from envd.filesystem.rest.answers import done
+from envd.filesystem.rest.addresses import Address, Addresses, address_from_query, meant, values_from_query
+from envd.filesystem.rest.answers import done, path_fields
 from envd.filesystem.rest.disposition import attachment
 from envd.filesystem.rest.multipart import Multipart, boundary_from
 from envd.filesystem.temporary import Temporaries
@@ -67,6 +67,7 @@ class _Archive:
         self._addresses.allow(address, "read", request.headers.get("x-access-token"))
         caller = await self._addresses.caller(address.username)
         path = caller.path(address.path or "", doing="error resolving path")
+        await meant(path, self._threads)
         values = values_from_query(request.query, ("format", "member", "exclude"))
         form = _choice(values["format"], "format", _FORMATS)
         wish = Wish(path, caller.user, tuple(values["member"]), tuple(values["exclude"]), form)
@@ -110,6 +111,7 @@ class _Extract:
         token = request.headers.get("x-access-token")
         self._addresses.allow(address, "write", token)
         order = await self._order(address, request, signed=address.signature is not None and not token)
+        await meant(order.path, self._threads)
         body = await self._body(request)
         with self._turns.one():
             threads = self._threads.at(order.path)
@@ -203,11 +205,13 @@ def _number(values: list[str], name: str) -> int:
 
 
 def _fields(found: Extracted) -> dict[str, object]:
+    path = path_fields(found.path)
+    del path["name"]
     return {
         "archive_bytes": found.archive_bytes,
         "content_bytes": found.content_bytes,
         "created": found.created,
         "entries": found.entries,
-        "path": found.path,
+        **path,
         "skipped": found.skipped,
     }

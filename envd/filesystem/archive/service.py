@@ -8,7 +8,7 @@ from functools import partial
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EncodedContent
-from envd.filesystem.messages import first_of
+from envd.filesystem.messages import first_of, path_of
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
@@ -38,7 +38,7 @@ class ArchiveService:
     async def archive(self, request: pb.ArchiveRequest, call: Call) -> AsyncIterator[Reply]:
         """Send a directory."""
         view = self._views.of(call.username)
-        wish = messages.wish_from(request, view)
+        wish = messages.wish_from(request, await path_of(request, view, self._threads), view)
         opening = partial(open_stream, wish, view.names)
         chunk = min(request.chunk_size or _CHUNK_BYTES, _LARGEST_CHUNK_BYTES)
         with self._turns.one():
@@ -56,7 +56,8 @@ class ArchiveService:
     async def extract(self, requests: AsyncIterator[pb.ExtractRequest], call: Call) -> pb.ExtractResponse:
         """Take a directory."""
         view = self._views.of(call.username)
-        order = messages.order_from((await first_of(requests, "options")).options, view)
+        options = (await first_of(requests, "options")).options
+        order = messages.order_from(options, await path_of(options, view, self._threads), view)
         with self._turns.one():
             threads = self._threads.at(order.path)
             async with threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:

@@ -8,6 +8,8 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.lossy_names import REPLACEMENT, check_meant
+from envd.filesystem.threads import Threads
 from envd.host.access import Access
 from envd.host.paths import resolve
 from envd.host.session import Session
@@ -49,6 +51,22 @@ def values_from_query(query: str, names: Collection[str]) -> dict[str, list[str]
 def _decoded(text: str) -> str:
     raw = text.replace("+", " ").encode("latin-1", "replace")
     return unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
+
+
+def percent_decoded(text: str) -> str:
+    """Return a text of percent-encoded bytes; those that are no UTF-8 are surrogate escapes."""
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+async def meant(path: str, threads: Threads) -> str:
+    """Return an absolute path that was checked for U+FFFD.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if it stands for bytes that are not UTF-8.
+    """
+    if REPLACEMENT in path:
+        await threads.at(path).run(check_meant, path)
+    return path
 
 
 @dataclass(frozen=True, slots=True)

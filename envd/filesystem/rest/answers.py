@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
-from envd.errors import Code, EnvdError
+from envd.errors import Code, EnvdError, readable
+from envd.filesystem.entries import name_of
+from envd.filesystem.lossy_names import raw_of
 from envd.web import Headers, Request, Response
 
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
@@ -54,6 +57,15 @@ def from_json(body: bytes) -> object:
         json.dumps(fields, ensure_ascii=False).encode()
     except RecursionError as exc:
         raise ValueError("it is nested too deeply") from exc
+    return fields
+
+
+def path_fields(path: str) -> dict[str, object]:
+    """Return name and path of a file for an answer, and the path percent-encoded if it is not UTF-8."""
+    fields: dict[str, object] = {"name": readable(name_of(path)), "path": readable(path)}
+    raw = raw_of(path)
+    if raw is not None:
+        fields["encoded_path"] = quote(raw)
     return fields
 
 

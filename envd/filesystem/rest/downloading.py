@@ -9,7 +9,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response
 
-from .addresses import Addresses, address_from_query
+from .addresses import Addresses, address_from_query, meant
 from .answers import refused, refused_in_text
 from .conditions import NAMES, Verdict, Version, judge, range_holds
 from .content_type import content_type
@@ -45,6 +45,7 @@ class Download:
         caller = await self._addresses.caller(address.username)
         asked = address.path or ""
         path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
+        await meant(path, self._threads)
         threads, outgoing = self._threads.at(path), Outgoing(path)
         try:
             await threads.settle(outgoing.open)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from envd.errors import Code, EnvdError
+from envd.errors import Code, EnvdError, readable
 from envd.filesystem.compose import compose
-from envd.filesystem.entries import name_of
 from envd.filesystem.place import Intent
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.web import Reply, Request, Response, Route
 
-from .addresses import Addresses
-from .answers import done, from_json, small_body
+from .addresses import Addresses, meant, percent_decoded
+from .answers import done, from_json, path_fields, small_body
 from .downloading import Download
 from .uploading import Upload
 
@@ -41,14 +40,18 @@ class _Compose:
         body = await small_body(request, _COMPOSE_BYTES)
         sources, destination, username = _wish(body)
         caller = await self._addresses.caller(username)
-        target = caller.path(destination, doing="error resolving destination path")
-        paths = [caller.path(source, doing=f'error resolving source path "{source}"') for source in sources]
+        target = await meant(caller.path(destination, doing="error resolving destination path"), self._threads)
+        paths = [
+            await meant(caller.path(source, doing=f'error resolving source path "{source}"'), self._threads)
+            for source in sources
+        ]
         threads = self._threads.at(target, *paths)
         left = await threads.settle(compose, paths, target, Intent(caller.user), self._temporaries)
-        fields: dict[str, object] = {"name": name_of(target)}
+        path = path_fields(target)
+        fields: dict[str, object] = {"name": path["name"]}
         if left:
-            fields["not_removed"] = [{"error": one.why, "path": one.path} for one in left]
-        return done({**fields, "path": target, "type": "file"})
+            fields["not_removed"] = [{"error": one.why, "path": readable(one.path)} for one in left]
+        return done({**fields, **path, "type": "file"})
 
 
 def _wish(body: bytes) -> tuple[list[str], str, str | None]:
@@ -68,6 +71,8 @@ def _wish(body: bytes) -> tuple[list[str], str, str | None]:
         raise _invalid("destination is required")
     if not isinstance(destination, str) or not isinstance(username, str | None):
         raise _invalid("invalid request body: destination and username are strings")
+    if fields.get("percent_encoded") is True:
+        return [percent_decoded(source) for source in sources], percent_decoded(destination), username
     return sources, destination, username
 
 

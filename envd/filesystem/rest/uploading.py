@@ -9,7 +9,7 @@ from typing import Self
 
 from envd.errors import Code, EnvdError
 from envd.filesystem import metadata
-from envd.filesystem.entries import ConditionError, name_of
+from envd.filesystem.entries import ConditionError
 from envd.filesystem.incoming import Incoming, Wanted
 from envd.filesystem.place import Intent
 from envd.filesystem.temporary import Temporaries
@@ -17,8 +17,8 @@ from envd.filesystem.threads import Threads
 from envd.filesystem.unpacking import Source, Unpacked
 from envd.web import Reply, Request, Response
 
-from .addresses import Address, Addresses, Caller, address_from_query
-from .answers import done, refused
+from .addresses import Address, Addresses, Caller, address_from_query, meant
+from .answers import done, path_fields, refused
 from .multipart import Multipart, boundary_from
 
 _PIECE_BYTES = 1024 * 1024
@@ -82,7 +82,8 @@ class Upload:
     async def _store_raw(self, source: Source, address: Address, caller: Caller, wanted: Wanted) -> dict[str, object]:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required for raw body upload")
-        incoming = Incoming(caller.path(address.path, doing="error resolving path"), wanted, self._temporaries)
+        path = await meant(caller.path(address.path, doing="error resolving path"), self._threads)
+        incoming = Incoming(path, wanted, self._temporaries)
         data = await source.read(_PIECE_BYTES)
         threads = self._threads.at(incoming.path)
         try:
@@ -111,7 +112,7 @@ class Upload:
                     Code.INVALID_ARGUMENT,
                     "error getting multipart custom part file name: filename not found in Content-Disposition header",
                 )
-            await batch.add(caller.path(name, doing="error resolving path"), form)
+            await batch.add(await meant(caller.path(name, doing="error resolving path"), self._threads), form)
         await batch.place()
         return batch.written
 
@@ -264,7 +265,7 @@ def _written(incoming: Incoming, wanted: Wanted) -> dict[str, object]:
     fields: dict[str, object] = {}
     if wanted.intent.metadata:
         fields["metadata"] = dict(sorted(wanted.intent.metadata.items()))
-    fields |= {"name": name_of(incoming.path), "path": incoming.path}
+    fields |= path_fields(incoming.path)
     if incoming.sha256 is not None:
         fields["sha256"] = incoming.sha256
     if wanted.intent.sync:

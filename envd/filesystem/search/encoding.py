@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from envd.filesystem.encoding import raw_path, text_of
+from envd.errors import readable
+from envd.filesystem.lossy_names import raw_of
 from envd.varint import varint
 
 from .grepping import Part
@@ -100,7 +101,7 @@ def find_response(entries: list[bytes], skips: list[Skip], summary: FindSummary 
 
 
 def _part(part: Part) -> Values:
-    return (text_of(part.path), raw_path(part.path), [_line(line) for line in part.lines], part.matches)
+    return (readable(part.path), raw_of(part.path), [_line(line) for line in part.lines], part.matches)
 
 
 def _line(line: Line) -> Values:
@@ -112,7 +113,7 @@ def _line(line: Line) -> Values:
 
 
 def _skip(skip: Skip) -> Values:
-    return (text_of(skip.path), raw_path(skip.path), skip.reason, skip.errno)
+    return (readable(skip.path), raw_of(skip.path), skip.reason, skip.errno)
 
 
 def _proto(fields: Sequence[object], values: Values) -> bytes:

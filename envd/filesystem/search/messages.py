@@ -9,8 +9,9 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from envd.errors import Code, EnvdError
-from envd.filesystem.encoding import EncodedMessage, raw_path, text_of
+from envd.errors import Code, EnvdError, readable
+from envd.filesystem.encoding import EncodedMessage
+from envd.filesystem.lossy_names import raw_of
 from envd.filesystem.messages import Caller, converted
 from envd_proto.filesystem import search_pb2 as search
 
@@ -34,14 +35,14 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-def find_order(request: search.FindRequest, caller: Caller) -> FindOrder:
+def find_order(request: search.FindRequest, path: str, caller: Caller) -> FindOrder:
     """Return what to find.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be found.
     """
     return FindOrder(
-        _selection(request.selection, caller),
+        _selection(request.selection, path, caller),
         request.limit,
         with_metadata=request.with_metadata,
         brief=caller.brief,
@@ -49,14 +50,14 @@ def find_order(request: search.FindRequest, caller: Caller) -> FindOrder:
     )
 
 
-def grep_order(request: search.GrepRequest, caller: Caller) -> GrepOrder:
+def grep_order(request: search.GrepRequest, path: str, caller: Caller) -> GrepOrder:
     """Return what to look for.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be looked for.
     """
     return GrepOrder(
-        _selection(request.selection, caller),
+        _selection(request.selection, path, caller),
         _pattern(request.pattern),
         _named(Output, request.output, "output"),
         before=_bound("before", request.before, 0, _CONTEXT_LINES),
@@ -70,7 +71,7 @@ def grep_order(request: search.GrepRequest, caller: Caller) -> GrepOrder:
     )
 
 
-def replace_order(request: search.ReplaceRequest, caller: Caller) -> ReplaceOrder:
+def replace_order(request: search.ReplaceRequest, path: str, caller: Caller) -> ReplaceOrder:
     """Return what to replace.
 
     Raises:
@@ -83,15 +84,15 @@ def replace_order(request: search.ReplaceRequest, caller: Caller) -> ReplaceOrde
         raise EnvdError(Code.INVALID_ARGUMENT, f"replacement: more than {_REPLACEMENT_BYTES} bytes")
     limit = _bound("max_diff_bytes", request.max_diff_bytes, 256 * KIB, 2 * MIB)
     diff_bytes = limit if request.diff or request.dry_run else 0
-    return ReplaceOrder(_selection(request.selection, caller), pattern, request.replacement, diff_bytes)
+    return ReplaceOrder(_selection(request.selection, path, caller), pattern, request.replacement, diff_bytes)
 
 
-def _selection(message: search.Selection, caller: Caller) -> Selection:
+def _selection(message: search.Selection, path: str, caller: Caller) -> Selection:
     globs = [*message.include, *message.exclude]
     if len(globs) > _GLOBS or any(len(glob.encode()) > _GLOB_BYTES for glob in globs):
         raise EnvdError(Code.INVALID_ARGUMENT, f"at most {_GLOBS} globs of at most {_GLOB_BYTES} bytes each")
     return Selection(
-        caller.view.resolve(message.path),
+        path,
         caller.view.user,
         tuple(message.include),
         tuple(message.exclude),
@@ -180,8 +181,8 @@ def replace_response(plans: Plans, outcomes: list[Outcome], *, dry_run: bool) ->
         plan = outcome.plan
         diff, raw = _text(plan.diff)
         response.files.add(
-            path=text_of(plan.path),
-            raw_path=raw_path(plan.path),
+            path=readable(plan.path),
+            raw_path=raw_of(plan.path),
             matches=plan.matches,
             etag=outcome.etag,
             diff=diff,
@@ -194,7 +195,7 @@ def replace_response(plans: Plans, outcomes: list[Outcome], *, dry_run: bool) ->
             time.sleep(_BREATH_S)
     for skip in plans.skips:
         response.skipped.add(
-            path=text_of(skip.path), raw_path=raw_path(skip.path), reason=int(skip.reason), errno=skip.errno
+            path=readable(skip.path), raw_path=raw_of(skip.path), reason=int(skip.reason), errno=skip.errno
         )
     return response
 

@@ -11,7 +11,7 @@ from functools import partial
 from google.protobuf.message import Message
 
 from envd.errors import EnvdError
-from envd.filesystem.messages import Caller, caller_from
+from envd.filesystem.messages import Caller, caller_from, path_of
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
@@ -42,17 +42,22 @@ class SearchService:
 
     async def find(self, request: search.FindRequest, call: Call) -> AsyncIterator[Reply]:
         """Find entries."""
-        order = messages.find_order(request, caller_from(call, self._views))
+        caller = caller_from(call, self._views)
+        order = messages.find_order(request, await self._path(request.selection, caller), caller)
         async with aclosing(self._replies(order, pb.FindResponse, in_json=order.in_json)) as replies:
             async for reply in replies:
                 yield reply
 
     async def grep(self, request: search.GrepRequest, call: Call) -> AsyncIterator[Reply]:
         """Find text."""
-        order = messages.grep_order(request, caller_from(call, self._views))
+        caller = caller_from(call, self._views)
+        order = messages.grep_order(request, await self._path(request.selection, caller), caller)
         async with aclosing(self._replies(order, search.GrepResponse, in_json=order.in_json)) as replies:
             async for reply in replies:
                 yield reply
+
+    async def _path(self, message: search.Selection | search.ReadLinesRequest, caller: Caller) -> str:
+        return await path_of(message, caller.view, self._threads)
 
     async def _replies(self, order: AnyOrder, kind: type[Message], *, in_json: bool) -> AsyncGenerator[Reply, None]:
         async with self._workers.answering(order) as answer:
@@ -62,7 +67,7 @@ class SearchService:
     async def replace(self, request: search.ReplaceRequest, call: Call) -> search.ReplaceResponse:
         """Replace text."""
         caller = caller_from(call, self._views)
-        order = messages.replace_order(request, caller)
+        order = messages.replace_order(request, await self._path(request.selection, caller), caller)
         expected = request.expected_matches if request.HasField("expected_matches") else None
         if_match = request.if_match if request.HasField("if_match") else None
         if if_match is not None:
@@ -95,7 +100,7 @@ class SearchService:
 
     async def read_lines(self, request: search.ReadLinesRequest, call: Call) -> search.ReadLinesResponse:
         """Read lines of a file."""
-        path = caller_from(call, self._views).view.resolve(request.path)
+        path = await self._path(request, caller_from(call, self._views))
         wanted = messages.range_from(request)
         if_match = request.if_match if request.HasField("if_match") else None
         gone = threading.Event()

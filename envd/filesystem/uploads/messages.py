@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from envd.errors import Code, EnvdError
-from envd.filesystem.encoding import text_of
+from envd.errors import Code, EnvdError, readable
+from envd.filesystem.lossy_names import raw_of
 from envd.filesystem.views import View
 from envd_proto.filesystem import uploads_pb2 as pb
 
@@ -17,7 +17,7 @@ from .upload import Upload
 _SHA256_BYTES = 32
 
 
-def terms_from(request: pb.CreateUploadRequest, view: View) -> Terms:
+def terms_from(request: pb.CreateUploadRequest, path: str, view: View) -> Terms:
     """Return what a client asks for.
 
     Raises:
@@ -26,7 +26,7 @@ def terms_from(request: pb.CreateUploadRequest, view: View) -> Terms:
     return checked(
         Terms(
             view.user.name,
-            view.resolve(request.path),
+            path,
             size=request.size if request.HasField("size") else None,
             sha256=_digest(request.sha256) if request.HasField("sha256") else None,
             key=request.idempotency_key,
@@ -76,7 +76,8 @@ def info(upload: Upload, uploads: Uploads) -> pb.UploadInfo:
     message = pb.UploadInfo(
         id=upload.ident,
         state=pb.UploadInfo.STATE_OPEN if state.committed is None else pb.UploadInfo.STATE_COMMITTED,
-        path=text_of(state.terms.path),
+        path=readable(state.terms.path),
+        raw_path=raw_of(state.terms.path),
         size=state.terms.size,
         received_bytes=extents.total,
         contiguous_bytes=extents.contiguous,
@@ -88,4 +89,6 @@ def info(upload: Upload, uploads: Uploads) -> pb.UploadInfo:
 
 def committed(done: Committed) -> pb.CommitUploadResponse:
     """Return the answer to a commit."""
-    return pb.CommitUploadResponse(path=text_of(done.path), size=done.size, etag=done.etag, created=done.created)
+    return pb.CommitUploadResponse(
+        path=readable(done.path), raw_path=raw_of(done.path), size=done.size, etag=done.etag, created=done.created
+    )

@@ -9,10 +9,10 @@ from email.utils import formatdate
 from urllib.parse import parse_qsl
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.encoding import text_of
-from envd.filesystem.entries import ConditionError, name_of
-from envd.filesystem.rest.addresses import Addresses, Caller, address_from_query
-from envd.filesystem.rest.answers import done, refused, small_body, to_json
+from envd.filesystem.entries import ConditionError
+from envd.filesystem.rest.addresses import Addresses, Caller, address_from_query, meant
+from envd.filesystem.rest.answers import done, path_fields, refused, small_body, to_json
+from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response, Route
 
 from . import wishes
@@ -29,9 +29,9 @@ _JSON = ("Content-Type", "application/json; charset=utf-8")
 Handle = Callable[[Request, Caller], Awaitable[Response]]
 
 
-def routes(uploads: Uploads, addresses: Addresses) -> list[Route]:
+def routes(uploads: Uploads, addresses: Addresses, threads: Threads) -> list[Route]:
     """Return the routes."""
-    rest = _Rest(uploads)
+    rest = _Rest(uploads, threads)
     one = "/files/uploads/{id}"
 
     def route(method: str, path: str, handle: Handle) -> Route:
@@ -68,12 +68,14 @@ def _refusal(exc: EnvdError) -> Response:
 class _Rest:
     """Serves them."""
 
-    def __init__(self, uploads: Uploads) -> None:
+    def __init__(self, uploads: Uploads, threads: Threads) -> None:
         self._uploads = uploads
+        self._threads = threads
 
     async def create(self, request: Request, caller: Caller) -> Response:
         """POST /files/uploads: begin one."""
         terms = wishes.terms_from(await small_body(request, _BODY_BYTES), caller)
+        await meant(terms.path, self._threads)
         upload, existing = await self._uploads.create(terms, caller.user)
         headers = (_JSON, _NO_STORE, ("Location", f"/files/uploads/{upload.ident}"))
         return Response(200 if existing else 201, headers, to_json(self._fields(upload)))
@@ -121,8 +123,7 @@ class _Rest:
         upload = self._find(request, caller)
         size, sha256 = wishes.commit_from(await small_body(request, _BODY_BYTES))
         placed = await self._uploads.commit(upload, caller.user, size, sha256)
-        path = text_of(placed.path)
-        fields = {"name": name_of(path), "path": path, "type": "file"}
+        fields = {**path_fields(placed.path), "type": "file"}
         return done({**fields, "size": placed.size, "etag": placed.etag, "created": placed.created})
 
     async def delete(self, request: Request, caller: Caller) -> Response:
@@ -136,11 +137,13 @@ class _Rest:
     def _fields(self, upload: Upload) -> dict[str, object]:
         state, extents = upload.state, upload.extents
         expires = datetime.fromtimestamp(time.time() + self._uploads.expires_in(upload), UTC)
+        path = path_fields(state.terms.path)
+        del path["name"]
         size = {} if state.terms.size is None else {"size": state.terms.size}
         return {
             "id": upload.ident,
             "state": "open" if state.committed is None else "committed",
-            "path": text_of(state.terms.path),
+            **path,
             **size,
             "received_bytes": extents.total,
             "contiguous_bytes": extents.contiguous,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.messages import first_of
+from envd.filesystem.messages import first_of, path_of
+from envd.filesystem.threads import Threads
 from envd.filesystem.views import View, Views
 from envd.rpc import Call
 from envd_proto.filesystem import uploads_pb2 as pb
@@ -21,14 +22,16 @@ _PAGE_UPLOADS = 100
 class UploadsService:
     """Serves the RPCs of filesystem.Filesystem about uploads."""
 
-    def __init__(self, uploads: Uploads, views: Views) -> None:
+    def __init__(self, uploads: Uploads, views: Views, threads: Threads) -> None:
+        self._threads = threads
         self._uploads = uploads
         self._views = views
 
     async def create_upload(self, request: pb.CreateUploadRequest, call: Call) -> pb.CreateUploadResponse:
         """Begin an upload."""
         view = self._views.of(call.username)
-        upload, existing = await self._uploads.create(messages.terms_from(request, view), view.user)
+        path = await path_of(request, view, self._threads)
+        upload, existing = await self._uploads.create(messages.terms_from(request, path, view), view.user)
         return pb.CreateUploadResponse(upload=messages.info(upload, self._uploads), existing=existing)
 
     async def write_part(self, requests: AsyncIterator[pb.WritePartRequest], call: Call) -> pb.WritePartResponse:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.rest.addresses import Caller
+from envd.filesystem.rest.addresses import Caller, percent_decoded
 from envd.filesystem.rest.answers import from_json
 from envd.web import Request
 
@@ -33,6 +33,7 @@ _TERMS: dict[str, type | tuple[type, ...]] = {
     "if_absent": bool,
     "metadata": dict,
     "sync": bool,
+    "percent_encoded": bool,
 }
 _COMMIT: dict[str, type | tuple[type, ...]] = {"size": int, "sha256": str}
 
@@ -47,6 +48,8 @@ def terms_from(body: bytes, caller: Caller) -> Terms:
     path = fields.pop("path", "")
     if not path:
         raise _invalid("path is required")
+    if fields.pop("percent_encoded", False):
+        path = percent_decoded(path)
     if "if_match" in fields and fields.get("if_absent"):
         raise _invalid("if_match and if_absent exclude each other")
     metadata = fields.get("metadata", {})

@@ -8,8 +8,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from envd.filesystem.encoding import EntryEncoder, raw_path, text_of
+from envd.errors import readable
+from envd.filesystem.encoding import EntryEncoder
 from envd.filesystem.entries import Entry
+from envd.filesystem.lossy_names import raw_of
 from envd.rpc import varint
 
 from .events import Event, Kind
@@ -43,12 +45,12 @@ class Writer:
     def proto(self, event: Event, entry: Entry | None) -> bytes:
         """Return it in binary, with what there is by that name now, if that is to be told."""
         number, kind, name, _ = event
-        parts = [_field(b"\x0a", text_of(name).encode()), b"\x10", varint(kind)]
+        parts = [_field(b"\x0a", readable(name).encode()), b"\x10", varint(kind)]
         if entry is not None:
             parts.append(_field(b"\x1a", self.encoder.proto(entry)))
         if self.ident:
             parts.append(_field(_CURSOR, self.cursor(number).encode()))
-        raw = raw_path(name)
+        raw = raw_of(name)
         if raw is not None:
             parts.append(_field(_RAW_NAME, raw))
         return b"".join(parts)
@@ -56,12 +58,12 @@ class Writer:
     def json(self, event: Event, entry: Entry | None) -> str:
         """Return it in JSON, likewise."""
         number, kind, name, _ = event
-        parts = [f'{{"name":{_quote(text_of(name))},"type":"{_KINDS[kind]}"']
+        parts = [f'{{"name":{_quote(readable(name))},"type":"{_KINDS[kind]}"']
         if entry is not None:
             parts.append(f',"entry":{self.encoder.json(entry)}')
         if self.ident:
             parts.append(f',"cursor":"{self.cursor(number)}"')
-        raw = raw_path(name)
+        raw = raw_of(name)
         if raw is not None:
             parts.append(f',"rawName":"{base64.b64encode(raw).decode()}"')
         parts.append("}")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, closing
 from functools import partial
 
-from envd.filesystem.messages import Caller, caller_from
+from envd.filesystem.messages import Caller, caller_from, path_of
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
 from envd.rpc import Call, Encoded, Reply, keepalive_from
@@ -76,7 +76,7 @@ class WatchingService:
 
     async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> Top:
         find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
-        path = caller.view.resolve(request.path)
+        path = await path_of(request, caller.view, self._threads)
         return await self._threads.at(path).run(find, path)
 
     @asynccontextmanager

@@ -1,0 +1,47 @@
+"""Names that are not UTF-8, and what texts make of them: U+FFFD in place of what cannot be decoded."""
+
+from __future__ import annotations
+
+import os
+
+from envd.errors import Code, EnvdError, readable
+
+REPLACEMENT = "\ufffd"
+
+
+def raw_of(name: str) -> bytes | None:
+    """Return the bytes of a name that is not UTF-8; None if it is."""
+    if name.isascii() or readable(name) is name:
+        return None
+    return os.fsencode(name)
+
+
+def check_meant(path: str) -> None:
+    """Check that a path of a client's text means what it says where it has U+FFFD. Blocks.
+
+    Clients that were shown a name, and send back what they saw, must not be given another file, or make one.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if there is no entry of just that name, but one that is shown so.
+    """
+    above = "/"
+    for part in path.split("/"):
+        here = os.path.join(above, part)
+        if REPLACEMENT in part and not os.path.lexists(here):
+            if _is_shown(above, part):
+                raise EnvdError(
+                    Code.INVALID_ARGUMENT,
+                    f"{path}: U+FFFD stands for bytes that are not UTF-8 in the name that is there: give them in "
+                    "raw_path, or percent-encoded over REST",
+                )
+            return
+        above = here
+
+
+def _is_shown(directory: str, shown: str) -> bool:
+    """Tell whether a directory has an entry that is shown by that name."""
+    try:
+        with os.scandir(directory) as scan:
+            return any(readable(found.name) == shown for found in scan)
+    except OSError:
+        return False  # the call itself says what is wrong
