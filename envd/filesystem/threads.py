@@ -73,7 +73,8 @@ class Threads:
         except asyncio.CancelledError:
             if not step.answer.cancel():
                 await _until_over(step, waiting)
-            _heard(waiting)
+            # It may learn only in the next turn of the loop that the step was called off.
+            waiting.add_done_callback(_heard)
             raise
 
     async def finish(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
