@@ -299,7 +299,7 @@ async def test_only_regular_files_are_opened(search: Search, poem: Path, tmp_pat
 
 async def test_files_the_kernel_makes_up_are_read(search: Search):
     answer = await search.grep("/proc/self", "^Name:", max_depth=1, include=["status"])
-    assert answer.texts == ["Name:\tpython" + answer.texts[0][12:]]
+    assert [text.partition("\t")[0] for text in answer.texts] == ["Name:"]
     answer = await search.grep("/proc/sys/kernel", "Linux", include=["ostype", "kmsg"])
     assert answer.texts == ["Linux"]
     assert (await search.grep("/proc/kmsg", "surely nothing has this", fixed=True)).lines == []

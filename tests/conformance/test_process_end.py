@@ -47,7 +47,7 @@ async def test_a_program_that_kills_itself_is_its_own_cause(processes: Processes
 @pytest.mark.line(202)
 @pytest.mark.every_wire
 async def test_a_deadline_kills_the_whole_tree(processes: Processes):
-    async with processes.start(shell("sleep 1000 & echo $!; wait"), timeout_s=0.7) as program:
+    async with processes.start(shell("sleep 1000 & echo $!; wait"), timeout_s=3) as program:
         child = int(await program.line())
         with pytest.raises(RpcError) as error:
             await program.rest()
@@ -57,7 +57,7 @@ async def test_a_deadline_kills_the_whole_tree(processes: Processes):
 
 @pytest.mark.line(202)
 async def test_whoever_connects_after_the_deadline_learns_that_it_was_the_cause(processes: Processes):
-    async with processes.start(start_request("sleep", "1000"), timeout_s=0.2) as program:
+    async with processes.start(start_request("sleep", "1000"), timeout_s=2) as program:
         with pytest.raises(RpcError):
             await program.rest()
     end = (await processes.replay(pid(program.pid))).end
@@ -73,7 +73,7 @@ async def test_a_program_that_is_faster_than_its_deadline_ends_by_itself(process
 @pytest.mark.line(202)
 @pytest.mark.every_wire
 async def test_the_deadline_holds_though_the_client_is_gone(processes: Processes):
-    async with processes.start(start_request("sleep", "1000"), timeout_s=0.5) as program:
+    async with processes.start(start_request("sleep", "1000"), timeout_s=2) as program:
         program.leave()
         await exited(program.pid)
 

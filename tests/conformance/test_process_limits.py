@@ -18,7 +18,7 @@ OWN_NAME = pwd.getpwuid(os.geteuid()).pw_name
 
 async def test_a_wall_timeout_ends_the_whole_tree_and_is_the_cause(processes: Processes):
     request = shell("sleep 1000 & echo $!; wait")
-    request.timeouts.CopyFrom(Timeouts(wall_ms=400))
+    request.timeouts.CopyFrom(Timeouts(wall_ms=2000))
     async with processes.start(request) as program:
         child = int(await program.line())
         end = (await program.rest()).end
@@ -28,7 +28,7 @@ async def test_a_wall_timeout_ends_the_whole_tree_and_is_the_cause(processes: Pr
 
 async def test_a_wall_timeout_holds_though_nobody_is_connected(processes: Processes):
     request = start_request("sleep", "1000")
-    request.timeouts.CopyFrom(Timeouts(wall_ms=400))
+    request.timeouts.CopyFrom(Timeouts(wall_ms=2000))
     async with processes.start(request) as program:
         program.leave()
         await exited(program.pid)
@@ -37,7 +37,7 @@ async def test_a_wall_timeout_holds_though_nobody_is_connected(processes: Proces
 
 async def test_an_idle_timeout_begins_anew_with_every_output(processes: Processes):
     request = shell("for i in 1 2 3 4 5; do sleep 0.2; echo $i; done; exec sleep 1000")
-    request.timeouts.CopyFrom(Timeouts(idle_ms=600))
+    request.timeouts.CopyFrom(Timeouts(idle_ms=3000))
     outcome = await processes.run(request)
     assert outcome.stdout == b"1\n2\n3\n4\n5\n"
     assert (outcome.end.signal, outcome.end.cause) == (9, ProcessEvent.CAUSE_IDLE_TIMEOUT)
@@ -45,7 +45,7 @@ async def test_an_idle_timeout_begins_anew_with_every_output(processes: Processe
 
 async def test_a_program_has_its_grace_between_the_two_signals(processes: Processes):
     request = shell("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.05; done")
-    request.timeouts.CopyFrom(Timeouts(wall_ms=400, grace_ms=10_000))
+    request.timeouts.CopyFrom(Timeouts(wall_ms=2000, grace_ms=10_000))
     outcome = await processes.run(request)
     assert outcome.stdout == b"ready\nbye\n"
     assert (outcome.end.exit_code, outcome.end.cause) == (7, ProcessEvent.CAUSE_WALL_TIMEOUT)

@@ -18,13 +18,18 @@ from tests.support.daemon import ROOT, Daemon
 
 TASKS = 500
 THREADS = 32
+# In its development mode asyncio tells of what took 100 ms, which on a busy machine anything may.
+QUIET = """
+import logging
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
+"""
 CHILD_S = 60.0
 
 
 def script(code: str, daemon: Daemon, *, interrupt_at: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run Python with the SDK and `address`; interrupted, as by Ctrl+C, when it prints a line."""
     process = subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", f"address = {daemon.address!r}\n{code}"],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", f"{QUIET}\naddress = {daemon.address!r}\n{code}"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -67,7 +67,7 @@ import os
 from envd_sdk import Sandbox
 sandbox = Sandbox.local()
 print(sandbox._parts.owner._daemon.directory)
-print(sandbox.commands.run("echo $PPID").stdout.strip())
+print(sandbox.commands.run("echo $PPID").stdout.strip(), flush=True)
 if os.fork() == 0:
     raise SystemExit
 os.wait()

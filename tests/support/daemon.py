@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -98,12 +99,20 @@ class Daemon:
         raise AssertionError(f"keeper {self.pid} has no server; its last words:\n{self.log()}")
 
     def kill_server(self) -> int:
-        """SIGKILL the server, wait until it is gone, and return the pid it had."""
-        pid = self.server_pid()
+        """SIGKILL the server, wait until it is gone, and return the pid it had; waits for one to be there first."""
+        pid = self._current_server()
         with open_pidfds([pid]) as fds:
             signal.pidfd_send_signal(fds[0], signal.SIGKILL)
             assert has_exited(fds[0], timeout_s=SERVER_TIMEOUT_S)
         return pid
+
+    def _current_server(self) -> int:
+        deadline = time.monotonic() + SERVER_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with suppress(AssertionError):
+                return self.server_pid()
+            time.sleep(0.01)  # the keeper is starting another one
+        return self.server_pid()
 
     def log(self, *, lines: int = 40) -> str:
         """The last lines it logged, for the message of a failed test."""
