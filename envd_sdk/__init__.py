@@ -46,6 +46,7 @@ from envd_sdk.exceptions import (
     TemplateException,
     TimeoutException,
 )
+from envd_sdk.paths import SandboxPath
 from envd_sdk.results import (
     CommandResult,
     OutputGap,
@@ -115,6 +116,7 @@ __all__ = [
     "SandboxNotFoundException",
     "SandboxOpts",
     "SandboxPaginator",
+    "SandboxPath",
     "SandboxQuery",
     "SandboxState",
     "SandboxUnreachableException",

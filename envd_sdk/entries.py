@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import Enum
 from typing import IO
 
+from envd_sdk.paths import SandboxPath
+
 
 class FileType(Enum):
     """What an entry is; a link has the type of what it leads to."""
@@ -25,14 +27,16 @@ class WriteInfo:
     Attributes:
         name: last part of the path.
         type: a file.
-        path: where it is, resolved.
+        path: where it is, resolved. U+FFFD stands for what is not UTF-8.
         metadata: the caller's own key-value pairs.
+        raw_path: the bytes of the path if they are not UTF-8; else None.
     """
 
     name: str
     type: FileType | None
     path: str
     metadata: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    raw_path: bytes | None = field(default=None, kw_only=True)
 
 
 @dataclass
@@ -69,7 +73,7 @@ Content = str | bytes | bytearray | memoryview | IO[str] | IO[bytes]
 class WriteEntry:
     """One of several files to write."""
 
-    path: str
+    path: SandboxPath
     data: Content
 
 
@@ -93,8 +97,10 @@ class FilesystemEvent:
         name: the entry, relative to the directory.
         type: what happened.
         entry: as it was when the event was sent, if the watch asked for it and it was still there.
+        raw_name: the bytes of the name if they are not UTF-8; else None.
     """
 
     name: str
     type: FilesystemEventType
     entry: EntryInfo | None = None
+    raw_name: bytes | None = None

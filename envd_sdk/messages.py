@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import Literal
 
 from envd_proto.filesystem import filesystem_pb2 as fs
+from envd_proto.filesystem import search_pb2 as search
 from envd_proto.process import process_pb2 as pb
 from envd_proto.pty import pty_pb2 as pty
 from envd_sdk.entries import EntryInfo, FilesystemEvent, FilesystemEventType, FileType, WriteInfo
@@ -40,11 +41,18 @@ def entry_from(message: fs.EntryInfo) -> EntryInfo:
         modified_time=message.modified_time.ToDatetime(UTC) if message.HasField("modified_time") else None,
         symlink_target=message.symlink_target if message.HasField("symlink_target") else None,
         etag=message.etag,
+        raw_path=raw_path(message),
     )
 
 
+def raw_path(message: fs.EntryInfo | search.GrepFile | search.ReplacedFile | search.Skipped) -> bytes | None:
+    """The bytes of a path that is not UTF-8."""
+    return message.raw_path if message.HasField("raw_path") else None
+
+
 def write_info_from(message: fs.EntryInfo) -> WriteInfo:
-    return WriteInfo(message.name, _TYPES.get(message.type), message.path, metadata=dict(message.metadata))
+    kind, metadata = _TYPES.get(message.type), dict(message.metadata)
+    return WriteInfo(message.name, kind, message.path, metadata=metadata, raw_path=raw_path(message))
 
 
 def event_from(message: fs.FilesystemEvent) -> FilesystemEvent | None:
@@ -52,7 +60,8 @@ def event_from(message: fs.FilesystemEvent) -> FilesystemEvent | None:
     kind = _EVENTS.get(message.type)
     if kind is None:
         return None
-    return FilesystemEvent(message.name, kind, entry_from(message.entry) if message.HasField("entry") else None)
+    entry = entry_from(message.entry) if message.HasField("entry") else None
+    return FilesystemEvent(message.name, kind, entry, message.raw_name if message.HasField("raw_name") else None)
 
 
 def process_from(message: pb.ProcessInfo) -> ProcessInfo:

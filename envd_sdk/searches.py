@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Literal, TypedDict
 
 from envd_proto.filesystem import search_pb2 as pb
+from envd_sdk.messages import raw_path
+from envd_sdk.paths import SandboxPath, path_fields
 
 EntryKind = Literal["file", "dir", "symlink", "other"]
 Order = Literal["name", "none", "modified", "size"]
@@ -72,10 +74,15 @@ class Matched(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was not searched, and why: unreadable, binary, too large, too slow, changed."""
+    """Something that was not searched, and why: unreadable, binary, too large, too slow, changed.
+
+    Attributes:
+        raw_path: the bytes of the path if they are not UTF-8; else None.
+    """
 
     path: str
     reason: str
+    raw_path: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -100,11 +107,13 @@ class GrepFile:
     Attributes:
         lines: those that match, and their context.
         count: lines that match.
+        raw_path: the bytes of the path if they are not UTF-8; else None.
     """
 
     path: str
     lines: tuple[GrepLine, ...]
     count: int
+    raw_path: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,7 @@ class ReplacedFile:
         etag: of the new content; of the old one if nothing was changed.
         diff: the change, if it was asked for.
         error: why it was not changed; "" if it was.
+        raw_path: the bytes of the path if they are not UTF-8; else None.
     """
 
     path: str
@@ -140,6 +150,7 @@ class ReplacedFile:
     etag: str
     diff: str = ""
     error: str = ""
+    raw_path: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -172,9 +183,9 @@ class Lines:
     etag: str
 
 
-def selection(path: str, given: Selected) -> pb.Selection:
+def selection(path: SandboxPath, given: Selected) -> pb.Selection:
     found = pb.Selection(
-        path=path,
+        **path_fields(path),
         include=_globs(given.get("include", ())),
         exclude=_globs(given.get("exclude", ())),
         types=[_KINDS[kind] for kind in given.get("kinds", ())],
@@ -206,13 +217,13 @@ def pattern(text: str, given: Matched) -> pb.Pattern:
 
 def grep_result(messages: Sequence[pb.GrepResponse]) -> GrepResult:
     """Everything a stream had. Of a file that came in several parts, one."""
-    parts: dict[str, list[pb.GrepFile]] = {}
+    parts: dict[tuple[str, bytes | None], list[pb.GrepFile]] = {}
     for message in messages:
         for file in message.files:
-            parts.setdefault(file.path, []).append(file)
+            parts.setdefault((file.path, raw_path(file)), []).append(file)
     summary = messages[-1].summary
     return GrepResult(
-        files=tuple(_grep_file(path, found) for path, found in parts.items()),
+        files=tuple(_grep_file(found) for found in parts.values()),
         count=summary.matches,
         truncated=summary.truncated,
         files_searched=summary.files_searched,
@@ -222,7 +233,9 @@ def grep_result(messages: Sequence[pb.GrepResponse]) -> GrepResult:
 
 def replace_result(message: pb.ReplaceResponse) -> ReplaceResult:
     return ReplaceResult(
-        files=tuple(ReplacedFile(one.path, one.matches, one.etag, one.diff, one.error) for one in message.files),
+        files=tuple(
+            ReplacedFile(one.path, one.matches, one.etag, one.diff, one.error, raw_path(one)) for one in message.files
+        ),
         count=message.matches,
         skipped=tuple(_skipped(one) for one in message.skipped),
     )
@@ -244,14 +257,14 @@ def _globs(given: Sequence[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def _grep_file(path: str, parts: Sequence[pb.GrepFile]) -> GrepFile:
+def _grep_file(parts: Sequence[pb.GrepFile]) -> GrepFile:
     lines = tuple(
         GrepLine(line.number, line.text, tuple((one.start, one.end) for one in line.submatches))
         for part in parts
         for line in part.lines
     )
-    return GrepFile(path, lines, sum(part.matches for part in parts))
+    return GrepFile(parts[0].path, lines, sum(part.matches for part in parts), raw_path(parts[0]))
 
 
 def _skipped(message: pb.Skipped) -> Skipped:
-    return Skipped(message.path, _REASONS.get(message.reason, "unknown"))
+    return Skipped(message.path, _REASONS.get(message.reason, "unknown"), raw_path(message))

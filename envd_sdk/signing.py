@@ -9,26 +9,27 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.paths import SandboxPath, raw_of
 
 
 def signature(
-    path: str, operation: Literal["read", "write"], user: str | None, token: str, expiration: int | None = None
+    path: SandboxPath, operation: Literal["read", "write"], user: str | None, token: str, expiration: int | None = None
 ) -> str:
     """What stands for the token, for one path, operation and user.
 
     Args:
         expiration: Unix seconds, the last one at which it is valid; None for ever.
     """
-    text = f"{path}:{operation}:{user or ''}:{token}"
+    text = f":{operation}:{user or ''}:{token}"
     if expiration is not None:
         text += f":{expiration}"
-    digest = hashlib.sha256(text.encode()).digest()
+    digest = hashlib.sha256(raw_of(path) + text.encode()).digest()
     return "v1_" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def file_url(
     base: str,
-    path: str,
+    path: SandboxPath,
     operation: Literal["read", "write"],
     user: str | None,
     token: str | None,
@@ -46,7 +47,7 @@ def file_url(
         raise InvalidArgumentException("a daemon on a unix socket has no URLs: use files.read and files.write")
     if expires_in_s is not None and token is None:
         raise InvalidArgumentException("a link can only expire if the sandbox has an access token")
-    query = {"path": path} if path else {}
+    query: dict[str, str | bytes] = {"path": raw_of(path)} if path else {}
     if user is not None:
         query["username"] = user
     if token is not None:

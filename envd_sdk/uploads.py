@@ -9,6 +9,7 @@ from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_proto.filesystem import uploads_pb2 as uploads
 from envd_sdk.entries import Content, WriteEntry
 from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.paths import PathFields
 from envd_sdk.retrying import Repeat
 
 # Bytes of one message: 256 KiB take a fifth longer.
@@ -60,10 +61,10 @@ class WriteOptions:
             raise InvalidArgumentException("write: metadata is given twice, also in options")
         return replace(self, metadata=metadata)
 
-    def message(self, path: str) -> fs.WriteRequest:
+    def message(self, where: PathFields) -> fs.WriteRequest:
         return fs.WriteRequest(
             options=fs.WriteRequest.Options(
-                path=path,
+                **where,
                 mode=self.mode,
                 append=self.append,
                 atomic=self.atomic,
@@ -86,20 +87,20 @@ class WriteOptions:
 class Destination:
     """A file to be written, and as whom."""
 
-    path: str
+    where: PathFields
     options: WriteOptions
     user: str | None
     request_timeout: float | None
 
     @property
     def doing(self) -> str:
-        return f"write {self.path}"
+        return f"write {self.where['path']}"
 
     def creation(self, key: str) -> uploads.CreateUploadRequest:
         """Begin it as an upload in parts; with the same key a second time, that is the same one."""
         options = self.options
         return uploads.CreateUploadRequest(
-            path=self.path,
+            **self.where,
             sha256=options.sha256,
             idempotency_key=key,
             mode=options.mode,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_sdk.entries import FilesystemEvent, FilesystemEventType
 from envd_sdk.messages import event_from
+from envd_sdk.paths import SandboxPath, path_fields, shown
 
 # Told where events were lost: the directory has to be looked at again.
 LOST = FilesystemEvent(".", FilesystemEventType.OVERFLOW)
@@ -22,15 +23,20 @@ class Watch:
         allow_network_mounts: a network file system, too, where changes made elsewhere may be seen late or not at all.
     """
 
-    path: str
+    where: SandboxPath
     recursive: bool = False
     include_entry: bool = False
     allow_network_mounts: bool = False
 
+    @property
+    def path(self) -> str:
+        """The directory, for messages."""
+        return shown(self.where)
+
     def stream(self, cursor: str) -> fs.WatchDirRequest:
         """From a cursor on; "" is from now on."""
         return fs.WatchDirRequest(
-            path=self.path,
+            **path_fields(self.where),
             recursive=self.recursive,
             include_entry=self.include_entry,
             allow_network_mounts=self.allow_network_mounts,
@@ -39,7 +45,7 @@ class Watch:
 
     def watcher(self) -> fs.CreateWatcherRequest:
         return fs.CreateWatcherRequest(
-            path=self.path,
+            **path_fields(self.where),
             recursive=self.recursive,
             include_entry=self.include_entry,
             allow_network_mounts=self.allow_network_mounts,

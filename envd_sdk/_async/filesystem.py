@@ -12,7 +12,8 @@ from envd_sdk._wire.aio import clock, sleep
 from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT
 from envd_sdk.entries import EntryInfo, FilesystemEvent
 from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException, NotYetException
-from envd_sdk.messages import entry_from, text
+from envd_sdk.messages import entry_from
+from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
 from envd_sdk.starting import limit
@@ -23,7 +24,8 @@ from envd_sdk.watches import Watch
 class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
     """Files of a sandbox.
 
-    Paths are absolute, `~`, `~/x`, or relative to the user's home. `user` is whose home that is and to whom what is
+    Paths are absolute, `~`, `~/x`, or relative to the user's home: text, bytes, or whatever has a `path`, as entries
+    and files that were found. `user` is whose home that is and to whom what is
     made belongs; None is the sandbox's default user. `request_timeout` is in seconds: for an answer or, in a transfer,
     for as long as nothing moves; 0 means no limit, None what the sandbox was told.
 
@@ -33,7 +35,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
 
     async def list(
         self,
-        path: str,
+        path: SandboxPath,
         depth: int | None = 1,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -44,14 +46,21 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
             depth: levels below it, 1 or more.
         """
         if depth is not None and depth < 1:
-            raise InvalidArgumentException(f"list {path}: depth is {depth}: give 1 or more")
-        request = fs.ListDirRequest(path=text(path, what="path"), depth=depth or 1)
+            raise InvalidArgumentException(f"list {shown(path)}: depth is {depth}: give 1 or more")
+        request = fs.ListDirRequest(**path_fields(path), depth=depth or 1)
         found = await self._calls.unary(
-            LIST_DIR, request, doing=f"list {path}", user=user, request_timeout=request_timeout, about_files=True
+            LIST_DIR,
+            request,
+            doing=f"list {request.path}",
+            user=user,
+            request_timeout=request_timeout,
+            about_files=True,
         )
         return [entry_from(entry) for entry in found.entries]
 
-    async def exists(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> bool:
+    async def exists(
+        self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
+    ) -> bool:
         """Whether there is anything by that path; a link counts, wherever it leads."""
         try:
             await self.get_info(path, user, request_timeout)
@@ -61,7 +70,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
 
     async def wait_for(
         self,
-        path: str,
+        path: SandboxPath,
         timeout: float | None = 60,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -80,44 +89,54 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
                 return await self.get_info(path, user, request_timeout)
             except NotFoundException:
                 if deadline.passed():
-                    raise NotYetException(f"wait for {path}: it is not there") from None
+                    raise NotYetException(f"wait for {shown(path)}: it is not there") from None
             await sleep(min(pause_s, deadline.left_s() or pause_s))
             pause_s = min(pause_s * 2, LONGEST_LOOK_S)
 
     async def get_info(
-        self, path: str, user: Username | None = None, request_timeout: float | None = None
+        self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
     ) -> EntryInfo:
         """What is known of a file, directory or link.
 
         Raises:
             FileNotFoundException: it is not there.
         """
-        request = fs.StatRequest(path=text(path, what="path"))
+        request = fs.StatRequest(**path_fields(path))
         found = await self._calls.unary(
-            STAT, request, doing=f"look at {path}", user=user, request_timeout=request_timeout, about_files=True
+            STAT, request, doing=f"look at {request.path}", user=user, request_timeout=request_timeout, about_files=True
         )
         return entry_from(found.entry)
 
-    async def remove(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> None:
+    async def remove(
+        self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
+    ) -> None:
         """Remove a file, a link, or a directory with everything in it. What is not there is fine."""
-        request = fs.RemoveRequest(path=text(path, what="path"))
+        request = fs.RemoveRequest(**path_fields(path))
         await self._calls.unary(
-            REMOVE, request, doing=f"remove {path}", user=user, request_timeout=request_timeout, about_files=True
+            REMOVE,
+            request,
+            doing=f"remove {request.path}",
+            user=user,
+            request_timeout=request_timeout,
+            about_files=True,
         )
 
     async def rename(
         self,
-        old_path: str,
-        new_path: str,
+        old_path: SandboxPath,
+        new_path: SandboxPath,
         user: Username | None = None,
         request_timeout: float | None = None,
     ) -> EntryInfo:
         """Move a file or directory; an existing file is replaced, an existing directory is not."""
-        request = fs.MoveRequest(source=text(old_path, what="old_path"), destination=text(new_path, what="new_path"))
+        old, new = path_fields(old_path, what="old_path"), path_fields(new_path, what="new_path")
+        request = fs.MoveRequest(
+            source=old["path"], raw_source=old["raw_path"], destination=new["path"], raw_destination=new["raw_path"]
+        )
         found = await self._calls.unary(
             MOVE,
             request,
-            doing=f"move {old_path} to {new_path}",
+            doing=f"move {request.source} to {request.destination}",
             repeat=Repeat.UNSENT,
             user=user,
             request_timeout=request_timeout,
@@ -125,12 +144,19 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
         )
         return entry_from(found.entry)
 
-    async def make_dir(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> bool:
+    async def make_dir(
+        self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
+    ) -> bool:
         """Make a directory and those above it; False if it was there."""
-        request = fs.MakeDirRequest(path=text(path, what="path"))
+        request = fs.MakeDirRequest(**path_fields(path))
         try:
             await self._calls.unary(
-                MAKE_DIR, request, doing=f"make {path}", user=user, request_timeout=request_timeout, about_files=True
+                MAKE_DIR,
+                request,
+                doing=f"make {request.path}",
+                user=user,
+                request_timeout=request_timeout,
+                about_files=True,
             )
         except ConflictException:
             return False
@@ -138,8 +164,8 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
 
     async def copy(
         self,
-        source: str,
-        destination: str,
+        source: SandboxPath,
+        destination: SandboxPath,
         user: Username | None = None,
         request_timeout: float | None = None,
         *,
@@ -150,11 +176,19 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
         Raises:
             ConflictException: the destination is there, and it is not to be overwritten.
         """
-        request = fs.CopyRequest(source=source, destination=destination, recursive=True, overwrite=overwrite)
+        old, new = path_fields(source, what="source"), path_fields(destination, what="destination")
+        request = fs.CopyRequest(
+            source=old["path"],
+            raw_source=old["raw_path"],
+            destination=new["path"],
+            raw_destination=new["raw_path"],
+            recursive=True,
+            overwrite=overwrite,
+        )
         found = await self._calls.unary(
             COPY,
             request,
-            doing=f"copy {source} to {destination}",
+            doing=f"copy {request.source} to {request.destination}",
             repeat=Repeat.SAFE if overwrite else Repeat.UNSENT,
             user=user,
             request_timeout=request_timeout,
@@ -164,7 +198,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
 
     async def watch_dir(
         self,
-        path: str,
+        path: SandboxPath,
         user: Username | AsyncHandler[FilesystemEvent] | None = None,
         request_timeout: float | AsyncHandler[Exception] | None = None,
         recursive: bool = False,
@@ -202,7 +236,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
 
     async def watch(
         self,
-        path: str,
+        path: SandboxPath,
         user: Username | None = None,
         request_timeout: float | None = None,
         *,

@@ -57,7 +57,9 @@ class AsyncPartedUpload:
             await self._give_up(upload)
             raise
         metadata = dict(self._destination.options.metadata or {})
-        return WriteInfo(os.path.basename(upload.path), FileType.FILE, upload.path, metadata=metadata)
+        raw = upload.raw_path if upload.HasField("raw_path") else None
+        name = os.path.basename(upload.path)
+        return WriteInfo(name, FileType.FILE, upload.path, metadata=metadata, raw_path=raw)
 
     async def _begin(self) -> pb.UploadInfo | None:
         request = self._destination.creation(uuid.uuid4().hex)

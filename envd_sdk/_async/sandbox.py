@@ -24,6 +24,7 @@ from envd_sdk.client import models
 from envd_sdk.connection_config import ConnectionConfig, ConnectionOpts, IdOpts, configured
 from envd_sdk.either import Either
 from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.paths import SandboxPath
 from envd_sdk.results import Username
 from envd_sdk.sandbox_info import SandboxInfo, SandboxMetrics, SandboxQuery
 from envd_sdk.signing import file_url
@@ -275,13 +276,15 @@ class AsyncSandbox(AsyncConstructor):
         """The name under which a port of the sandbox can be reached."""
         return self.connection_config.get_host(self.sandbox_id, self._parts.domain, port)
 
-    def download_url(self, path: str, user: Username | None = None, use_signature_expiration: int | None = None) -> str:
+    def download_url(
+        self, path: SandboxPath, user: Username | None = None, use_signature_expiration: int | None = None
+    ) -> str:
         """A link to read a file. With an access token it is signed, and may expire after so many seconds."""
         where = self._parts.address
         return file_url(where.url, path, "read", user, where.token, use_signature_expiration)
 
     def upload_url(
-        self, path: str = "", user: Username | None = None, use_signature_expiration: int | None = None
+        self, path: SandboxPath = "", user: Username | None = None, use_signature_expiration: int | None = None
     ) -> str:
         """A link to write a file, by POST; without a path, any."""
         where = self._parts.address

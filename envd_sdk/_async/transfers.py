@@ -12,7 +12,7 @@ from envd_sdk._colour.callbacks import AsyncHandler
 from envd_sdk._colour.content import AsyncSource
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
-from envd_sdk.messages import text
+from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.uploads import Destination, WriteOptions, entry_of
 
@@ -26,7 +26,7 @@ class AsyncTransfers:
     @overload
     async def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["text"] = "text",
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -40,7 +40,7 @@ class AsyncTransfers:
     @overload
     async def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["bytes"],
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -54,7 +54,7 @@ class AsyncTransfers:
     @overload
     async def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["stream"],
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -67,7 +67,7 @@ class AsyncTransfers:
 
     async def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["text", "bytes", "stream"] = "text",  # noqa: A002 - the published name
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -92,9 +92,11 @@ class AsyncTransfers:
             ConflictException: it was changed while the connection was broken.
         """
         if offset < 0 or (length is not None and length < 0):
-            raise InvalidArgumentException(f"read {path}: offset and length must not be negative")
+            raise InvalidArgumentException(f"read {shown(path)}: offset and length must not be negative")
         if format not in ("text", "bytes", "stream"):
-            raise InvalidArgumentException(f'read {path}: format is {format!r}: give "text", "bytes" or "stream"')
+            raise InvalidArgumentException(
+                f'read {shown(path)}: format is {format!r}: give "text", "bytes" or "stream"'
+            )
         idle_s = self._calls.timeout(request_timeout)
         stream = AsyncFileStream(self._calls, read_request(path, offset, length), user, idle_s, on_progress)
         await stream.open()
@@ -109,7 +111,7 @@ class AsyncTransfers:
     @overload
     async def write(
         self,
-        path: str,
+        path: SandboxPath,
         data: AsyncSource,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -148,7 +150,7 @@ class AsyncTransfers:
             NotEnoughSpaceException: the disk is full.
             ConflictException: a condition does not hold.
         """
-        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str)):
+        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str | bytes)):
             return await self.write_files(*args, **named)
         return await self._write(*args, **named)
 
@@ -172,7 +174,7 @@ class AsyncTransfers:
 
     async def _write(
         self,
-        path: str,
+        path: SandboxPath,
         data: AsyncSource,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -184,6 +186,6 @@ class AsyncTransfers:
         use_octet_stream: bool = False,  # noqa: ARG002
     ) -> WriteInfo:
         destination = Destination(
-            text(path, what="path"), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
+            path_fields(path), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
         )
         return await AsyncWriting(self._calls, destination, on_progress).write(data)

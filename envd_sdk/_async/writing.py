@@ -46,7 +46,7 @@ class AsyncWriting:
         """None from a daemon that has no such RPC."""
         if WRITE_FILE.path in self._calls.unknown:
             return None
-        options = self._destination.options.message(self._destination.path).options
+        options = self._destination.options.message(self._destination.where).options
         request = fs.WriteFileRequest(options=options, content=content)
         try:
             found = await self._calls.unary(
@@ -70,7 +70,7 @@ class AsyncWriting:
         """Keep at most so many bytes that were sent."""
 
         async def messages() -> AsyncIterator[fs.WriteRequest | bytes]:
-            yield self._destination.options.message(self._destination.path)
+            yield self._destination.options.message(self._destination.where)
             index = sent = 0
             while (piece := await pieces.at(index)) is not None:
                 yield chunk_message(piece)

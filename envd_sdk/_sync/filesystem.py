@@ -13,7 +13,8 @@ from envd_sdk._wire.blocking import clock, sleep
 from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT
 from envd_sdk.entries import EntryInfo, FilesystemEvent
 from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException, NotYetException
-from envd_sdk.messages import entry_from, text
+from envd_sdk.messages import entry_from
+from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
 from envd_sdk.starting import limit
@@ -24,7 +25,8 @@ from envd_sdk.watches import Watch
 class Filesystem(Transfers, Trees, Searches):
     """Files of a sandbox.
 
-    Paths are absolute, `~`, `~/x`, or relative to the user's home. `user` is whose home that is and to whom what is
+    Paths are absolute, `~`, `~/x`, or relative to the user's home: text, bytes, or whatever has a `path`, as entries
+    and files that were found. `user` is whose home that is and to whom what is
     made belongs; None is the sandbox's default user. `request_timeout` is in seconds: for an answer or, in a transfer,
     for as long as nothing moves; 0 means no limit, None what the sandbox was told.
 
@@ -34,7 +36,7 @@ class Filesystem(Transfers, Trees, Searches):
 
     def list(
         self,
-        path: str,
+        path: SandboxPath,
         depth: int | None = 1,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -45,14 +47,19 @@ class Filesystem(Transfers, Trees, Searches):
             depth: levels below it, 1 or more.
         """
         if depth is not None and depth < 1:
-            raise InvalidArgumentException(f"list {path}: depth is {depth}: give 1 or more")
-        request = fs.ListDirRequest(path=text(path, what="path"), depth=depth or 1)
+            raise InvalidArgumentException(f"list {shown(path)}: depth is {depth}: give 1 or more")
+        request = fs.ListDirRequest(**path_fields(path), depth=depth or 1)
         found = self._calls.unary(
-            LIST_DIR, request, doing=f"list {path}", user=user, request_timeout=request_timeout, about_files=True
+            LIST_DIR,
+            request,
+            doing=f"list {request.path}",
+            user=user,
+            request_timeout=request_timeout,
+            about_files=True,
         )
         return [entry_from(entry) for entry in found.entries]
 
-    def exists(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> bool:
+    def exists(self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None) -> bool:
         """Whether there is anything by that path; a link counts, wherever it leads."""
         try:
             self.get_info(path, user, request_timeout)
@@ -62,7 +69,7 @@ class Filesystem(Transfers, Trees, Searches):
 
     def wait_for(
         self,
-        path: str,
+        path: SandboxPath,
         timeout: float | None = 60,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -81,42 +88,52 @@ class Filesystem(Transfers, Trees, Searches):
                 return self.get_info(path, user, request_timeout)
             except NotFoundException:
                 if deadline.passed():
-                    raise NotYetException(f"wait for {path}: it is not there") from None
+                    raise NotYetException(f"wait for {shown(path)}: it is not there") from None
             sleep(min(pause_s, deadline.left_s() or pause_s))
             pause_s = min(pause_s * 2, LONGEST_LOOK_S)
 
-    def get_info(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> EntryInfo:
+    def get_info(
+        self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
+    ) -> EntryInfo:
         """What is known of a file, directory or link.
 
         Raises:
             FileNotFoundException: it is not there.
         """
-        request = fs.StatRequest(path=text(path, what="path"))
+        request = fs.StatRequest(**path_fields(path))
         found = self._calls.unary(
-            STAT, request, doing=f"look at {path}", user=user, request_timeout=request_timeout, about_files=True
+            STAT, request, doing=f"look at {request.path}", user=user, request_timeout=request_timeout, about_files=True
         )
         return entry_from(found.entry)
 
-    def remove(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> None:
+    def remove(self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None) -> None:
         """Remove a file, a link, or a directory with everything in it. What is not there is fine."""
-        request = fs.RemoveRequest(path=text(path, what="path"))
+        request = fs.RemoveRequest(**path_fields(path))
         self._calls.unary(
-            REMOVE, request, doing=f"remove {path}", user=user, request_timeout=request_timeout, about_files=True
+            REMOVE,
+            request,
+            doing=f"remove {request.path}",
+            user=user,
+            request_timeout=request_timeout,
+            about_files=True,
         )
 
     def rename(
         self,
-        old_path: str,
-        new_path: str,
+        old_path: SandboxPath,
+        new_path: SandboxPath,
         user: Username | None = None,
         request_timeout: float | None = None,
     ) -> EntryInfo:
         """Move a file or directory; an existing file is replaced, an existing directory is not."""
-        request = fs.MoveRequest(source=text(old_path, what="old_path"), destination=text(new_path, what="new_path"))
+        old, new = path_fields(old_path, what="old_path"), path_fields(new_path, what="new_path")
+        request = fs.MoveRequest(
+            source=old["path"], raw_source=old["raw_path"], destination=new["path"], raw_destination=new["raw_path"]
+        )
         found = self._calls.unary(
             MOVE,
             request,
-            doing=f"move {old_path} to {new_path}",
+            doing=f"move {request.source} to {request.destination}",
             repeat=Repeat.UNSENT,
             user=user,
             request_timeout=request_timeout,
@@ -124,12 +141,17 @@ class Filesystem(Transfers, Trees, Searches):
         )
         return entry_from(found.entry)
 
-    def make_dir(self, path: str, user: Username | None = None, request_timeout: float | None = None) -> bool:
+    def make_dir(self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None) -> bool:
         """Make a directory and those above it; False if it was there."""
-        request = fs.MakeDirRequest(path=text(path, what="path"))
+        request = fs.MakeDirRequest(**path_fields(path))
         try:
             self._calls.unary(
-                MAKE_DIR, request, doing=f"make {path}", user=user, request_timeout=request_timeout, about_files=True
+                MAKE_DIR,
+                request,
+                doing=f"make {request.path}",
+                user=user,
+                request_timeout=request_timeout,
+                about_files=True,
             )
         except ConflictException:
             return False
@@ -137,8 +159,8 @@ class Filesystem(Transfers, Trees, Searches):
 
     def copy(
         self,
-        source: str,
-        destination: str,
+        source: SandboxPath,
+        destination: SandboxPath,
         user: Username | None = None,
         request_timeout: float | None = None,
         *,
@@ -149,11 +171,19 @@ class Filesystem(Transfers, Trees, Searches):
         Raises:
             ConflictException: the destination is there, and it is not to be overwritten.
         """
-        request = fs.CopyRequest(source=source, destination=destination, recursive=True, overwrite=overwrite)
+        old, new = path_fields(source, what="source"), path_fields(destination, what="destination")
+        request = fs.CopyRequest(
+            source=old["path"],
+            raw_source=old["raw_path"],
+            destination=new["path"],
+            raw_destination=new["raw_path"],
+            recursive=True,
+            overwrite=overwrite,
+        )
         found = self._calls.unary(
             COPY,
             request,
-            doing=f"copy {source} to {destination}",
+            doing=f"copy {request.source} to {request.destination}",
             repeat=Repeat.SAFE if overwrite else Repeat.UNSENT,
             user=user,
             request_timeout=request_timeout,
@@ -163,7 +193,7 @@ class Filesystem(Transfers, Trees, Searches):
 
     def watch_dir(
         self,
-        path: str,
+        path: SandboxPath,
         user: Username | Handler[FilesystemEvent] | None = None,
         request_timeout: float | Handler[Exception] | None = None,
         recursive: bool = False,
@@ -201,7 +231,7 @@ class Filesystem(Transfers, Trees, Searches):
 
     def watch(
         self,
-        path: str,
+        path: SandboxPath,
         user: Username | None = None,
         request_timeout: float | None = None,
         *,

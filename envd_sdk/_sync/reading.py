@@ -14,7 +14,8 @@ from envd_sdk._wire.blocking import Incoming
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import READ
 from envd_sdk.entries import EntryInfo
-from envd_sdk.messages import entry_from, text
+from envd_sdk.messages import entry_from
+from envd_sdk.paths import SandboxPath, path_fields
 
 # Bytes of one message at most.
 _CHUNK_BYTES = 256 * 1024
@@ -145,5 +146,5 @@ class FileStream:
         self._calls.pause(self._attempts, error, doing=self._doing, about_files=True)
 
 
-def read_request(path: str, offset: int, length: int | None) -> fs.ReadRequest:
-    return fs.ReadRequest(path=text(path, what="path"), offset=offset, length=length, chunk_size=_CHUNK_BYTES)
+def read_request(path: SandboxPath, offset: int, length: int | None) -> fs.ReadRequest:
+    return fs.ReadRequest(**path_fields(path), offset=offset, length=length, chunk_size=_CHUNK_BYTES)

@@ -12,6 +12,7 @@ from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import FIND, GREP, READ_LINES, REPLACE, Method
 from envd_sdk.entries import EntryInfo
 from envd_sdk.messages import entry_from
+from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
 from envd_sdk.searches import (
@@ -38,7 +39,7 @@ class Searches:
 
     def find(
         self,
-        path: str,
+        path: SandboxPath,
         *,
         limit: int = 0,
         with_metadata: bool = False,
@@ -54,13 +55,13 @@ class Searches:
             selected: which entries; see Selected.
         """
         request = pb.FindRequest(selection=selection(path, selected), limit=limit, with_metadata=with_metadata)
-        messages = self._all(FIND, request, f"find in {path}", user, request_timeout)
+        messages = self._all(FIND, request, f"find in {shown(path)}", user, request_timeout)
         return [entry_from(entry) for message in messages for entry in message.entries]
 
     def grep(
         self,
         text: str,
-        path: str,
+        path: SandboxPath,
         *,
         before: int = 0,
         after: int = 0,
@@ -91,11 +92,11 @@ class Searches:
             after=after,
             max_matches=max_matches,
         )
-        return grep_result(self._all(GREP, request, f"grep in {path}", user, request_timeout))
+        return grep_result(self._all(GREP, request, f"grep in {shown(path)}", user, request_timeout))
 
     def replace(
         self,
-        path: str,
+        path: SandboxPath,
         text: str,
         replacement: str,
         *,
@@ -135,7 +136,7 @@ class Searches:
         found = self._calls.unary(
             REPLACE,
             request,
-            doing=f"replace in {path}",
+            doing=f"replace in {shown(path)}",
             repeat=Repeat.SAFE if dry_run else Repeat.UNSENT,
             user=user,
             request_timeout=request_timeout,
@@ -145,7 +146,7 @@ class Searches:
 
     def read_lines(
         self,
-        path: str,
+        path: SandboxPath,
         first: int = 1,
         last: int = 0,
         user: Username | None = None,
@@ -162,9 +163,14 @@ class Searches:
             max_bytes: at most so many; 0 means 256 KiB. `more` of the answer says whether that was too little.
             count: count the lines of the whole file.
         """
-        request = pb.ReadLinesRequest(path=path, first=first, last=last, max_bytes=max_bytes, count=count)
+        request = pb.ReadLinesRequest(**path_fields(path), first=first, last=last, max_bytes=max_bytes, count=count)
         found = self._calls.unary(
-            READ_LINES, request, doing=f"read {path}", user=user, request_timeout=request_timeout, about_files=True
+            READ_LINES,
+            request,
+            doing=f"read {shown(path)}",
+            user=user,
+            request_timeout=request_timeout,
+            about_files=True,
         )
         return lines_from(found)
 

@@ -13,7 +13,7 @@ from envd_sdk._sync.reading import FileStream, read_request
 from envd_sdk._sync.writing import Writing
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
-from envd_sdk.messages import text
+from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.uploads import Destination, WriteOptions, entry_of
 
@@ -27,7 +27,7 @@ class Transfers:
     @overload
     def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["text"] = "text",
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -41,7 +41,7 @@ class Transfers:
     @overload
     def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["bytes"],
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -55,7 +55,7 @@ class Transfers:
     @overload
     def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["stream"],
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -68,7 +68,7 @@ class Transfers:
 
     def read(
         self,
-        path: str,
+        path: SandboxPath,
         format: Literal["text", "bytes", "stream"] = "text",
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -93,9 +93,11 @@ class Transfers:
             ConflictException: it was changed while the connection was broken.
         """
         if offset < 0 or (length is not None and length < 0):
-            raise InvalidArgumentException(f"read {path}: offset and length must not be negative")
+            raise InvalidArgumentException(f"read {shown(path)}: offset and length must not be negative")
         if format not in ("text", "bytes", "stream"):
-            raise InvalidArgumentException(f'read {path}: format is {format!r}: give "text", "bytes" or "stream"')
+            raise InvalidArgumentException(
+                f'read {shown(path)}: format is {format!r}: give "text", "bytes" or "stream"'
+            )
         idle_s = self._calls.timeout(request_timeout)
         stream = FileStream(self._calls, read_request(path, offset, length), user, idle_s, on_progress)
         stream.open()
@@ -110,7 +112,7 @@ class Transfers:
     @overload
     def write(
         self,
-        path: str,
+        path: SandboxPath,
         data: Source,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -149,7 +151,7 @@ class Transfers:
             NotEnoughSpaceException: the disk is full.
             ConflictException: a condition does not hold.
         """
-        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str)):
+        if "files" in named or (args and isinstance(args[0], Sequence) and not isinstance(args[0], str | bytes)):
             return self.write_files(*args, **named)
         return self._write(*args, **named)
 
@@ -173,7 +175,7 @@ class Transfers:
 
     def _write(
         self,
-        path: str,
+        path: SandboxPath,
         data: Source,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -185,6 +187,6 @@ class Transfers:
         use_octet_stream: bool = False,
     ) -> WriteInfo:
         destination = Destination(
-            text(path, what="path"), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
+            path_fields(path), (options or WriteOptions()).with_metadata(metadata), user, request_timeout
         )
         return Writing(self._calls, destination, on_progress).write(data)

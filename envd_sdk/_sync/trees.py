@@ -15,6 +15,7 @@ from envd_sdk._sync.calls import Calls
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import ARCHIVE, EXTRACT
 from envd_sdk.extracting import untar
+from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
 from envd_sdk.trees import TreeInfo, tar_of
@@ -28,7 +29,7 @@ class Trees:
     def upload_dir(
         self,
         local: str,
-        path: str,
+        path: SandboxPath,
         user: Username | None = None,
         request_timeout: float | None = None,
         *,
@@ -49,7 +50,9 @@ class Trees:
         Raises:
             InvalidArgumentException: it is no directory, or has a link that leads out of it.
         """
-        options = pb.ExtractRequest.Options(path=path, format=pb.ARCHIVE_FORMAT_TAR, outside_links=outside_links)
+        options = pb.ExtractRequest.Options(
+            **path_fields(path), format=pb.ARCHIVE_FORMAT_TAR, outside_links=outside_links
+        )
 
         def messages() -> Iterator[pb.ExtractRequest]:
             yield pb.ExtractRequest(options=options)
@@ -62,7 +65,7 @@ class Trees:
         found = self._calls.upload(
             EXTRACT,
             messages,
-            doing=f"send {local} to {path}",
+            doing=f"send {local} to {shown(path)}",
             # The same again replaces what is there by the same.
             repeat=Repeat.SAFE,
             user=user,
@@ -73,7 +76,7 @@ class Trees:
 
     def download_dir(
         self,
-        path: str,
+        path: SandboxPath,
         local: str,
         user: Username | None = None,
         request_timeout: float | None = None,
@@ -98,7 +101,7 @@ class Trees:
             SandboxException: it has a link that leads out of it.
             ConflictException: a file would replace a directory here, or a directory something else.
         """
-        request = pb.ArchiveRequest(path=path, exclude=exclude)
+        request = pb.ArchiveRequest(**path_fields(path), exclude=exclude)
         with tempfile.TemporaryFile() as archive:
             end = self._received(request, archive, user, request_timeout, on_progress)
             outside(lambda: untar(archive, local))

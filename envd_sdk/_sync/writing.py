@@ -47,7 +47,7 @@ class Writing:
         """None from a daemon that has no such RPC."""
         if WRITE_FILE.path in self._calls.unknown:
             return None
-        options = self._destination.options.message(self._destination.path).options
+        options = self._destination.options.message(self._destination.where).options
         request = fs.WriteFileRequest(options=options, content=content)
         try:
             found = self._calls.unary(
@@ -71,7 +71,7 @@ class Writing:
         """Keep at most so many bytes that were sent."""
 
         def messages() -> Iterator[fs.WriteRequest | bytes]:
-            yield self._destination.options.message(self._destination.path)
+            yield self._destination.options.message(self._destination.where)
             index = sent = 0
             while (piece := pieces.at(index)) is not None:
                 yield chunk_message(piece)
