@@ -91,6 +91,7 @@ class Config:
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     stop_grace_s: float = 5.0
+    strict_users: bool = False
     limits: Limits = Limits()
     output: Output = Output()
     uploads: Uploads = Uploads()

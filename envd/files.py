@@ -84,7 +84,8 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor) ->
     threads = Threads(Pool(ThreadSizes(give_up_s=limits.file_s), mounts))
     leftovers, watches = Leftovers(kept_file("leftovers")), _watches(config, jobs, mounts)
     temporaries = Temporaries(leftovers, watches.placements)
-    views, addresses = Views(session), Addresses(session, access)
+    helped = not config.strict_users
+    views, addresses = Views(session, helped=helped), Addresses(session, access, helped=helped)
     uploads, searches = _uploads(config, threads, temporaries), Workers(threads, at_once=_searches())
     methods = rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
@@ -131,4 +132,4 @@ def _uploads(config: Config, threads: Threads, temporaries: Temporaries) -> Uplo
         config.limits.body_idle_s,
     )
     slots = UploadSlots(kept_file("uploads"), told.at_once, told.ranges)
-    return Uploads(slots, threads, temporaries, bounds)
+    return Uploads(slots, threads, temporaries, bounds, helped=not config.strict_users)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import shutil
 import signal
+import tempfile
 import zlib
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -20,6 +23,7 @@ from tests.support.home import own_home
 from tests.support.kernel import Gate
 from tests.support.process import Processes
 from tests.support.reaper import no_leftovers
+from tests.support.trusted import trusted_directory
 from tests.support.users import temporary_user
 from tests.support.wires import OpenWire, Wire
 
@@ -123,6 +127,22 @@ def other_user() -> Iterator[pwd.struct_passwd]:
     """A user without privileges, with a home and a supplementary group."""
     with temporary_user() as user:
         yield user
+
+
+@pytest.fixture
+def app() -> Iterator[Path]:
+    """A directory like /app: everyone may look, only root may write, and nobody else can have laid the way there."""
+    with trusted_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def home(other_user: pwd.struct_passwd) -> Iterator[Path]:
+    """A directory of the other user's."""
+    directory = Path(tempfile.mkdtemp(dir=other_user.pw_dir))
+    os.chown(directory, other_user.pw_uid, other_user.pw_gid)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(params=list(WIRES))

@@ -35,15 +35,19 @@ def kept_mode(st: os.stat_result) -> int:
     return stat.S_IMODE(st.st_mode) & ~(stat.S_ISUID | stat.S_ISGID)
 
 
-def copy_extended(source: str | int, target: int) -> None:
+def copy_extended(source: str | int, target: int, *, follow: bool = True) -> None:
     """Give an open file the extended attributes of another one, its access control list included. Blocks.
 
-    What the file system or the daemon's rights do not allow is left out.
+    What the file system or the rights of this thread do not allow is left out.
+
+    Args:
+        source: open, or a path that leads to it.
+        target: open.
+        follow: a link at the end of the path.
 
     Raises:
         OSError: there is no room.
     """
-    follow = isinstance(source, int)
     try:
         names = os.listxattr(source, follow_symlinks=follow)
     except OSError:

@@ -8,11 +8,15 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
+from envd.host.users import User
 
+from .access import acting_as, open_parent, open_path
 from .drafts import number_of
 from .place import Intent
+from .reading import open_to_read
 from .staging import Staged, stage
 from .temporary import Temporaries
 
@@ -44,12 +48,13 @@ def compose(
         EnvdError: nothing was changed. NOT_FOUND if a source is missing, INVALID_ARGUMENT if it is no regular file, or
             the destination.
     """
-    for source in sources:
-        _check(source, destination)
+    with acting_as(intent.actor):
+        for source in sources:
+            _check(source, destination)
     try:
         with stage(destination, intent, temporaries) as staged:
             for source in sources:
-                _append(source, staged)
+                _append(source, staged, intent.actor)
             staged.commit()
     except (EnvdError, OSError) as exc:
         if number_of(exc) in NO_ROOM:
@@ -57,7 +62,8 @@ def compose(
         if isinstance(exc, OSError):
             raise from_os_error(exc, doing=f"error composing {destination}") from exc
         raise
-    return tuple(left for source in dict.fromkeys(sources) if (left := _remove(source)) is not None)
+    with acting_as(intent.actor):
+        return tuple(left for source in dict.fromkeys(sources) if (left := _remove(source)) is not None)
 
 
 def _check(source: str, destination: str) -> None:
@@ -65,25 +71,40 @@ def _check(source: str, destination: str) -> None:
     if source == destination:
         raise same
     try:
-        found = os.stat(source)
+        found = _stat(source)
+    except PermissionError as exc:
+        raise from_os_error(exc, doing=f"error composing: stat {source}") from exc
     except OSError as exc:
         raise EnvdError(Code.NOT_FOUND, f"source file not found: {source}") from exc
-    if not stat.S_ISREG(found.st_mode):
-        raise EnvdError(Code.INVALID_ARGUMENT, f"source path is not a regular file: {source}")
+    _check_regular(source, found)
     try:
-        if os.path.samestat(found, os.stat(destination)):
+        if os.path.samestat(found, _stat(destination)):
             raise same
     except OSError:
         pass  # nothing there yet; writing it says more if that is not all
 
 
-def _append(source: str, target: Staged) -> None:
-    fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+def _stat(path: str) -> os.stat_result:
+    fd = open_path(path, os.O_PATH)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _append(source: str, target: Staged, user: User) -> None:
+    with acting_as(user):
+        fd = open_to_read(source, partial(_check_regular, source))
     try:
         while _copy(fd, target):
             pass
     finally:
         os.close(fd)
+
+
+def _check_regular(path: str, st: os.stat_result) -> None:
+    if not stat.S_ISREG(st.st_mode):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"source path is not a regular file: {path}")
 
 
 def _copy(source: int, target: Staged) -> int:
@@ -103,7 +124,11 @@ def _copy(source: int, target: Staged) -> int:
 
 def _remove(source: str) -> Remaining | None:
     try:
-        os.unlink(source)
+        directory, name = open_parent(source)
+        try:
+            os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
     except FileNotFoundError:
         return None
     except OSError as exc:

@@ -101,7 +101,8 @@ class WholeDraft:
             assert self._spool.why is not None
             raise self._spool.why
         if st is not None:
-            attributes.copy_extended(self._place.real, self.fd)
+            with self._place.open_extended() as old:
+                attributes.copy_extended(old, self.fd)
         _finish(self.fd, self._intent, temporary.mode if st is None else attributes.kept_mode(st))
         self._put(temporary, new=st is None)
 

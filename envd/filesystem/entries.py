@@ -13,6 +13,7 @@ from typing import NamedTuple
 from envd.errors import Code, EnvdError, from_os_error
 
 from . import metadata as pairs
+from .access import open_path
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -39,6 +40,8 @@ class Kind(enum.IntEnum):
     DIRECTORY = 2
 
 
+_FDS = "/proc/self/fd"
+_HAS_FDS = os.path.exists(_FDS)
 _HAVE_METADATA = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
 
@@ -116,67 +119,74 @@ def entry_of(path: str) -> Entry:
         EnvdError: NOT_FOUND if there is none, or it cannot be reached.
     """
     try:
-        st = os.stat(path, follow_symlinks=False)
+        fd = open_path(path, os.O_PATH, follow=False)
     except (FileNotFoundError, NotADirectoryError) as exc:
         reason = os.strerror(exc.errno or 0).lower()
         raise EnvdError(Code.NOT_FOUND, f"file not found: lstat {path}: {reason}") from exc
     except OSError as exc:
         raise from_os_error(exc, doing=f"error getting file info: lstat {path}") from exc
-    return describe(path, st)
+    try:
+        return _describe_open(fd, path)
+    finally:
+        os.close(fd)
 
 
-def describe(path: str, st: os.stat_result, *, with_metadata: bool = True) -> Entry:
-    """Return an entry whose state is known already. Blocks."""
+def _describe_open(fd: int, path: str) -> Entry:
+    """Return an entry that is open with O_PATH."""
+    st = os.fstat(fd)
     file_type = stat.S_IFMT(st.st_mode)
-    link = link_of(path) if file_type == stat.S_IFLNK else None
-    # xattr(7): fifos, sockets and devices have no attributes of this kind.
-    if with_metadata and file_type in _HAVE_METADATA:
-        return Entry(path, st, link, pairs.read(path) or _NOTHING)
-    return Entry(path, st, link)
+    if file_type == stat.S_IFLNK:
+        return _describe_link(os.readlink(b"", dir_fd=fd), path, path, None, st, with_metadata=True)
+    return Entry(path, st, None, _metadata_of(fd, path) if file_type in _HAVE_METADATA else _NOTHING)
 
 
 def describe_in(directory: int, name: str, path: str, st: os.stat_result, *, with_metadata: bool = True) -> Entry:
     """Return an entry of an open directory whose state is known already, shown by a path. Blocks."""
     file_type = stat.S_IFMT(st.st_mode)
     if file_type == stat.S_IFLNK:
-        return _describe_link(directory, name, path, st, with_metadata=with_metadata)
+        try:
+            text = os.readlink(os.fsencode(name), dir_fd=directory)
+        except OSError:
+            return Entry(path, st)  # no link any more
+        return _describe_link(text, path, name, directory, st, with_metadata=with_metadata)
+    # xattr(7): fifos, sockets and devices have no attributes of this kind.
     if with_metadata and file_type in _HAVE_METADATA:
-        return Entry(path, st, None, pairs.read(f"/proc/self/fd/{directory}/{name}", follow=False) or _NOTHING)
+        return Entry(path, st, None, pairs.read(f"{_FDS}/{directory}/{name}", follow=False) or _NOTHING)
     return Entry(path, st)
 
 
-def _describe_link(directory: int, name: str, path: str, st: os.stat_result, *, with_metadata: bool) -> Entry:
+def _describe_link(
+    text: bytes, path: str, name: str, directory: int | None, st: os.stat_result, *, with_metadata: bool
+) -> Entry:
+    """Return an entry that is a link, found again by its name in an open directory, or by its path."""
+    nowhere = Entry(path, st, Link(text, path, None))
     try:
-        text = os.readlink(os.fsencode(name), dir_fd=directory)
+        fd = open_path(name, os.O_PATH, start=directory)
     except OSError:
-        return Entry(path, st)  # no link any more
+        return nowhere
     try:
-        fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
-        return Entry(path, st, Link(text, path, None))
-    try:
-        end, leads_to = os.fstat(fd), os.readlink(f"/proc/self/fd/{fd}")
+        end = os.fstat(fd)
+        leads_to = _path_of(fd, path)
         if not (end.st_nlink and leads_to.startswith("/")):  # removed, or no file of the tree at all
-            return Entry(path, st, Link(text, path, None))
-        found = pairs.read(f"/proc/self/fd/{fd}") if with_metadata else {}
-        return Entry(path, st, Link(text, leads_to, end), found or _NOTHING)
+            return nowhere
+        return Entry(path, st, Link(text, leads_to, end), _metadata_of(fd, leads_to) if with_metadata else _NOTHING)
     except OSError:
-        return Entry(path, st, Link(text, path, None))
+        return nowhere
     finally:
         os.close(fd)
 
 
-def link_of(path: str) -> Link | None:
-    """Return what there is to say of a link; None if it is no link any more. Blocks."""
+def _path_of(fd: int, path: str) -> str:
+    """Return the path of an open file, which was found by that one."""
     try:
-        text = os.readlink(os.fsencode(path))
-    except OSError:
-        return None
-    try:
-        leads_to = os.path.realpath(path, strict=True)
-        return Link(text, leads_to, os.stat(leads_to))
-    except OSError:
-        return Link(text, path, None)
+        return os.readlink(f"{_FDS}/{fd}")
+    except FileNotFoundError:  # without /proc
+        return os.path.realpath(path, strict=True)
+
+
+def _metadata_of(fd: int, path: str) -> Mapping[str, str]:
+    """Return the pairs of a file that is open with O_PATH, which has that path."""
+    return pairs.read(f"{_FDS}/{fd}") or (_NOTHING if _HAS_FDS else pairs.read(path, follow=False)) or _NOTHING
 
 
 def name_of(path: str) -> str:

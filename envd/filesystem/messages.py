@@ -254,6 +254,7 @@ def intent_from(options: pb.WriteRequest.Options, view: View) -> Intent:
         if_absent=options.if_absent,
         metadata=pairs,
         sync=options.sync,
+        helped=view.helped,
     )
 
 

@@ -7,15 +7,14 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
 from envd.host.users import User
 
+from .access import check_landing, is_mount_point, mount_of, open_parent, path_of, resolve_by_steps
 from .entries import ConditionError, check_match
-
-_PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 # Conditions are checked and content is put in place under one of these, by place: who checks, still holds it when it
 # acts. Several because a file system that hangs must not stop all others.
@@ -37,6 +36,8 @@ class Intent:
         if_absent: only if nothing is there.
         metadata: the caller's pairs, instead of those that are there; None keeps them.
         sync: have content and name on the disk.
+        helped: where the user may not write and only root has a say, the daemon's own rights help.
+        user: as whom the kernel sees the write; None: as the owner.
     """
 
     owner: User
@@ -48,6 +49,13 @@ class Intent:
     if_absent: bool = False
     metadata: Mapping[str, str] | None = None
     sync: bool = False
+    helped: bool = False
+    user: User | None = None
+
+    @property
+    def actor(self) -> User:
+        """As whom the kernel sees the write."""
+        return self.user or self.owner
 
 
 class Place:
@@ -55,20 +63,25 @@ class Place:
 
     Args:
         path: as the client wrote it, for messages.
-        real: with all links resolved.
+        directory: a descriptor, closed with the place.
+        name: in it.
     """
 
-    def __init__(self, path: str, real: str) -> None:
+    def __init__(self, path: str, directory: int, name: str) -> None:
         self.path = path
-        self.real = real
-        parent, self.name = os.path.split(real)
-        self.directory = os.open(parent, _PARENT)
-        found = os.fstat(self.directory)
+        self.directory = directory
+        self.name = name
+        found = os.fstat(directory)
         self.turn = _TURNS[hash((found.st_dev, found.st_ino, self.name)) % len(_TURNS)]
 
     def close(self) -> None:
         """Let go of the directory."""
         os.close(self.directory)
+
+    @property
+    def real(self) -> str:
+        """The path with all links resolved."""
+        return os.path.join(path_of(self.directory), self.name)
 
     def stat(self) -> os.stat_result | None:
         """Return what is there, None if that is nothing.
@@ -109,29 +122,26 @@ class Place:
         Raises:
             OSError: it could not.
         """
-        if not os.access(self.name, os.W_OK, dir_fd=self.directory, effective_ids=True):
-            # That says no more than no; this says why.
+        # access(2) asks for the real user in some C libraries, who is not the one that this thread may be acting as.
+        if os.geteuid() != os.getuid() or not os.access(self.name, os.W_OK, dir_fd=self.directory, effective_ids=True):
             os.close(os.open(self.name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=self.directory))
 
     def why_in_place(self, st: os.stat_result) -> str:
         """Return why the file can only be written in place; empty if another can take its place."""
         if st.st_nlink > 1:
             return f"has {st.st_nlink} hard links"
-        with contextlib.suppress(OSError, ValueError):  # no /proc: then the rename will say
-            fd = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
-            try:
-                if _mount_of(fd) != _mount_of(self.directory):
-                    return "is a mount point"
-            finally:
-                os.close(fd)
-        return ""
+        return "is a mount point" if is_mount_point(self.directory, self.name) else ""
+
+    def open_extended(self) -> contextlib.AbstractContextManager[str | int]:
+        """Return the file in a form that its extended attributes can be read by."""
+        return _for_attributes(self.directory, self.name)
 
     def file_system(self) -> str:
         """Return the type of the file system that the file is on, as mount(8) calls it; empty if nothing says so."""
         with contextlib.suppress(OSError, ValueError):
             fd = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
             try:
-                mount = _mount_of(fd).split()[-1]
+                mount = mount_of(fd).split()[-1]
             finally:
                 os.close(fd)
             with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
@@ -147,6 +157,42 @@ class Place:
             os.close(fd)
 
 
-def _mount_of(fd: int) -> str:
-    with open(f"/proc/self/fdinfo/{fd}") as lines:
-        return next((line for line in lines if line.startswith("mnt_id:")), "")
+def find_place(path: str) -> Place:
+    """Find the place that a client's path names; links are followed, also one that leads to nothing yet. Blocks.
+
+    Raises:
+        OSError: there is no such directory; EACCES for what is the daemon's own.
+        EnvdError: INVALID_ARGUMENT if the path ends in a directory itself.
+    """
+    directory, name = open_parent(path)
+    try:
+        is_link = stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        is_link = False
+    except OSError:
+        os.close(directory)
+        raise
+    if not is_link:
+        return Place(path, directory, name)
+    os.close(directory)
+    with contextlib.closing(resolve_by_steps(path, follow=True)) as landing:
+        check_landing(landing)
+        if landing.name == ".":
+            raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
+        return Place(path, os.dup(landing.directory), landing.name)
+
+
+@contextlib.contextmanager
+def _for_attributes(directory: int, name: str) -> Iterator[str | int]:
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if os.path.exists("/proc/self/fd"):
+            yield f"/proc/self/fd/{fd}"
+        else:
+            readable = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                yield readable
+            finally:
+                os.close(readable)
+    finally:
+        os.close(fd)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from envd.errors import Code, EnvdError, from_os_error
 
+from .access import open_path, reopen
 from .entries import Entry, check_match, entry_of
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -75,8 +78,7 @@ def open_file(path: str, offset: int, limit: int | None, if_match: str | None) -
     """
     entry = entry_of(path)
     try:
-        _check_regular(path, os.stat(path))  # before it is opened: opening a device may do something
-        fd = os.open(path, _READ)
+        fd = open_to_read(path, partial(_check_regular, path))
     except OSError as exc:
         raise from_os_error(exc, doing=f"open {path}") from exc
     try:
@@ -88,6 +90,23 @@ def open_file(path: str, offset: int, limit: int | None, if_match: str | None) -
     except EnvdError:
         os.close(fd)
         raise
+
+
+def open_to_read(path: str, check: Callable[[os.stat_result], None]) -> int:
+    """Open what a client's path leads to, after it was checked: opening a device may do something. Blocks.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    there = open_path(path, os.O_PATH)
+    try:
+        check(os.fstat(there))
+        try:
+            return reopen(there, _READ)
+        except FileNotFoundError:  # without /proc
+            return open_path(path, _READ)
+    finally:
+        os.close(there)
 
 
 def _check_regular(path: str, st: os.stat_result) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, field
+from functools import partial
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.host.users import User
 
-from .access import open_parent
+from .access import Landing, act, is_readable, open_parent
 from .walking import Descent, MovedError
 
 _ROUNDS = 10
@@ -16,10 +18,15 @@ _ROUNDS = 10
 _NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
-def remove(path: str) -> None:
+def remove(path: str, user: User, *, helped: bool = False) -> None:
     """Remove an entry and everything below it; a link, not what it leads to. What is not there is removed already.
 
     However deep it is: the way down and up goes by descriptors. Blocks.
+
+    Args:
+        path: absolute.
+        user: as whom to act.
+        helped: where the user may not write and only root has a say, the daemon's own rights help.
 
     Raises:
         EnvdError: something could not be removed; what could be, is gone.
@@ -29,9 +36,26 @@ def remove(path: str) -> None:
     if os.path.normpath(path).strip("/") == "":
         raise EnvdError(Code.INVALID_ARGUMENT, "error removing file or directory: / is not removed")
     try:
-        remove_tree(path)
+        remove_tree_as(path, user, helped=helped)
     except OSError as exc:
         raise from_os_error(exc, doing=f"error removing file or directory: unlinkat {path}") from exc
+
+
+def remove_tree_as(path: str, user: User, *, helped: bool) -> None:
+    """As remove, without its checks. Blocks.
+
+    Raises:
+        OSError: something could not be removed.
+    """
+    act(user, partial(remove_tree, path), partial(_help_remove, user) if helped else None, path)
+
+
+def _help_remove(user: User, landing: Landing) -> None:
+    if landing.state is None:
+        return
+    if not is_readable(landing.directory, landing.name, user):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), landing.name)
+    remove_tree_in(landing.directory, landing.name)
 
 
 def remove_tree(path: str) -> None:

@@ -12,6 +12,7 @@ from envd.rpc import Call, Encoded, Reply
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 from . import changes, copying, listing, messages, reading, removal, settings
+from .access import acting_as, as_user
 from .batches import batches
 from .encoding import EncodedContent
 from .entries import entry_of
@@ -51,7 +52,7 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         view = caller.view
         path = await path_of(request, view, self._threads)
-        work = partial(changes.make_directory, path, view.user)
+        work = partial(changes.make_directory, path, view.user, helped=view.helped)
         return pb.MakeDirResponse(entry=await self._entry(caller, path, work))
 
     async def move(self, request: pb.MoveRequest, call: Call) -> pb.MoveResponse:
@@ -60,7 +61,7 @@ class FilesystemService:
         view = caller.view
         destination = await path_of(request, view, self._threads, "destination")
         source = await path_of(request, view, self._threads, "source")
-        work = partial(changes.move, source, destination, view.user, self._temporaries)
+        work = partial(changes.move, source, destination, view.user, self._temporaries, helped=view.helped)
         return pb.MoveResponse(entry=await self._entry(caller, destination, work, source))
 
     async def list_dir(self, request: pb.ListDirRequest, call: Call) -> Encoded:
@@ -74,12 +75,13 @@ class FilesystemService:
             with closing(listing.walk(wanted)) as entries:
                 return messages.listed(entries, caller.encoder(), in_json=caller.in_json)
 
-        return await self._threads.at(path).run(work)
+        return await self._threads.at(path).run(as_user(view.user, work))
 
     async def remove(self, request: pb.RemoveRequest, call: Call) -> pb.RemoveResponse:
         """Remove an entry and what is below it."""
-        path = await path_of(request, caller_from(call, self._views).view, self._threads)
-        await self._threads.at(path).run(removal.remove, path)
+        view = caller_from(call, self._views).view
+        path = await path_of(request, view, self._threads)
+        await self._threads.at(path).run(partial(removal.remove, path, view.user, helped=view.helped))
         return pb.RemoveResponse()
 
     async def read(self, request: pb.ReadRequest, call: Call) -> AsyncIterator[Reply]:
@@ -89,7 +91,7 @@ class FilesystemService:
         limit = request.length if request.HasField("length") else None
         if_match = request.if_match if request.HasField("if_match") else None
         path = await path_of(request, view, self._threads)
-        opening = partial(reading.open_file, path, request.offset, limit, if_match)
+        opening = as_user(view.user, partial(reading.open_file, path, request.offset, limit, if_match))
         async with self._threads.at(path).holding(opening, reading.Reader.close) as held:
             start = pb.ReadResponse.StartEvent(length=held.it.length)
             start.entry.CopyFrom(await held.run(lambda: caller.message(held.it.entry)))
@@ -117,7 +119,7 @@ class FilesystemService:
                 if request.WhichOneof("message") != "chunk":
                     raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
                 await upload.put(request.chunk)
-            entry = await upload.finish(expected, lambda: caller.message(entry_of(path)))
+            entry = await upload.finish(expected, as_user(view.user, lambda: caller.message(entry_of(path))))
         return pb.WriteResponse(
             entry=entry,
             written=upload.written,
@@ -137,7 +139,8 @@ class FilesystemService:
             with stage(path, intent, self._temporaries) as staged:
                 digest = put_whole(staged, content, expected, digested=options.return_sha256)
                 found = pb.WriteResponse(written=len(content), created=staged.created)
-            found.entry.CopyFrom(caller.message(entry_of(path)))
+            with acting_as(caller.view.user):
+                found.entry.CopyFrom(caller.message(entry_of(path)))
             if options.return_sha256 and digest is not None:
                 found.sha256 = digest
             return found
@@ -158,8 +161,9 @@ class FilesystemService:
             batch = next(found, None)
             return None if batch is None else messages.batch_message(batch, encoder, in_json=caller.in_json)
 
+        acting = as_user(view.user, step)
         async with threads.holding(lambda: found, Generator.close) as held:
-            while (reply := await held.run(step)) is not None:
+            while (reply := await held.run(acting)) is not None:
                 yield reply
 
     async def copy(self, request: pb.CopyRequest, call: Call) -> pb.CopyResponse:
@@ -169,8 +173,8 @@ class FilesystemService:
         order = messages.order_from(request, view)
         destination = await path_of(request, view, self._threads, "destination")
         source = await path_of(request, view, self._threads, "source")
-        threads = self._threads.at(source, destination)
-        copied = await threads.run(copying.copy, source, destination, view.user, order, self._temporaries)
+        work = partial(copying.copy, source, destination, view.user, order, self._temporaries)
+        copied = await self._threads.at(source, destination).run(as_user(view.user, work))
         entry = await self._entry(caller, destination)
         return pb.CopyResponse(entry=entry, entries=copied.entries, bytes=copied.size)
 
@@ -179,7 +183,7 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         view = caller.view
         path = await path_of(request, view, self._threads)
-        work = partial(settings.change, path, messages.settings_from(request))
+        work = as_user(view.user, partial(settings.change, path, messages.settings_from(request)))
         return pb.SetAttributesResponse(entry=await self._entry(caller, path, work))
 
     async def make_symlink(self, request: pb.MakeSymlinkRequest, call: Call) -> pb.MakeSymlinkResponse:
@@ -190,7 +194,7 @@ class FilesystemService:
         link = partial(
             changes.make_symlink, path, os.fsdecode(request.raw_target) or request.target, view.user, self._temporaries
         )
-        work = partial(link, overwrite=request.overwrite)
+        work = as_user(view.user, partial(link, overwrite=request.overwrite))
         return pb.MakeSymlinkResponse(entry=await self._entry(caller, path, work))
 
     async def _entry(
@@ -201,7 +205,8 @@ class FilesystemService:
         def both() -> pb.EntryInfo:
             if work is not None:
                 work()
-            return caller.message(entry_of(path))
+            with acting_as(caller.view.user):
+                return caller.message(entry_of(path))
 
         return await self._threads.at(path, *others).run(both)
 

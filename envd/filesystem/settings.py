@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host.names import group_number, owner_number
 
-from .entries import entry_of
+from .access import open_path
 
 _SECONDS = range(-62_135_596_800, 253_402_300_800)  # what a Timestamp may hold; google/protobuf/timestamp.proto
 
@@ -41,15 +42,47 @@ def change(path: str, settings: Settings) -> None:
         raise EnvdError(Code.INVALID_ARGUMENT, "a time must be from the year 1 to the year 9999")
     uid = _numbered("owner", settings.owner, owner_number(settings.owner) if settings.owner is not None else -1)
     gid = _numbered("group", settings.group, group_number(settings.group) if settings.group is not None else -1)
-    entry = entry_of(path)
     try:
-        st = os.stat(path, follow_symlinks=settings.follow)
-        if stat.S_ISLNK(st.st_mode) and settings.mode is not None:
-            raise EnvdError(Code.INVALID_ARGUMENT, f"{entry.path} is a link, whose mode cannot be changed")
-        _check_allowed(path, st, uid, gid)
-        _apply(path, st, settings, uid, gid)
+        with _opened(path, follow=settings.follow) as entry:
+            if stat.S_ISLNK(entry.state.st_mode) and settings.mode is not None:
+                raise EnvdError(Code.INVALID_ARGUMENT, f"{path} is a link, whose mode cannot be changed")
+            _check_allowed(path, entry, uid, gid)
+            _apply(entry, settings, uid, gid)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        reason = os.strerror(exc.errno or 0).lower()
+        raise EnvdError(Code.NOT_FOUND, f"file not found: lstat {path}: {reason}") from exc
     except OSError as exc:
         raise from_os_error(exc, doing=f"set attributes of {path}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What is changed, by a descriptor: whatever has its name meanwhile.
+
+    Attributes:
+        fd: O_PATH.
+        handle: its path for calls that take none.
+        follow: what those calls are to do with a link there.
+        state: as it was.
+    """
+
+    fd: int
+    handle: str
+    follow: bool
+    state: os.stat_result
+
+
+@contextlib.contextmanager
+def _opened(path: str, *, follow: bool) -> Iterator[_Entry]:
+    fd = open_path(path, os.O_PATH, follow=follow)
+    try:
+        handle = f"/proc/self/fd/{fd}"
+        if os.path.exists("/proc/self/fd"):  # leads to the open entry itself, also if that is a link
+            yield _Entry(fd, handle, True, os.fstat(fd))
+        else:
+            yield _Entry(fd, path, follow, os.fstat(fd))
+    finally:
+        os.close(fd)
 
 
 def _numbered(what: str, text: str | None, number: int | None) -> int:
@@ -58,9 +91,10 @@ def _numbered(what: str, text: str | None, number: int | None) -> int:
     return number
 
 
-def _check_allowed(path: str, st: os.stat_result, uid: int, gid: int) -> None:
+def _check_allowed(path: str, entry: _Entry, uid: int, gid: int) -> None:
     """Refuse beforehand what the kernel would refuse on the way."""
-    if not stat.S_ISLNK(st.st_mode) and os.statvfs(path).f_flag & os.ST_RDONLY:
+    st = entry.state
+    if not stat.S_ISLNK(st.st_mode) and os.fstatvfs(entry.fd).f_flag & os.ST_RDONLY:
         raise EnvdError(Code.PERMISSION_DENIED, f"set attributes of {path}: read-only file system")
     if os.geteuid() == 0:
         return
@@ -69,36 +103,36 @@ def _check_allowed(path: str, st: os.stat_result, uid: int, gid: int) -> None:
     if others or foreign:
         raise EnvdError(
             Code.PERMISSION_DENIED,
-            f"set attributes of {path}: the daemon is not root and can only change what is its own",
+            f"set attributes of {path}: only root, and its owner within the owner's groups, may change it",
         )
 
 
-def _apply(path: str, st: os.stat_result, settings: Settings, uid: int, gid: int) -> None:
-    follow = settings.follow
+def _apply(entry: _Entry, settings: Settings, uid: int, gid: int) -> None:
+    st, handle = entry.state, entry.handle
     with contextlib.ExitStack() as undo:
         if (uid, gid) != (-1, -1):
-            os.chown(path, uid, gid, follow_symlinks=follow)
-            undo.callback(_restore_owner, path, st, follow=follow)
+            os.chown(handle, uid, gid, follow_symlinks=entry.follow)
+            undo.callback(_restore_owner, entry)
         if settings.mode is not None:
-            os.chmod(path, settings.mode)
-            undo.callback(_restore_mode, path, st)
+            os.chmod(handle, settings.mode)
+            undo.callback(_restore_mode, entry)
         if settings.modified_ns is not None or settings.accessed_ns is not None:
             accessed = st.st_atime_ns if settings.accessed_ns is None else settings.accessed_ns
             modified = st.st_mtime_ns if settings.modified_ns is None else settings.modified_ns
             try:
-                os.utime(path, ns=(accessed, modified), follow_symlinks=follow)
+                os.utime(handle, ns=(accessed, modified), follow_symlinks=entry.follow)
             except OverflowError as exc:
                 raise EnvdError(Code.INVALID_ARGUMENT, "a time is out of range") from exc
         undo.pop_all()
 
 
-def _restore_owner(path: str, st: os.stat_result, *, follow: bool) -> None:
+def _restore_owner(entry: _Entry) -> None:
     with contextlib.suppress(OSError):
-        os.chown(path, st.st_uid, st.st_gid, follow_symlinks=follow)
-    _restore_mode(path, st)  # the change of owner may have cleared set-id bits
+        os.chown(entry.handle, entry.state.st_uid, entry.state.st_gid, follow_symlinks=entry.follow)
+    _restore_mode(entry)  # the change of owner may have cleared set-id bits
 
 
-def _restore_mode(path: str, st: os.stat_result) -> None:
-    if not stat.S_ISLNK(st.st_mode):
+def _restore_mode(entry: _Entry) -> None:
+    if not stat.S_ISLNK(entry.state.st_mode):
         with contextlib.suppress(OSError):
-            os.chmod(path, stat.S_IMODE(st.st_mode))
+            os.chmod(entry.handle, stat.S_IMODE(entry.state.st_mode))

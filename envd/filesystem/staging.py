@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.host.users import User
 
-from .directories import make_parents, remove_directories
+from .access import Landing, acting_as, acts_as_itself, help_instead, is_readable, was_denied
+from .directories import make_directories_as, make_parents, parent_of, remove_directories, remove_directories_as
 from .drafts import AppendedDraft, Buffer, CopiedDraft, DeviceDraft, Draft, KernelDraft, NamedDraft, WholeDraft
-from .place import Intent, Place
+from .place import Intent, Place, find_place
 from .spool import Make, Spool
 from .temporary import Temporaries, Temporary
 
@@ -27,6 +31,22 @@ _MADE_UP = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a write begins with.
+
+    Attributes:
+        path: with all links resolved.
+        created: nothing is there.
+        by_daemon: the daemon's own rights are needed.
+    """
+
+    draft: Draft
+    path: str
+    created: bool
+    by_daemon: bool = False
+
+
 class Staged:
     """A file's next content. Everything here blocks: to be used in threads, one at a time.
 
@@ -38,10 +58,12 @@ class Staged:
         created: nothing was there before.
     """
 
-    def __init__(self, draft: Draft, path: str, made: tuple[str, ...], *, created: bool) -> None:
-        self.path = path
-        self.created = created
-        self._draft: Draft | None = draft
+    def __init__(self, opened: _Opened, intent: Intent, made: tuple[str, ...]) -> None:
+        self.path = opened.path
+        self.created = opened.created
+        self._intent = intent
+        self._by_daemon = opened.by_daemon
+        self._draft: Draft | None = opened.draft
         self._made = made
 
     @property
@@ -68,7 +90,8 @@ class Staged:
         """
         draft = self._take()
         try:
-            draft.commit()
+            with self._acting():
+                draft.commit()
         except OSError as exc:
             raise from_os_error(exc, doing=f"write {self.path}") from exc
         else:
@@ -89,9 +112,15 @@ class Staged:
 
     def _end(self, draft: Draft) -> None:
         try:
-            draft.close()
+            with self._acting():
+                draft.close()
         finally:
-            remove_directories(self._made)
+            if self._made:
+                remove_directories_as(self._made, self._intent.actor, helped=self._intent.helped)
+
+    def _acting(self) -> contextlib.AbstractContextManager[None]:
+        """Act as the user, or as the daemon that helps it out."""
+        return contextlib.nullcontext() if self._by_daemon else acting_as(self._intent.actor)
 
     def __enter__(self) -> Self:
         return self
@@ -133,23 +162,50 @@ def _stage(path: str, intent: Intent, source: _Source) -> Staged:
     if path.endswith("/") or os.path.basename(path) in (".", ".."):
         raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
     try:
-        with ExitStack() as undo:
-            made = make_parents(path, intent.owner) if intent.parents else ()
-            undo.callback(remove_directories, made)
-            real = os.path.realpath(path)
-            draft, created = _draft(path, real, intent, source)
-            undo.pop_all()
-            return Staged(draft, real, made, created=created)
+        try:
+            with acting_as(intent.actor):
+                return _stage_as_user(path, intent, source)
+        except (OSError, EnvdError) as exc:
+            if not intent.helped:
+                raise
+            return _stage_with_help(path, intent, source, exc)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-def _draft(path: str, real: str, intent: Intent, source: _Source) -> tuple[Draft, bool]:
+def _stage_as_user(path: str, intent: Intent, source: _Source) -> Staged:
+    """Begin with the rights this thread has."""
+    with ExitStack() as undo:
+        made = make_parents(path, intent.owner) if intent.parents else ()
+        undo.callback(remove_directories, made)
+        opened = _open(path, intent, source)
+        undo.pop_all()
+        return Staged(opened, intent, made)
+
+
+def _stage_with_help(path: str, intent: Intent, source: _Source, exc: OSError | EnvdError) -> Staged:
+    """Begin where only root has a say: make the first missing directory for the owner, or the file."""
+    owner = intent.actor
+    if not was_denied(exc) or acts_as_itself(owner):
+        raise exc
+    made = make_directories_as(parent_of(path), owner, helped=True) if intent.parents else ()
+    if not made:
+        opened = help_instead(owner, partial(_open_by_daemon, path, intent, source, exc), path, exc, follow=True)
+        return Staged(opened, intent, ())
+    try:
+        with acting_as(owner):
+            return Staged(_open(path, intent, source), intent, made)
+    except (OSError, EnvdError):
+        remove_directories_as(made, owner, helped=True)
+        raise
+
+
+def _open(path: str, intent: Intent, source: _Source) -> _Opened:
     for attempt in range(_RACES):
         with ExitStack() as undo:
-            place = Place(path, real)
+            place = find_place(path)
             undo.callback(place.close)
-            st = place.stat()
+            st, real = place.stat(), place.real
             place.check(st, intent)
             try:
                 draft = _draft_at(place, st, intent, source)
@@ -158,8 +214,36 @@ def _draft(path: str, real: str, intent: Intent, source: _Source) -> tuple[Draft
                     raise
                 continue
             undo.pop_all()
-            return draft, st is None
+            return _Opened(draft, real, st is None)
     raise AssertionError("unreachable")
+
+
+def _open_by_daemon(path: str, intent: Intent, source: _Source, exc: OSError | EnvdError, landing: Landing) -> _Opened:
+    """Begin with the daemon's rights: something new, or in the place of a file that the user may read.
+
+    What is written in place, or has a name elsewhere, is left alone.
+    """
+    with ExitStack() as undo:
+        place = Place(path, os.dup(landing.directory), landing.name)
+        undo.callback(place.close)
+        st = place.stat()
+        place.check(st, intent)
+        if st is None:
+            draft = _new(place, intent, source)
+        elif intent.append or intent.atomic is False or not is_replaceable(place, st, intent.actor):
+            raise exc
+        else:
+            # It is the name that is replaced: the daemon never writes into what is there.
+            whole = replace(intent, atomic=True)
+            draft = WholeDraft(place, whole, Spool(place.directory, source.make, movable=False))
+        undo.pop_all()
+        return _Opened(draft, place.real, st is None, by_daemon=True)
+
+
+def is_replaceable(place: Place, st: os.stat_result, user: User) -> bool:
+    """Tell whether the daemon may replace a file for a user: a plain one that the user can read. Blocks."""
+    plain = stat.S_ISREG(st.st_mode) and not place.why_in_place(st)
+    return plain and is_readable(place.directory, place.name, user)
 
 
 def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _Source) -> Draft:
@@ -170,19 +254,32 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _
             raise EnvdError(Code.INVALID_ARGUMENT, f"{place.path} is a device, which takes bytes only as they come")
         _refuse_atomic(intent, f"{place.path} is a device")
         return DeviceDraft(place, intent)
-    place.check_writable()
+    why = place.why_in_place(st)
+    # For a user that is not the daemon's own, to replace a file takes no right to the file, only to its directory.
+    if intent.append or why or intent.atomic is False or acts_as_itself(intent.actor):
+        place.check_writable()
     if intent.append:
         return AppendedDraft(place, intent)
-    why = place.why_in_place(st)
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
     spool = Spool(place.directory, source.make, movable=not (intent.atomic or source.filled))
     if spool.beside is None and place.file_system() in _MADE_UP:
         spool.close()
         return KernelDraft(place, intent)
+    if spool.beside is None:
+        _check_writable(place, spool)
     if why or intent.atomic is False:
         return CopiedDraft(place, intent, spool)
     return WholeDraft(place, intent, spool)
+
+
+def _check_writable(place: Place, spool: Spool) -> None:
+    """Check that what no other file can take the place of can be written itself."""
+    try:
+        place.check_writable()
+    except OSError:
+        spool.close()
+        raise
 
 
 def _new(place: Place, intent: Intent, source: _Source) -> Draft:

@@ -17,11 +17,13 @@ class View:
     Attributes:
         user: to whom belongs what is made.
         workdir: what an empty path means; empty: the home.
+        helped: the daemon's own rights help where the user may not write and only root has a say.
     """
 
     user: User
     workdir: str
     names: Names
+    helped: bool = False
 
     def resolve(self, path: str) -> str:
         """Return the absolute path a client means.
@@ -35,8 +37,9 @@ class View:
 class Views:
     """Everybody's."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, helped: bool) -> None:
         self._session = session
+        self._helped = helped
         self._names = Names()
 
     def of(self, username: str | None) -> View:
@@ -45,4 +48,4 @@ class Views:
         Raises:
             EnvdError: UNAUTHENTICATED if there is none, PERMISSION_DENIED if the daemon cannot act for it.
         """
-        return View(self._session.user(username), self._session.default_workdir, self._names)
+        return View(self._session.user(username), self._session.default_workdir, self._names, self._helped)

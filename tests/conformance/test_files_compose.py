@@ -71,10 +71,12 @@ async def test_a_destination_keeps_its_mode_and_metadata(daemon: Daemon, tmp_pat
     assert os.getxattr(target, "user.e2b.key") == b"value"
 
 
-async def test_the_new_file_belongs_to_the_user(daemon: Daemon, tmp_path, parts, other_user):
-    wish = {"source_paths": parts, "destination": tmp_path / "all", "username": other_user.pw_name}
-    answer(await compose(daemon.port, wish))
-    assert (tmp_path / "all").stat().st_uid == other_user.pw_uid
+async def test_the_new_file_belongs_to_the_user(daemon: Daemon, home, other_user):
+    for name in ("1", "2"):
+        (home / name).write_bytes(b"x")
+    wish = {"source_paths": [home / "1", home / "2"], "destination": home / "all", "username": other_user.pw_name}
+    assert "not_removed" not in answer(await compose(daemon.port, wish))
+    assert (home / "all").stat().st_uid == other_user.pw_uid
 
 
 async def test_files_the_kernel_makes_up_and_empty_ones_can_be_sources(daemon: Daemon, tmp_path):

@@ -27,23 +27,23 @@ def xattrs(tmp_path):
 
 
 @pytest.mark.line(78)
-async def test_missing_directories_are_made_for_the_user(daemon: Daemon, tmp_path, other_user):
-    answer(await put(daemon.port, tmp_path / "a/b/c", b"x", username=other_user.pw_name))
-    for directory in (tmp_path / "a", tmp_path / "a/b"):
+async def test_missing_directories_are_made_for_the_user(daemon: Daemon, app, other_user):
+    answer(await put(daemon.port, app / "a/b/c", b"x", username=other_user.pw_name))
+    for directory in (app / "a", app / "a/b"):
         st = directory.stat()
         assert (st.st_mode & 0o777, st.st_uid, st.st_gid) == (0o755, other_user.pw_uid, other_user.pw_gid)
 
 
 @pytest.mark.line(79)
-async def test_a_new_file_belongs_to_the_user(daemon: Daemon, tmp_path, other_user):
-    answer(await put(daemon.port, tmp_path / "new", b"x", username=other_user.pw_name))
-    st = (tmp_path / "new").stat()
+async def test_a_new_file_belongs_to_the_user(daemon: Daemon, app, other_user):
+    answer(await put(daemon.port, app / "new", b"x", username=other_user.pw_name))
+    st = (app / "new").stat()
     assert (st.st_mode & 0o777, st.st_uid, st.st_gid) == (0o644, other_user.pw_uid, other_user.pw_gid)
 
 
 @pytest.mark.line(80)
-async def test_an_existing_file_keeps_its_mode_and_changes_hands(daemon: Daemon, tmp_path, other_user):
-    path = tmp_path / "old"
+async def test_an_existing_file_keeps_its_mode_and_changes_hands(daemon: Daemon, home, other_user):
+    path = home / "old"
     path.write_bytes(b"before")
     path.chmod(0o640)
     answer(await put(daemon.port, path, b"after", username=other_user.pw_name))

@@ -373,10 +373,12 @@ async def test_what_a_refused_part_left_behind_the_end_is_cut_off(uploads: Uploa
 # As Write.
 
 
-async def test_it_is_written_as_write_writes(uploads: Uploads, file: Path, tmp_path: Path, other_user):
+async def test_it_is_written_as_write_writes(uploads: Uploads, tmp_path: Path, home: Path, other_user):
+    file = home / "file"
+    file.write_bytes(b"old")
     os.setxattr(file, "user.other", b"kept")
     theirs = uploads.as_user(other_user.pw_name)
-    for path in (file, tmp_path / "new"):
+    for path in (file, home / "new"):
         ident = await theirs.new(path, mode=0o4711, metadata={"a": "1"}, sync=True)
         await theirs.part(ident, 0, b"x")
         await theirs.commit(ident)
@@ -506,7 +508,7 @@ async def test_options_that_cannot_be_are_invalid(uploads: Uploads, tmp_path: Pa
 # Whose they are, and how they end.
 
 
-async def test_a_key_finds_the_upload_again(uploads: Uploads, tmp_path: Path, other_user):
+async def test_a_key_finds_the_upload_again(uploads: Uploads, tmp_path: Path, home: Path, other_user):
     key = f"key-{tmp_path}"
     first = await uploads.create(tmp_path / "file", size=3, idempotency_key=key)
     again = await uploads.create(tmp_path / "file", size=3, idempotency_key=key)
@@ -514,7 +516,7 @@ async def test_a_key_finds_the_upload_again(uploads: Uploads, tmp_path: Path, ot
     for path, size in ((tmp_path / "file", 4), (tmp_path / "other", 3)):
         await refused(uploads.create(path, size=size, idempotency_key=key), "already_exists")
     theirs = uploads.as_user(other_user.pw_name)
-    assert not (other := await theirs.create(tmp_path / "file", size=3, idempotency_key=key)).existing
+    assert not (other := await theirs.create(home / "file", size=3, idempotency_key=key)).existing
     await theirs.abort(other.upload.id)
     await uploads.part(first.upload.id, 0, b"abc")
     await uploads.commit(first.upload.id)
@@ -548,9 +550,9 @@ async def test_an_upload_is_its_users_alone(uploads: Uploads, tmp_path: Path, ot
     await uploads.abort(ident)
 
 
-async def test_uploads_are_listed_in_pages(uploads: Uploads, tmp_path: Path, other_user):
+async def test_uploads_are_listed_in_pages(uploads: Uploads, app: Path, other_user):
     theirs = uploads.as_user(other_user.pw_name)
-    idents = sorted([await theirs.new(tmp_path / str(number)) for number in range(5)])
+    idents = sorted([await theirs.new(app / str(number)) for number in range(5)])
     found, token = [], ""
     while True:
         page = await theirs.list(page_size=2, page_token=token)
@@ -561,7 +563,7 @@ async def test_uploads_are_listed_in_pages(uploads: Uploads, tmp_path: Path, oth
     assert found == idents
     for ident in idents:
         await theirs.abort(ident)
-    assert names(tmp_path) == []
+    assert names(app) == []
 
 
 async def test_what_is_aborted_is_gone(uploads: Uploads, file: Path, tmp_path: Path):

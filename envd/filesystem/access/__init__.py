@@ -4,18 +4,31 @@ Everything that a client's path names is opened here, and everything that a call
 `acting_as`; see docs/decisions/0017-the-kernel-checks-users.md.
 """
 
-from .credentials import acting_as, acts_as_itself
-from .opening import open_below, open_parent, open_path, reopen
+from .credentials import acting_as, acts_as_itself, as_user
+from .helping import act, help_instead, was_denied
+from .opening import check_landing, is_mount_point, mount_of, open_below, open_parent, open_path, path_of, reopen
 from .own_processes import refuse_own
-from .trusted import open_trusted_parent
+from .resolving import Landing, resolve_by_steps
+from .trusted import is_readable, open_trusted_parent
 
 __all__ = [
+    "Landing",
+    "act",
     "acting_as",
     "acts_as_itself",
+    "as_user",
+    "check_landing",
+    "help_instead",
+    "is_mount_point",
+    "is_readable",
+    "mount_of",
     "open_below",
     "open_parent",
     "open_path",
     "open_trusted_parent",
+    "path_of",
     "refuse_own",
     "reopen",
+    "resolve_by_steps",
+    "was_denied",
 ]

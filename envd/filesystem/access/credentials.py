@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 from envd.host.users import User
 
 from .system_calls import set_thread_group, set_thread_groups, set_thread_user
 
 log = logging.getLogger("envd.filesystem")
+
+T = TypeVar("T")
 
 _Groups = ctypes.Array[ctypes.c_uint32]
 
@@ -69,6 +72,16 @@ class acting_as:  # noqa: N801 - a context manager, used like a function
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if self._changed:
             _come_back()
+
+
+def as_user(user: User, work: Callable[[], T]) -> Callable[[], T]:
+    """Return work that acts as a user, for a thread."""
+
+    def acting() -> T:
+        with acting_as(user):
+            return work()
+
+    return work if acts_as_itself(user) else acting
 
 
 def _come_back() -> None:

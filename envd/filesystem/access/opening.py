@@ -201,7 +201,7 @@ def is_mount_point(directory: int, name: str) -> bool:
             return _crosses_mount(directory, name)
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
-            return _mount_of(fd) != _mount_of(directory)
+            return mount_of(fd) != mount_of(directory)
         finally:
             os.close(fd)
     except (OSError, ValueError):
@@ -216,6 +216,11 @@ def _crosses_mount(directory: int, name: str) -> bool:
     return False
 
 
-def _mount_of(fd: int) -> str:
+def mount_of(fd: int) -> str:
+    """Return the line of /proc that says on which mount an open file is. Blocks.
+
+    Raises:
+        OSError: there is none.
+    """
     with open(f"/proc/self/fdinfo/{fd}") as lines:
         return next((line for line in lines if line.startswith("mnt_id:")), "")

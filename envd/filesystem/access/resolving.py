@@ -54,7 +54,7 @@ def resolve_by_steps(path: str, *, follow: bool, visit: Visit | None = None, sta
         start: an open directory; stays the caller's.
 
     Raises:
-        OSError: ELOOP for such a link, or for too many; ENOENT if a directory on the way is missing (a missing entry
+        OSError: EACCES for such a link; ENOENT if a directory on the way is missing (a missing entry
             at the end is none).
     """
     return _Walk(path, visit, start).run(follow=follow)
@@ -111,8 +111,10 @@ class _Walk:
 
     def _expand(self, fd: int, st: os.stat_result) -> None:
         self._links += 1
-        if self._links > _MOST_LINKS or _is_magic(fd, self._here):
+        if self._links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
+        if _is_magic(fd, self._here):
+            raise PermissionError(errno.EACCES, "a link of /proc into a process is not followed", self._path)
         self._look(fd, st)
         text = os.readlink("", dir_fd=fd)
         if text.startswith("/"):

@@ -22,7 +22,7 @@ _AT_FDCWD = -100
 _OPENAT2 = 437
 _NO_ID = 0xFFFFFFFF
 _HOW = struct.Struct("QQQ")
-_FILE_SYSTEM_BYTES = 512  # more than a struct statfs on any machine; f_type comes first
+_FileSystem = (ctypes.c_uint32 if platform.machine() == "s390x" else ctypes.c_long) * 64  # a struct statfs and more
 
 # setgroups, setresgid, setresuid with 32-bit ids.
 _GENERIC = (159, 149, 147)
@@ -148,8 +148,8 @@ def file_system_type(fd: int) -> int:
     Raises:
         OSError: it does not say.
     """
-    found = ctypes.create_string_buffer(_FILE_SYSTEM_BYTES)
+    found = _FileSystem()
     while _fstatfs(fd, found):
         if ctypes.get_errno() != errno.EINTR:
             raise _failure()
-    return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) & 0xFFFFFFFF
+    return found[0] & 0xFFFFFFFF  # the first word says it

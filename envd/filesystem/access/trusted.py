@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 from envd.host.users import User
 
@@ -70,6 +70,22 @@ def _check_reachable(path: str, landing: Landing, user: User, *, follow: bool) -
     with acting_as(user), closing(resolve_by_steps(path, follow=follow)) as seen:
         if not os.path.samestat(os.fstat(seen.directory), os.fstat(landing.directory)):
             raise _untrusted()
+
+
+def is_readable(directory: int, name: str, user: User) -> bool:
+    """Tell whether a user may read an entry of an open directory: a plain file, a directory, or any link. Blocks.
+
+    What a user may not even read, nobody replaces, moves or removes on its behalf.
+    """
+    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    if stat.S_ISLNK(mode):
+        return True
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return False
+    with acting_as(user), suppress(OSError):
+        os.close(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
+        return True
+    return False
 
 
 def _untrusted() -> PermissionError:

@@ -71,10 +71,11 @@ async def meant(path: str, threads: Threads) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and where paths of theirs that are empty lead."""
+    """Who asks, and where paths of theirs that are empty lead; `helped` as in views.View."""
 
     user: User
     workdir: str
+    helped: bool = False
 
     def path(self, text: str, *, doing: str) -> str:
         """Return the absolute path they mean.
@@ -91,8 +92,9 @@ class Caller:
 class Addresses:
     """Checks who asks."""
 
-    def __init__(self, session: Session, access: Access) -> None:
+    def __init__(self, session: Session, access: Access, *, helped: bool) -> None:
         self._session = session
+        self._helped = helped
         self._access = access
 
     def allow(self, address: Address, operation: Operation, token: str | None) -> None:
@@ -119,7 +121,7 @@ class Addresses:
         try:
             if name is not None:
                 await self._session.load_user(name)
-            return Caller(self._session.user(name), self._session.default_workdir)
+            return Caller(self._session.user(name), self._session.default_workdir, self._helped)
         except EnvdError as exc:
             if exc.code is not Code.UNAUTHENTICATED:
                 raise

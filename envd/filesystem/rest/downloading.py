@@ -6,6 +6,7 @@ import asyncio
 import secrets
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import as_user
 from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response
 
@@ -48,7 +49,7 @@ class Download:
         await meant(path, self._threads)
         threads, outgoing = self._threads.at(path), Outgoing(path)
         try:
-            await threads.settle(outgoing.open)
+            await threads.settle(as_user(caller.user, outgoing.open))
             return await _Answer(request, reply, outgoing, threads, self._idle_s).send()
         finally:
             if not (outgoing.closed and threads.at_rest):

@@ -9,6 +9,7 @@ import zlib
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.entries import etag_of
+from envd.filesystem.reading import open_to_read
 
 from .content_type import SNIFFED_BYTES
 
@@ -55,23 +56,15 @@ class Outgoing:
         Raises:
             EnvdError: NOT_FOUND; INVALID_ARGUMENT if it is a directory or no file to read.
         """
-        self._check(self._stat())
         try:
-            # Should it have become a fifo meanwhile, this does not wait for a writer.
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            self.fd = open_to_read(self.path, self._check)
             found = os.fstat(self.fd)
             self._check(found)
             self._begin(found)
         except OSError as exc:
-            raise from_os_error(exc, doing=f"error opening file '{self.path}'") from exc
-
-    def _stat(self) -> os.stat_result:
-        try:
-            return os.stat(self.path)
-        except OSError as exc:
             if exc.errno in _GONE:
                 raise EnvdError(Code.NOT_FOUND, f"path '{self.path}' does not exist") from exc
-            raise from_os_error(exc, doing=f"error checking if path exists '{self.path}'") from exc
+            raise from_os_error(exc, doing=f"error opening file '{self.path}'") from exc
 
     def _check(self, found: os.stat_result) -> None:
         if stat.S_ISDIR(found.st_mode):

@@ -46,7 +46,8 @@ class _Compose:
             for source in sources
         ]
         threads = self._threads.at(target, *paths)
-        left = await threads.settle(compose, paths, target, Intent(caller.user), self._temporaries)
+        intent = Intent(caller.user, helped=caller.helped)
+        left = await threads.settle(compose, paths, target, intent, self._temporaries)
         path = path_fields(target)
         fields: dict[str, object] = {"name": path["name"]}
         if left:

@@ -232,6 +232,7 @@ def _wanted(request: Request, caller: Caller) -> Wanted:
             if_absent=if_absent,
             metadata=pairs,
             sync=sync,
+            helped=caller.helped,
         ),
         length=request.body.length,
         hashed=announced is not None or _flag(digest or None, "X-Envd-Sha256"),

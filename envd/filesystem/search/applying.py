@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import acting_as, acts_as_itself, open_path
 from envd.filesystem.entries import check_match, etag_of
 from envd.filesystem.place import Intent
 from envd.filesystem.staging import Staged, stage
@@ -52,9 +53,11 @@ def check_condition(path: str, if_match: str) -> None:
         EnvdError: FAILED_PRECONDITION if it is not, INVALID_ARGUMENT if it is no file.
     """
     try:
-        st = os.stat(path)
+        there = open_path(path, os.O_PATH)
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {path}") from exc
+    st = os.fstat(there)
+    os.close(there)
     if not etag_of(st):
         raise EnvdError(Code.INVALID_ARGUMENT, f"if_match needs a path that is a file: {path}")
     check_match(path, st, if_match)
@@ -85,13 +88,16 @@ def check_plans(plans: Plans, order: ReplaceOrder, expected: int | None, if_matc
 def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Outcome:
     """Change a file, at once or not at all. It keeps owner, mode and attributes.
 
+    Another user than root needs the right to write to the file; one that belongs to somebody else is written in place.
+
     Raises:
         EnvdError: it was not changed; FAILED_PRECONDITION if somebody else has changed it meanwhile.
     """
     if not plan.edits:
         return Outcome(plan, plan.etag)
     try:
-        opened = open_file(plan.path)
+        with acting_as(user):
+            opened = _open(plan.path, writable=not acts_as_itself(user))
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
     if opened is None:
@@ -100,22 +106,40 @@ def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Ou
     try:
         check_match(plan.path, st, plan.etag)
         owner = dataclasses.replace(user, uid=st.st_uid, gid=st.st_gid)
-        intent = Intent(owner, parents=False, if_match=plan.etag, sync=sync)
+        foreign = not acts_as_itself(user) and st.st_uid != user.uid
+        atomic = False if foreign else None
+        intent = Intent(owner, parents=False, atomic=atomic, if_match=plan.etag, sync=sync, user=user)
         with stage(plan.path, intent, temporaries) as staged:
             _splice(source, staged, plan.edits)
             staged.commit()
-        return Outcome(plan, _etag_now(plan.path), changed=True)
+        with acting_as(user):
+            return Outcome(plan, _etag_now(plan.path), changed=True)
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
     finally:
         os.close(source)
 
 
+def _open(path: str, *, writable: bool) -> tuple[int, os.stat_result] | None:
+    opened = open_file(path)
+    if opened is not None and writable:
+        try:
+            os.close(open_path(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            os.close(opened[0])
+            raise
+    return opened
+
+
 def _etag_now(path: str) -> str:
     try:
-        return etag_of(os.stat(path))
+        there = open_path(path, os.O_PATH)
     except OSError:
         return ""  # changed all the same, and gone again
+    try:
+        return etag_of(os.fstat(there))
+    finally:
+        os.close(there)
 
 
 def _splice(source: int, target: Staged, edits: Sequence[Edit]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import open_path
 from envd.filesystem.entries import check_match, etag_of
 
 from .text import open_file
@@ -67,7 +68,9 @@ def read_lines(path: str, wanted: Range, if_match: str | None, stopped: Callable
         EnvdError: INVALID_ARGUMENT if it is no regular file, FAILED_PRECONDITION if its etag is another, CANCELED.
     """
     try:
-        st = os.stat(path)
+        there = open_path(path, os.O_PATH)
+        st = os.fstat(there)
+        os.close(there)
         if stat.S_ISDIR(st.st_mode):
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
         # Before it is opened: opening a device may do something.

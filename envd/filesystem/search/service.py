@@ -11,6 +11,7 @@ from functools import partial
 from google.protobuf.message import Message
 
 from envd.errors import EnvdError
+from envd.filesystem.access import as_user
 from envd.filesystem.messages import Caller, caller_from, path_of
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
@@ -71,7 +72,8 @@ class SearchService:
         expected = request.expected_matches if request.HasField("expected_matches") else None
         if_match = request.if_match if request.HasField("if_match") else None
         if if_match is not None:
-            await self._threads.at(order.selection.path).run(check_condition, order.selection.path, if_match)
+            check = as_user(caller.view.user, partial(check_condition, order.selection.path, if_match))
+            await self._threads.at(order.selection.path).run(check)
         plans = await self._plans(order)
         check_plans(plans, order, expected, if_match)
         if request.dry_run:
@@ -100,7 +102,8 @@ class SearchService:
 
     async def read_lines(self, request: search.ReadLinesRequest, call: Call) -> search.ReadLinesResponse:
         """Read lines of a file."""
-        path = await self._path(request, caller_from(call, self._views))
+        caller = caller_from(call, self._views)
+        view, path = caller.view, await self._path(request, caller)
         wanted = messages.range_from(request)
         if_match = request.if_match if request.HasField("if_match") else None
         gone = threading.Event()
@@ -109,7 +112,7 @@ class SearchService:
             return messages.lines_response(read_lines(path, wanted, if_match, gone.is_set))
 
         try:
-            return await self._threads.at(path).run(work)
+            return await self._threads.at(path).run(as_user(view.user, work))
         except CancelledError:
             gone.set()
             raise

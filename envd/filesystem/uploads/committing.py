@@ -20,7 +20,8 @@ log = logging.getLogger("envd.filesystem")
 class Committer:
     """Puts uploads in place, one caller for each at a time."""
 
-    def __init__(self, temporaries: Temporaries) -> None:
+    def __init__(self, temporaries: Temporaries, *, helped: bool) -> None:
+        self._helped = helped
         self._temporaries = temporaries
 
     async def outcome(self, upload: Upload) -> Committed | None:
@@ -63,7 +64,7 @@ class Committer:
         def note(created: bool) -> None:  # noqa: FBT001 - what it is told
             upload.write_down(dataclasses.replace(upload.state, placing=created, verified=verified))
 
-        intent = upload.state.terms.intent(owner)
+        intent = upload.state.terms.intent(owner, helped=self._helped)
         return _settle(upload, put_in_place(upload.state, intent, size, note, self._temporaries))
 
     def check_again(self, upload: Upload, size: int | None, sha256: str | None) -> None:

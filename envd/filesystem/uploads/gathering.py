@@ -8,10 +8,22 @@ import stat
 from contextlib import ExitStack, closing
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import (
+    Landing,
+    acting_as,
+    acts_as_itself,
+    help_instead,
+    open_path,
+    path_of,
+    was_denied,
+)
+from envd.filesystem.directories import first_missing, parent_of
 from envd.filesystem.entries import ConditionError
 from envd.filesystem.hidden_names import temporary_name
-from envd.filesystem.place import Intent, Place
+from envd.filesystem.place import Intent, Place, find_place
+from envd.filesystem.staging import is_replaceable
 from envd.filesystem.temporary import Temporaries, Temporary
+from envd.host.users import User
 
 from .state import Kept
 
@@ -21,20 +33,27 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 class Beginning:
     """A new file that has no name yet. Closing it removes it unless it was named.
 
+    Args:
+        directory: a descriptor, closed with the beginning.
+        temporaries: are told of it.
+        owner: acts as whom; None: the daemon itself.
+
     Attributes:
         kept: the file, as it is known from now on.
     """
 
-    def __init__(self, directory: str, temporaries: Temporaries) -> None:
+    def __init__(self, directory: int, temporaries: Temporaries, owner: User | None) -> None:
+        self._owner = owner
+        self._directory = directory
         with ExitStack() as undo:
-            self._directory = os.open(directory, _DIRECTORY)
-            undo.callback(os.close, self._directory)
+            undo.callback(os.close, directory)
             self._file = Temporary(self._directory, temporaries)
             undo.callback(self._file.close)
             st = os.fstat(self._file.fd)
             os.fchmod(self._file.fd, 0o600)  # until it is whole it is nobody's to read
+            path = path_of(directory)
             self._undo = undo.pop_all()
-        self.kept = Kept(directory, temporary_name(), st.st_dev, st.st_ino, stat.S_IMODE(st.st_mode))
+        self.kept = Kept(path, temporary_name(), st.st_dev, st.st_ino, stat.S_IMODE(st.st_mode))
 
     def name(self) -> None:
         """Give it its hidden name.
@@ -43,7 +62,8 @@ class Beginning:
             EnvdError: that could not be done.
         """
         try:
-            self._file.place(self.kept.name)
+            with contextlib.nullcontext() if self._owner is None else acting_as(self._owner):
+                self._file.place(self.kept.name)
         except OSError as exc:
             raise from_os_error(exc, doing=f"make a temporary file in {self.kept.directory}") from exc
 
@@ -62,23 +82,56 @@ def begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
     if path.endswith("/") or os.path.basename(path) in (".", ".."):
         raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
     try:
-        parent = os.path.dirname(path)
-        above = _existing(parent) if intent.parents else parent
-        if above != parent:
-            if intent.if_match is not None:
-                raise ConditionError(f"if_match: there is nothing at {path}")
-            return Beginning(os.path.realpath(above), temporaries)
-        real = os.path.realpath(path)
-        _check(path, real, intent)
-        return Beginning(os.path.dirname(real), temporaries)
+        try:
+            with acting_as(intent.actor):
+                return _begin(path, intent, temporaries)
+        except (OSError, EnvdError) as exc:
+            if not intent.helped or not was_denied(exc) or acts_as_itself(intent.actor):
+                raise
+            return _begin_with_help(path, intent, temporaries, exc)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
+
+
+def _begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
+    """Begin with the rights this thread has."""
+    parent = parent_of(path)
+    above = _existing(parent) if intent.parents else parent
+    if above != parent:
+        _check_absent(path, intent)
+        return Beginning(open_path(above, _DIRECTORY), temporaries, intent.actor)
+    with closing(find_place(path)) as place:
+        _check(place, place.stat(), intent)
+        return Beginning(os.dup(place.directory), temporaries, intent.actor)
+
+
+def _begin_with_help(path: str, intent: Intent, temporaries: Temporaries, exc: OSError | EnvdError) -> Beginning:
+    """Begin with the daemon's rights, where only root has a say."""
+
+    def help_out(landing: Landing) -> Beginning:
+        if missing:
+            _check_absent(path, intent)
+        else:
+            with closing(Place(path, os.dup(landing.directory), landing.name)) as place:
+                st = place.stat()
+                _check(place, st, intent)
+                if st is not None and (intent.atomic is False or not is_replaceable(place, st, intent.actor)):
+                    raise exc
+        return Beginning(os.dup(landing.directory), temporaries, None)
+
+    missing = first_missing(parent_of(path), intent.actor) if intent.parents else None
+    return help_instead(intent.actor, help_out, missing or path, exc, follow=True)
+
+
+def _check_absent(path: str, intent: Intent) -> None:
+    if intent.if_match is not None:
+        raise ConditionError(f"if_match: there is nothing at {path}")
 
 
 def _existing(directory: str) -> str:
     while True:
         try:
-            st = os.stat(directory)
+            fd = open_path(directory, os.O_PATH)
         except FileNotFoundError:
             if os.path.islink(directory):
                 raise EnvdError(
@@ -87,25 +140,24 @@ def _existing(directory: str) -> str:
                 ) from None
             directory = os.path.dirname(directory)
             continue
-        if not stat.S_ISDIR(st.st_mode):
+        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        os.close(fd)
+        if not is_directory:
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is a file: {directory}")
         return directory
 
 
-def _check(path: str, real: str, intent: Intent) -> None:
-    place = Place(path, real)
-    try:
-        st = place.stat()
-        place.check(st, intent)
-        if st is None:
-            return
-        if not stat.S_ISREG(st.st_mode):
-            raise EnvdError(Code.INVALID_ARGUMENT, f"{path} is a device, which takes bytes only as they come")
+def _check(place: Place, st: os.stat_result | None, intent: Intent) -> None:
+    place.check(st, intent)
+    if st is None:
+        return
+    if not stat.S_ISREG(st.st_mode):
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{place.path} is a device, which takes bytes only as they come")
+    why = place.why_in_place(st)
+    if why or intent.atomic is False or acts_as_itself(intent.actor):
         place.check_writable()
-        if intent.atomic and (why := place.why_in_place(st)):
-            raise EnvdError(Code.INVALID_ARGUMENT, f"cannot be written at once: {path} {why}; leave atomic out")
-    finally:
-        place.close()
+    if intent.atomic and why:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"cannot be written at once: {place.path} {why}; leave atomic out")
 
 
 class Gathered:
@@ -135,6 +187,11 @@ class Gathered:
 
     def close(self) -> None:
         self._undo.close()
+
+    def unlink(self) -> None:
+        """Take its name away, if it still has it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._kept.name, dir_fd=self._directory)
 
     def waiting(self, directory: int, temporaries: Temporaries) -> Waiting:
         """Return it as content that waits to take a place in a directory."""
@@ -173,8 +230,8 @@ def remove(kept: Kept) -> None:
         EnvdError: it cannot be removed.
     """
     try:
-        with closing(Gathered(kept)), contextlib.suppress(FileNotFoundError):
-            os.unlink(kept.path)
+        with closing(Gathered(kept)) as gathered:
+            gathered.unlink()
     except EnvdError as exc:
         if exc.code is not Code.NOT_FOUND:
             raise

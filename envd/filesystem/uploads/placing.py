@@ -6,12 +6,14 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem import content
+from envd.filesystem.access import acting_as, acts_as_itself
 from envd.filesystem.entries import etag_of
-from envd.filesystem.place import Intent, Place
-from envd.filesystem.staging import stage_gathered
+from envd.filesystem.place import Intent, find_place
+from envd.filesystem.staging import stage, stage_gathered
 from envd.filesystem.temporary import Temporaries
 
 from .gathering import Gathered, Waiting, remove
@@ -74,6 +76,8 @@ def put_in_place(state: State, intent: Intent, size: int, note: Note, temporarie
     """
     with closing(Gathered(state.kept)) as gathered:
         _cut_to(size, gathered.fd, state.kept)
+        if not acts_as_itself(intent.actor) and os.fstat(gathered.fd).st_uid != intent.actor.uid:
+            return _copy_in(gathered, state.terms.path, intent, note, temporaries)
         try:
             return _put(gathered, state.terms.path, intent, note, temporaries)
         except EnvdError as exc:
@@ -104,11 +108,8 @@ def placed_before(state: State) -> Committed | None:
 
 
 def _sync_directory(real: str) -> None:
-    place = Place(real, real)
-    try:
+    with closing(find_place(real)) as place:
         place.sync()
-    finally:
-        place.close()
 
 
 def _cut_to(size: int, fd: int, kept: Kept) -> None:
@@ -132,6 +133,21 @@ def _put(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries:
         staged.commit()
     st = os.fstat(gathered.fd) if not waiting[-1].named else os.stat(staged.path)
     return Committed(staged.path, st.st_size, etag_of(st), staged.created)
+
+
+def _copy_in(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries: Temporaries) -> Committed:
+    """Put a copy in place of what the daemon gathered with rights of its own: a user could not move that."""
+    with stage(path, intent, temporaries) as staged:
+        try:
+            content.copy(gathered.fd, staged.fd)
+        except OSError as exc:
+            raise from_os_error(exc, doing=f"write {path}") from exc
+        note(staged.created)
+        size, st = os.fstat(staged.fd).st_size, None
+        staged.commit()
+    with acting_as(intent.actor), suppress(OSError):
+        st = os.stat(staged.path, follow_symlinks=False)
+    return Committed(staged.path, size, etag_of(st) if st else "", staged.created)
 
 
 def _cut_short(kept: Kept) -> EnvdError:

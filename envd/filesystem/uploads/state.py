@@ -50,7 +50,7 @@ class Terms:
     metadata: Mapping[str, str] = field(default_factory=dict)
     sync: bool = False
 
-    def intent(self, owner: User) -> Intent:
+    def intent(self, owner: User, *, helped: bool) -> Intent:
         """Return how the file is to be written."""
         return Intent(
             owner,
@@ -61,6 +61,7 @@ class Terms:
             if_absent=self.if_absent,
             metadata=self.metadata,
             sync=self.sync,
+            helped=helped,
         )
 
 

@@ -55,15 +55,21 @@ class Uploads:
 
     Args:
         slots: where they are written down; empty, or as that process left them.
+        threads: where files are touched.
         temporaries: know of a file that has a hidden name before it is written down.
+        bounds: how much of everything there may be.
+        helped: the daemon's own rights help where a user may not write and only root has a say.
     """
 
-    def __init__(self, slots: Slots, threads: Threads, temporaries: Temporaries, bounds: Bounds) -> None:
+    def __init__(
+        self, slots: Slots, threads: Threads, temporaries: Temporaries, bounds: Bounds, *, helped: bool
+    ) -> None:
         self.bounds = bounds
+        self._helped = helped
         self._slots = slots
         self._temporaries = temporaries
         self._threads = threads
-        self._committer = Committer(temporaries)
+        self._committer = Committer(temporaries, helped=helped)
         self._numbers = 0
         self._creating: dict[tuple[str, str], asyncio.Event] = {}
         self._all: dict[str, Upload] = {}
@@ -142,7 +148,7 @@ class Uploads:
         return False
 
     async def _create(self, terms: Terms, owner: User) -> Upload:
-        begin = partial(gathering.begin, terms.path, terms.intent(owner), self._temporaries)
+        begin = partial(gathering.begin, terms.path, terms.intent(owner, helped=self._helped), self._temporaries)
         async with self._threads.at(terms.path).holding(begin, Beginning.close) as held:
             state = State(terms, held.it.kept, time.monotonic())
             upload = Upload(secrets.token_hex(16), self._slot(), state, self._threads)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, closing
 from functools import partial
 
+from envd.filesystem.access import as_user
 from envd.filesystem.messages import Caller, caller_from, path_of
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
@@ -43,7 +44,7 @@ class WatchingService:
             style = Style(watch, caller, entries=request.include_entry, cursors=cursors)
             start = pb.WatchDirResponse.StartEvent(cursor=cursor_of(watch, watch.history.taken) if cursors else "")
             yield pb.WatchDirResponse(start=start)
-            async with aclosing(self._told(watch, style, keepalive_from(call.headers))) as replies:
+            async with aclosing(self._told(watch, style, caller, keepalive_from(call.headers))) as replies:
                 async for reply in replies:
                     yield reply
 
@@ -65,7 +66,8 @@ class WatchingService:
         style = Style(watch, caller, entries=watch.card.entries, cursors=cursors)
         style.check(events)
         if style.entries:
-            return await self._threads.at(watch.card.top.path).run(style.answer_with_entries, events)
+            answer = as_user(caller.view.user, partial(style.answer_with_entries, events))
+            return await self._threads.at(watch.card.top.path).run(answer)
         return await style.answer(events, self._watches.turns)
 
     async def remove_watcher(self, request: pb.RemoveWatcherRequest, call: Call) -> pb.RemoveWatcherResponse:
@@ -77,7 +79,7 @@ class WatchingService:
     async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> Top:
         find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
         path = await path_of(request, caller.view, self._threads)
-        return await self._threads.at(path).run(find, path)
+        return await self._threads.at(path).run(as_user(caller.view.user, partial(find, path)))
 
     @asynccontextmanager
     async def _watch(self, top: Top, cursor: str | None) -> AsyncIterator[Watch]:
@@ -96,7 +98,9 @@ class WatchingService:
         finally:
             watches.leave(watch)
 
-    async def _told(self, watch: Watch, style: Style, keepalive_s: float) -> AsyncGenerator[Reply, None]:
+    async def _told(
+        self, watch: Watch, style: Style, caller: Caller, keepalive_s: float
+    ) -> AsyncGenerator[Reply, None]:
         threads = self._threads.at(watch.card.top.path)
         reader = watch.attend(_WITH_ENTRIES if style.entries else _AT_ONCE, self._watches.turns)
         while True:
@@ -105,6 +109,9 @@ class WatchingService:
                 yield pb.WatchDirResponse(keepalive=pb.WatchDirResponse.KeepAlive())
                 continue
             style.check(events)
-            run = await threads.run(style.run_with_entries, events) if style.entries else style.run(events)
+            if style.entries:
+                run = await threads.run(as_user(caller.view.user, partial(style.run_with_entries, events)))
+            else:
+                run = style.run(events)
             if run is not None:
                 yield run

@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import open_path, path_of
 
 from .mounts import on_network
 
@@ -42,16 +43,18 @@ def find_top(path: str, *, recursive: bool, network: bool) -> Top:
         EnvdError: NOT_FOUND if it is not there; INVALID_ARGUMENT if it is no directory, or on a network file system.
     """
     try:
-        found = os.stat(path)
-        real = os.path.realpath(path, strict=True)
+        fd = open_path(path, os.O_PATH)
     except FileNotFoundError as exc:
         text = f"path {path} not found: stat {path}: no such file or directory"
         raise EnvdError(Code.NOT_FOUND, text) from exc
     except OSError as exc:
         raise from_os_error(exc, doing=f"error statting path {path}") from exc
-    if not stat.S_ISDIR(found.st_mode):
-        raise EnvdError(Code.INVALID_ARGUMENT, f"path {path} not a directory")
-    remote = _on_network(path, real)
+    try:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise EnvdError(Code.INVALID_ARGUMENT, f"path {path} not a directory")
+        real, remote = path_of(fd), _on_network(path, fd)
+    finally:
+        os.close(fd)
     if remote and not network:
         raise EnvdError(
             Code.INVALID_ARGUMENT,
@@ -60,9 +63,9 @@ def find_top(path: str, *, recursive: bool, network: bool) -> Top:
     return Top(os.path.normpath(path), real, recursive, network, remote)
 
 
-def _on_network(path: str, real: str) -> bool:
+def _on_network(path: str, directory: int) -> bool:
     try:
-        fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:
             return on_network(fd)
         finally:
