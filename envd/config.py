@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Any
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -103,12 +104,15 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """Read what to_json wrote; what is not there has its default."""
+        """Read what to_json wrote; what is not there has its default, what is unknown is passed over."""
         fields = json.loads(text)
         for name in ("listeners", "allow_origins", "allow_hosts"):
             fields[name] = tuple(fields.get(name, ()))
-        fields["limits"] = Limits(**fields.get("limits", {}))
-        fields["output"] = Output(**fields.get("output", {}))
-        fields["uploads"] = Uploads(**fields.get("uploads", {}))
-        fields["watching"] = Watching(**fields.get("watching", {}))
-        return cls(**fields)
+        for part, kind in (("limits", Limits), ("output", Output), ("uploads", Uploads), ("watching", Watching)):
+            fields[part] = kind(**_known(kind, fields.get(part, {})))
+        return cls(**_known(cls, fields))
+
+
+def _known(kind: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what a class has a field for: another version, which an update replaced, may have written more."""
+    return {one.name: fields[one.name] for one in dataclasses.fields(kind) if one.name in fields}

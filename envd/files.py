@@ -11,6 +11,7 @@ from envd.config import Config
 from envd.filesystem.archive import routes as archive_routes
 from envd.filesystem.archive.service import ArchiveService
 from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.monitor import StartThread
 from envd.filesystem.rest import routes as transfers
 from envd.filesystem.rest.addresses import Addresses
 from envd.filesystem.search.pool import Workers
@@ -77,12 +78,12 @@ class Files:
         await self.uploads.close(grace_s)
 
 
-def build(config: Config, session: Session, access: Access, jobs: Supervisor) -> Files:
+def build(config: Config, session: Session, access: Access, jobs: Supervisor, start_thread: StartThread) -> Files:
     """Build it; nothing runs yet."""
     limits = config.limits
     mounts = Mounts()
-    threads = Threads(Pool(ThreadSizes(give_up_s=limits.file_s), mounts))
-    leftovers, watches = Leftovers(kept_file("leftovers")), _watches(config, jobs, mounts)
+    threads = Threads(Pool(ThreadSizes(give_up_s=limits.file_s), mounts, start_thread))
+    leftovers, watches = Leftovers(kept_file("leftovers")), _watches(config, jobs, mounts, start_thread)
     temporaries = Temporaries(leftovers, watches.placements)
     helped = not config.strict_users
     views, addresses = Views(session, helped=helped), Addresses(session, access, helped=helped)
@@ -105,10 +106,10 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor) ->
     return Files(methods, routes, leftovers, watches, uploads, searches)
 
 
-def _watches(config: Config, jobs: Supervisor, mounts: Mounts) -> Watches:
+def _watches(config: Config, jobs: Supervisor, mounts: Mounts, start_thread: StartThread) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
-    threads = Threads(Pool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts))
+    threads = Threads(Pool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts, start_thread))
     lookout, room = Lookout(threads, jobs), Room(watching.entries)
     means = Means(Hub(Placements()), threads, jobs, room, lookout, Turns(), watching.away_s)
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)

@@ -13,8 +13,8 @@ import resource
 import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from envd import __version__, access_token, files, logs, rpc, web
 from envd.config import Config
@@ -27,9 +27,11 @@ from envd.host.record import Record
 from envd.host.routes import Sandbox
 from envd.host.service import Birth, SystemService
 from envd.host.session import Session
+from envd.host.threads_ahead import ReadyPool, Reserve
 from envd.host.users import Users
 from envd.keeper.client import KeeperClient, kept_file
 from envd.keeper.naming import call_this_process
+from envd.keeper.standby import Turn, await_turn
 from envd.process.expected import Waits
 from envd.process.pool import Pool, Sizes
 from envd.process.retention import Retention
@@ -54,15 +56,37 @@ log = logging.getLogger("envd.server")
 
 _DESCRIPTOR_TABLE = 16384
 _THREADS = 32  # that send files and read /proc: so many may wait for a slow disk. The loop's own are cores + 4
+# Started before they are needed: those that find and signal a tree, and those that touch files.
+_THREADS_AHEAD = 2
+_RESERVE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The threads a server has before it is needed."""
+
+    pool: ReadyPool
+    reserve: Reserve
+
+    @classmethod
+    def start(cls) -> Workers:
+        """Start them."""
+        return cls(ReadyPool(_THREADS, _THREADS_AHEAD, name="worker"), Reserve(_RESERVE))
 
 
 def main() -> None:
     """Run the server; started by the keeper, which hands it its socket and the listening ones."""
-    call_this_process("envd-server")
-    config = Config.from_json(os.environ["ENVD_CONFIG"])
+    call_this_process("envd-standby")
+    # A keeper of 0.7, which an update finds running, has the configuration on the command line.
+    config = Config.from_json(os.environ.get("ENVD_CONFIG") or sys.argv[1])
     logs.configure(config.log_level)
     _raise_descriptor_limit()
-    asyncio.run(_serve(config))
+    turn = await_turn(Workers.start)
+    call_this_process("envd-server")
+    with asyncio.Runner() as runner:
+        runner.run(_serve(config, turn))
+        # At once: a thread that a file system holds cannot be ended, and is waited for otherwise.
+        os._exit(os.EX_OK)
 
 
 def _raise_descriptor_limit() -> None:
@@ -77,11 +101,11 @@ def _raise_descriptor_limit() -> None:
         os.close(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, min(hard, _DESCRIPTOR_TABLE) - 1))
 
 
-async def _serve(config: Config) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="worker"))
-    birth = _birth()
+async def _serve(config: Config, turn: Turn[Workers]) -> None:
+    asyncio.get_running_loop().set_default_executor(turn.prepared.pool)
+    birth = _birth(turn.generation)
     async with AsyncExitStack() as stack:
-        keeper = KeeperClient(int(os.environ["ENVD_KEEPER_FD"]))
+        keeper = _keeper(turn)
         stopping = _stop_signal(keeper)
         jobs = Supervisor()
         stack.push_async_callback(jobs.stop)
@@ -89,7 +113,7 @@ async def _serve(config: Config) -> None:
         session = Session(Users(), access, Record(kept_file("session")), in_sandbox=config.in_sandbox)
         _take_token(config, session)
         table = _table(config, keeper, session, jobs)
-        filesystem = files.build(config, session, access, jobs)
+        filesystem = files.build(config, session, access, jobs, turn.prepared.reserve.start)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Initialiser(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
@@ -129,10 +153,16 @@ async def _serve(config: Config) -> None:
         _remove_paths(bound)
 
 
-def _birth() -> Birth:
+def _keeper(turn: Turn[Workers]) -> KeeperClient:
+    keeper = KeeperClient(turn.link)
+    if turn.standby is not None:
+        keeper.stand_by(turn.standby)
+    return keeper
+
+
+def _birth(generation: int) -> Birth:
     """Read what the keeper says of itself."""
-    told = os.environ
-    return Birth(__version__, float(told["ENVD_STARTED_AT"]), time.time(), int(told["ENVD_GENERATION"]), os.getppid())
+    return Birth(__version__, float(os.environ["ENVD_STARTED_AT"]), time.time(), generation, os.getppid())
 
 
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:

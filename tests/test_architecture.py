@@ -172,8 +172,12 @@ def layer_of(name: str) -> Layer:
         return _sdk(name)
     if name == "envd.keeper.client":
         return Layer(("envd.keeper.wire", "envd.errors"))
+    if name == "envd.keeper.standby":  # runs in the server, as the client does
+        return Layer(("envd.keeper.wire", "envd.keeper.naming"))
     if within(name, ("envd.keeper",)):
-        return Layer(_all_below("envd.keeper", but=("envd.keeper.client",)), (), frozenset(KEEPER_STDLIB))
+        return Layer(
+            _all_below("envd.keeper", but=("envd.keeper.client", "envd.keeper.standby")), (), frozenset(KEEPER_STDLIB)
+        )
     if name == "envd.rpc":
         return Layer(("envd.errors", "envd.varint"), ("google.protobuf",))
     if name == "envd.web":

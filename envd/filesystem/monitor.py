@@ -18,6 +18,7 @@ from .steps import Step
 
 _LOOK_S = 0.25
 _FIND_S = 0.25
+StartThread = Callable[[Callable[[], object]], bool]
 _SILENT_S = 1.0  # how long a call waits for a device that has been silent for long
 
 
@@ -41,6 +42,7 @@ class Monitor:
     Args:
         fill: begins steps that may begin now.
         end: tells who waits for it that no thread will work on a step. Without the lock.
+        start: starts a thread, as `start_thread` does.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Monitor:
         give_up_s: float,
         fill: Callable[[], None],
         end: Callable[[Step[Any]], None],
+        start: StartThread,
     ) -> None:
         self._lock, self._loads, self._queues = shared.lock, shared.loads, shared.queues
         self._mounts = mounts
         self._give_up_s = give_up_s
         self._fill = fill
         self._end = end
+        self._start = start
         self._busy = threading.Event()
         self._started = False
 
@@ -64,7 +68,7 @@ class Monitor:
         if not self._busy.is_set():
             self._busy.set()
         if not self._started:
-            self._started = start_thread(self._run)
+            self._started = self._start(self._run)
 
     def _run(self) -> None:
         while self._busy.wait():
@@ -90,7 +94,7 @@ class Monitor:
         """Count a step that is stuck with the device that does not answer, if that is another than its path tells."""
         silent = self._loads.silent - set(step.devices)
         for path in step.paths:
-            device = _culprit(self._mounts, path, silent)
+            device = _culprit(self._mounts, path, silent, self._start)
             if device is not None:
                 with self._lock:
                     self._loads.move(step, (device,))
@@ -133,7 +137,7 @@ def _fail(step: Step[Any], error: EnvdError) -> None:
         step.answer.set_exception(error)
 
 
-def _culprit(mounts: Mounts, path: str, silent: set[str]) -> str | None:
+def _culprit(mounts: Mounts, path: str, silent: set[str], start: StartThread) -> str | None:
     """Return the device that a path leads to, or on the way to it the one that does not answer."""
     touched: list[str] = []
     arrived = threading.Event()
@@ -142,7 +146,7 @@ def _culprit(mounts: Mounts, path: str, silent: set[str]) -> str | None:
         touched.append(mounts.final_device(path, silent, touched.append))
         arrived.set()
 
-    if not start_thread(find):
+    if not start(find):
         return None
     arrived.wait(_FIND_S)
     return touched[-1] if touched else None

@@ -18,7 +18,7 @@ from envd.errors import Code, EnvdError
 from envd.host.mounts import Mounts
 
 from .loads import Loads
-from .monitor import Monitor, Shared, start_thread
+from .monitor import Monitor, Shared, StartThread, start_thread
 from .steps import Sizes, Step
 
 T = TypeVar("T")
@@ -34,14 +34,15 @@ class Pool:
     that wait are taken device by device, on each in the order they came.
     """
 
-    def __init__(self, sizes: Sizes, mounts: Mounts) -> None:
+    def __init__(self, sizes: Sizes, mounts: Mounts, start_thread: StartThread = start_thread) -> None:
         self._sizes = sizes
         self._mounts = mounts
         shared = Shared(threading.Lock(), Loads(sizes), {})
         self._lock, self._loads, self._queues = shared.lock, shared.loads, shared.queues
         self._idle: list[_Inbox] = []
         self._threads = 0
-        self._monitor = Monitor(shared, mounts, sizes.give_up_s, self._fill, self._end)
+        self._start_thread = start_thread
+        self._monitor = Monitor(shared, mounts, sizes.give_up_s, self._fill, self._end, start_thread)
 
     def submit(
         self,
@@ -128,7 +129,7 @@ class Pool:
         """Give a step to a thread; False if there is none and none can be made."""
         if not self._idle:
             inbox: _Inbox = SimpleQueue()
-            if not start_thread(partial(self._work, inbox)):
+            if not self._start_thread(partial(self._work, inbox)):
                 return False
             self._threads += 1
             self._idle.append(inbox)

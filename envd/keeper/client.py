@@ -134,6 +134,13 @@ class KeeperClient:
         """Tell the keeper that clients are answered: if this server dies now, the next one starts at once."""
         self._send((wire.SERVING,), [])
 
+    def stand_by(self, fd: int) -> None:
+        """Hand over the keeper's end of the socket of the process that stands by; it is closed here."""
+        try:
+            self._send((wire.STANDBY,), [fd])
+        finally:
+            os.close(fd)
+
     def _send(self, message: wire.Message, fds: list[int]) -> None:
         """Send now, or queue behind what waits; the caller may close its descriptors as soon as this returns.
 
@@ -205,6 +212,8 @@ class KeeperClient:
             self._inherited = []
         elif kind == wire.DRAIN:
             self.on_drain()
+        elif kind == wire.PING:
+            self._send((wire.PONG,), [])
 
 
 def kept_file(name: str) -> int:

@@ -33,6 +33,7 @@ class Keeper:
         self.server = ServerChild(self.loop, program, server_argv, self._received)
         self.programs = Programs(self.loop, setup, self.server.send)
         self.server.adopting = self._adoption
+        self.server.ended = self._server_ended
         self._signals = _catch_signals()
         self._stopping = 0
         self.exit_status: int | None = None
@@ -41,6 +42,7 @@ class Keeper:
         """Serve until told to stop; return the exit status."""
         self.loop.watch(self._signals, select.EPOLLIN, self._signalled)
         self.server.start()
+        self.server.tick()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -67,6 +69,8 @@ class Keeper:
             self.programs.close(*rest)
         elif kind == wire.SERVING:
             self.server.served = True
+        elif kind == wire.STANDBY and fds:
+            self.server.stand_by(fds[0])
         elif kind == wire.FORGET:
             self.programs.forget(*rest)
 
@@ -86,13 +90,10 @@ class Keeper:
                 return
             if pid == 0:
                 return
-            if pid == self.server.pid:
-                self._server_ended(status)
-            else:
+            if not self.server.reaped(pid, status):
                 self.programs.reaped(pid, status, usage)
 
     def _server_ended(self, status: int) -> None:
-        self.server.reaped()
         code = os.waitstatus_to_exitcode(status)
         if self._stopping and code >= 0:
             self.exit_status = code
@@ -111,7 +112,7 @@ class Keeper:
             self._force()
 
     def _force(self) -> None:
-        self.server.kill(9)
+        self.server.kill()
         self.exit_status = 1 if self.exit_status is None else self.exit_status
 
 

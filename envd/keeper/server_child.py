@@ -1,4 +1,4 @@
-"""The server process as the keeper sees it: start, talk to, restart with backoff, end."""
+"""The server process as the keeper sees it: start, talk to, notice that it hangs, replace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import time
 from _collections_abc import Callable
 
 from . import wire
+from .heartbeat import INTERVAL_S, Heartbeat, is_over
 from .loop import Loop
+from .notes import note
 from .recipe import CAUGHT, default_signals, fork
 
 _BACKOFF_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
@@ -21,6 +23,8 @@ _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "16777
 _RECORDS = ("session", "leftovers", "watchers", "uploads")
 # A server that does not read this many messages is stuck: it is killed; its successor finds all in the records.
 _OUTBOX_LIMIT = 65536
+# So many servers that did not get to serve, one after the other, cast doubt on what is in memory.
+_DOUBTFUL = 3
 
 if wire.TYPE_CHECKING:
     # Makes a message and its descriptors at the moment it is sent.
@@ -28,7 +32,11 @@ if wire.TYPE_CHECKING:
 
 
 class ServerChild:
-    """One server at a time; `receive(message, descriptors)` gets what it sends, also what it sent before it died."""
+    """One server at a time; `receive(message, descriptors)` gets what it sends, also what it sent before it died.
+
+    Beside the one that serves there is one that stands by: forked from it with all its code loaded, it needs neither a
+    new process nor a file to take over.
+    """
 
     def __init__(
         self, loop: Loop, program: str, argv: list[str], receive: Callable[[wire.Message, list[int]], None]
@@ -39,38 +47,52 @@ class ServerChild:
         self._receive = receive
         self._sock: _socket.socket | None = None
         self._outbox: list[Packet] = []
-        self._failures = 0
+        self._standby: Standby | None = None
+        self._heartbeat = Heartbeat()
+        self._killed, self._killed_ticks = False, 0
+        self.failures = 0
         self.served = False
         self.pid = 0
         self.generation = 0
         self._records = [(f"ENVD_{name.upper()}_FD", os.memfd_create(name, os.MFD_CLOEXEC)) for name in _RECORDS]
         self._born = time.time()
         self.adopting: Callable[[], list[Packet]] = list
+        self.ended: Callable[[int], None] = _ignore  # gets its wait(2) status
 
     def start(self) -> None:
-        """Fork and exec a server; what it must adopt is sent first."""
+        """Have the process that stands by serve, or fork and exec one; what it must adopt is sent first."""
         self.served = False
-        try:
-            ours, theirs = _socket_pair()
-        except OSError:
-            self.restart()
-            return
         self.generation += 1
+        standby = self._take_standby()
+        if standby is not None:
+            self.pid, self._sock = standby.pid, standby.sock
+        else:
+            try:
+                self.pid, self._sock = self._launch()
+            except OSError as exc:
+                note("error", "cannot start a process for the server", errno=exc.errno or 0)
+                self.restart()
+                return
+        self._heartbeat = Heartbeat()
+        self._killed, self._killed_ticks = False, 0
+        generation = self.generation
+        self._outbox = [lambda: ((wire.BEGIN, generation), []), *self.adopting()]
+        self._loop.watch(self._sock.fileno(), select.EPOLLIN, self._ready)
+        self._flush()
+
+    def _launch(self) -> tuple[int, _socket.socket]:
+        ours, theirs = _socket_pair()
         try:
-            self.pid = fork()
+            pid = fork()
+            if pid == 0:
+                self._become_server(theirs.detach())
         except OSError:
             ours.close()
-            os.close(theirs)
-            self.restart()
-            return
-        if self.pid == 0:
-            self._become_server(theirs)
-        os.close(theirs)
+            raise
+        finally:
+            theirs.close()
         ours.setblocking(False)
-        self._sock = ours
-        self._outbox = self.adopting()
-        self._loop.watch(ours.fileno(), select.EPOLLIN, self._ready)
-        self._flush()
+        return pid, ours
 
     def _become_server(self, theirs: int) -> None:
         try:
@@ -79,12 +101,52 @@ class ServerChild:
                 # Sent to the whole process group, say by Ctrl-C, they are the keeper's to answer.
                 _signal.signal(number, _signal.SIG_IGN)
             env = {**_MALLOC, **os.environ, "ENVD_GENERATION": str(self.generation), "ENVD_STARTED_AT": str(self._born)}
+            env["ENVD_KEEPER_PROTOCOL"] = str(wire.PROTOCOL)
             for name, fd in (("ENVD_KEEPER_FD", theirs), *self._records):
                 os.set_inheritable(fd, True)
                 env[name] = str(fd)
             os.execve(self._program, self._argv, env)
         finally:
             os._exit(127)
+
+    def stand_by(self, fd: int) -> None:
+        """Take over the socket of a process that stands by."""
+        self._drop_standby()
+        self._standby = Standby(fd)
+        self._loop.watch(fd, select.EPOLLIN, self._hear_standby)
+
+    def _hear_standby(self, _: int = 0) -> None:
+        """Learn its pid, or that it is gone."""
+        standby = self._standby
+        try:
+            message = wire.receive(standby.sock)[0] if standby is not None else None
+        except BlockingIOError:
+            return
+        except OSError:
+            message = None
+        if message is None or standby is None:
+            self._drop_standby()
+        else:
+            standby.pid = message[1]
+
+    def _drop_standby(self) -> None:
+        if self._standby is not None:
+            self._loop.forget(self._standby.sock.fileno())
+            self._standby.sock.close()  # it ends then
+            self._standby = None
+
+    def _take_standby(self) -> Standby | None:
+        """Return the process that stands by; None if there is none.
+
+        If servers do not get to serve, every second one is started from disk: what is there may be a better version.
+        """
+        self._hear_standby()
+        standby = self._standby
+        if standby is None or not standby.pid or (self.failures >= _DOUBTFUL and self.failures % 2):
+            return None
+        self._loop.forget(standby.sock.fileno())
+        self._standby = None
+        return standby
 
     def send(self, *message: object) -> None:
         """Queue a message for the server; without one it is dropped, for the next server reads the records."""
@@ -111,6 +173,7 @@ class ServerChild:
             if message is None:
                 self._disconnect()
             else:
+                self._heartbeat.heard()
                 self._receive(message, fds)
 
     def _flush(self) -> None:
@@ -129,36 +192,82 @@ class ServerChild:
             wanted = select.EPOLLIN | (select.EPOLLOUT if self._outbox else 0)
             self._loop.change(self._sock.fileno(), wanted)
         if len(self._outbox) > _OUTBOX_LIMIT:
-            self.kill(9)
+            self.kill()
 
     def _disconnect(self) -> None:
         if self._sock is not None:
             self._loop.forget(self._sock.fileno())
             self._sock.close()
             self._sock = None
-            self.kill(9)
+            self.kill()
 
-    def kill(self, number: int) -> None:
-        """Signal the server, if there is one."""
+    def kill(self) -> None:
+        """End the server, if there is one."""
         if self.pid:
-            os.kill(self.pid, number)
+            self._killed = True
+            try:  # noqa: SIM105 - contextlib is too large for the keeper
+                os.kill(self.pid, 9)
+            except ProcessLookupError:
+                pass  # whoever adopts orphans here has waited for it
 
-    def reaped(self) -> None:
+    def tick(self) -> None:
+        """Ask the server for a sign of life, replace one that gives none; calls itself each interval from then on."""
+        self._loop.at(time.monotonic() + INTERVAL_S, self.tick)
+        if not self.pid:
+            return
+        if self._killed:
+            self._killed_ticks += 1
+            if is_over(self.pid, self._killed_ticks):
+                note("warning", "a killed server is not waited for: the kernel holds it", pid=self.pid)
+                self._over(9)
+        elif self._heartbeat.lost(self.pid):
+            note("warning", "server does not answer and is replaced", pid=self.pid, silent_s=self._heartbeat.silent)
+            self.kill()
+        elif not self._outbox:
+            self.send(wire.PING)
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """Hear of a child that has ended; False if it was neither the server nor the one that stands by."""
+        if pid == self.pid:
+            self._over(status)
+        elif self._standby is not None and pid == self._standby.pid:
+            self._drop_standby()
+        else:
+            return False
+        return True
+
+    def _over(self, status: int) -> None:
         """Take what the dead server had still sent, then let go of it."""
         self.pid = 0
         self._read()
         self._disconnect()
+        self.ended(status)
 
     def restart(self) -> float:
         """Plan the next start; return the delay in seconds."""
-        self._failures = 0 if self.served else min(self._failures + 1, len(_BACKOFF_S) - 1)
-        delay = _BACKOFF_S[self._failures]
+        self.failures = 0 if self.served else self.failures + 1
+        delay = _BACKOFF_S[min(self.failures, len(_BACKOFF_S) - 1)]
         self._loop.at(time.monotonic() + delay, self.start)
         return delay
 
 
-def _socket_pair() -> tuple[_socket.socket, int]:
+class Standby:
+    """A process that has loaded the server's code and waits for its turn; pid 0 until it has said which it is."""
+
+    __slots__ = ("pid", "sock")
+
+    def __init__(self, fd: int) -> None:
+        self.sock = _socket.socket(fileno=fd)
+        self.sock.setblocking(False)
+        self.pid = 0
+
+
+def _ignore(_: int) -> None:
+    """Stand in until somebody listens."""
+
+
+def _socket_pair() -> tuple[_socket.socket, _socket.socket]:
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
-        end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
-    return ours, theirs.detach()
+        end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, wire.BUFFER_BYTES)
+    return ours, theirs

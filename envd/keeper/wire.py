@@ -1,8 +1,9 @@
 """Messages between keeper and server, and the descriptors that travel with them.
 
 One message is one packet on a SOCK_SEQPACKET pair: a marshalled tuple whose first item is its kind. marshal is a C
-built-in and both ends run the same interpreter; the peer is the daemon's own other half, so nothing here parses what a
-client sent. A message that would not fit a packet travels in a memfd, passed as the last descriptor.
+built-in, and its version 4 is understood by every interpreter an update may bring; the peer is the daemon's own other
+half, so nothing here parses what a client sent. A message that would not fit a packet travels in a memfd, passed as the
+last descriptor.
 """
 
 from __future__ import annotations
@@ -15,18 +16,25 @@ TYPE_CHECKING = False  # the typing module is too large for the keeper
 if TYPE_CHECKING:
     from typing import Any
 
+PROTOCOL = 2  # of 0.8; the server is told the keeper's in ENVD_KEEPER_PROTOCOL, where nothing means 1
+
 # Server to keeper.
 SPAWN = 1  # ident, recipe, slots; descriptors: stdin, stdout, stderr of the program, then one per slot
 KILL = 2  # ident, signal number, whole group?
 CLOSE = 3  # ident, slots
 FORGET = 4  # idents
 SERVING = 10  # everything is adopted, clients are answered
+STANDBY = 12  # descriptor: the keeper's end of the socket of a process that stands by
+READY = 13  # pid of the process that stands by: its only message before it is to serve
+PONG = 15  # the answer to PING
 # Keeper to server.
 PROGRAM = 5  # ident, pid, slots, spawn result or None, exit record or None; descriptors: one per slot
 ADOPTED = 6  # every PROGRAM has been sent
 SPAWNED = 7  # ident, pid, errno (0: running), stage
 EXITED = 8  # ident, exit record
 DRAIN = 9  # stop serving, end the programs, exit
+BEGIN = 11  # generation: the first message of all; until then a server only stands by
+PING = 14  # to be answered by the loop
 
 if TYPE_CHECKING:
     # Its kind, then what the comments above list: integers, bytes, booleans, None; lists, tuples and dicts of them.
@@ -35,7 +43,9 @@ if TYPE_CHECKING:
 
 LARGE = 0  # kind and ident of a message that is in the memfd, the last descriptor
 
+_FORMAT = 4
 PACKET_BYTES = 64 * 1024
+BUFFER_BYTES = 1024 * 1024  # of the socket, each way
 MESSAGE_BYTES = 8 * 1024 * 1024
 PACKET_DESCRIPTORS = 64
 
@@ -48,7 +58,7 @@ def pack(message: Message) -> bytes:
     Raises:
         ValueError: it is larger than MESSAGE_BYTES.
     """
-    packet = marshal.dumps(message)
+    packet = marshal.dumps(message, _FORMAT)
     if len(packet) > MESSAGE_BYTES:
         raise ValueError("message too large")
     return packet
@@ -69,7 +79,7 @@ def send(sock: _socket.socket, packet: bytes, fds: list[int]) -> None:
         view = memoryview(packet)
         while view:
             view = view[os.write(memfd, view) :]
-        _send_packet(sock, marshal.dumps((LARGE, *marshal.loads(packet)[:2])), [*fds, memfd])
+        _send_packet(sock, marshal.dumps((LARGE, *marshal.loads(packet)[:2]), _FORMAT), [*fds, memfd])
     finally:
         os.close(memfd)
 

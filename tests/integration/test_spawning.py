@@ -29,7 +29,7 @@ from tests.support.faults import (
     shell_daemon,
     zombies,
 )
-from tests.support.kernel import OF_THE_PROGRAM, children, exited, is_running
+from tests.support.kernel import OF_THE_PROGRAM, exited, is_running
 from tests.support.process import Outcome, Processes, pid, shell, start_request
 
 KIB = 1024
@@ -162,7 +162,7 @@ async def test_a_hanging_working_directory_delays_nobody_else(own_daemon: Daemon
             hanging = [asyncio.create_task(own.run(start_request("true", cwd=directory.path))) for _ in range(5)]
             for task in hanging:
                 stack.callback(task.cancel)
-            await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 6)
+            await settled(lambda: len(own_daemon.programs()), lambda count: count == 5)
             async with asyncio.timeout(60):
                 outcomes = await run_many(own, [shell("exit 3")] * 100, {})
             assert {outcome.end.exit_code for outcome in outcomes} == {3}
@@ -173,13 +173,13 @@ async def test_a_hanging_working_directory_delays_nobody_else(own_daemon: Daemon
                     await task
                 assert error.value.code == "invalid_argument"
                 assert directory.path in error.value.message
-    assert await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 1) == 1
+    assert await settled(lambda: len(own_daemon.programs()), lambda count: count == 0) == 0
 
 
 async def test_a_program_whose_directory_answers_late_runs_all_the_same(own_daemon: Daemon, own: Processes) -> None:
     with hanging_directory() as directory:
         late = asyncio.create_task(own.run(start_request("pwd", cwd=directory.path)))
-        await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 2)
+        await settled(lambda: len(own_daemon.programs()), lambda count: count == 1)
         directory.answer()
         assert (await late).stdout == f"{directory.path}\n".encode()
 
@@ -198,7 +198,7 @@ async def test_a_hanging_child_holds_no_other_programs_pipes(own_daemon: Daemon,
     with hanging_directory() as directory:
         async with own.start(start_request("cat")) as cat:
             hanging = asyncio.create_task(own.run(start_request("true", cwd=directory.path)))
-            await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 3)
+            await settled(lambda: len(own_daemon.programs()), lambda count: count == 2)
             async with asyncio.timeout(60):
                 await own.close_stdin(pid(cat.pid))
                 assert (await cat.rest()).end.exit_code == 0
@@ -211,8 +211,8 @@ async def test_the_daemon_stops_and_restarts_its_server_under_a_hanging_child(
 ) -> None:
     with hanging_directory() as directory:
         hanging = asyncio.create_task(own.run(start_request("true", cwd=directory.path)))
-        await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 2)
-        (child,) = set(children(own_daemon.pid)) - {own_daemon.server_pid()}
+        await settled(lambda: len(own_daemon.programs()), lambda count: count == 1)
+        (child,) = own_daemon.programs()
         await kill_server(own_daemon)
         async with asyncio.timeout(60):
             assert (await persist(lambda: own.run(shell("exit 4")))).end.exit_code == 4

@@ -443,7 +443,7 @@ async def test_a_program_still_on_its_way_is_taken_over_and_its_key_with_it(
             first = asyncio.create_task(own.run(request))
             stack.callback(first.cancel)
             # There is the server, and there is the child that hangs.
-            await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 2)
+            await settled(lambda: len(own_daemon.programs()), lambda count: count == 1)
             await kill_server(own_daemon)
             with pytest.raises(CUT_OFF):
                 await first
@@ -494,7 +494,7 @@ async def test_every_byte_waits_for_a_starter_whose_server_was_killed_before_it_
         async with AsyncExitStack() as stack:
             first = asyncio.create_task(own.run(request))
             stack.callback(first.cancel)
-            await settled(lambda: len(children(own_daemon.pid)), lambda count: count == 2)
+            await settled(lambda: len(own_daemon.programs()), lambda count: count == 1)
             await kill_server(own_daemon)
             with pytest.raises(CUT_OFF):
                 await first
@@ -517,7 +517,7 @@ async def test_every_byte_waits_for_a_starter_at_whatever_instant_its_server_was
         for _ in range(chance.randrange(4)):
             await asyncio.sleep(0)
         if chance.randrange(2):
-            await settled(lambda: len(children(own_daemon.pid)), lambda count: count > 1, timeout_s=1)
+            await settled(lambda: len(own_daemon.programs()), lambda count: count > 0, timeout_s=1)
         await kill_server(own_daemon)
         with suppress(*CUT_OFF):
             await first

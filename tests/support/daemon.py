@@ -94,9 +94,20 @@ class Daemon:
         """The keeper's child that serves; AssertionError if there is none at the moment."""
         for child in children(self.pid):
             with suppress(OSError):
-                if Path(f"/proc/{child}/comm").read_text() == "envd-server\n":
+                status = Path(f"/proc/{child}/status").read_text()
+                # One that was killed may be held by the kernel.
+                if status.startswith("Name:\tenvd-server\n") and "\nState:\tZ" not in status:
                     return child
         raise AssertionError(f"keeper {self.pid} has no server; its last words:\n{self.log()}")
+
+    def programs(self) -> list[int]:
+        """The keeper's children that are programs, also those that have not been executed yet."""
+        found = []
+        for child in children(self.pid):
+            with suppress(OSError):
+                if Path(f"/proc/{child}/comm").read_text() not in ("envd-server\n", "envd-standby\n"):
+                    found.append(child)
+        return found
 
     def kill_server(self) -> int:
         """SIGKILL the server, wait until it is gone, and return the pid it had; waits for one to be there first."""
