@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import archives, files, grpc_wire, search, terminals, watching
+from benchmarks import archives, files, grpc_wire, search, terminals, trees, watching
 from benchmarks.daemon import Daemon, running
 from benchmarks.wire import Client, request, start_request
 
@@ -55,6 +55,7 @@ def main() -> None:
     files.measure(_row)
     files.memory(_row)
     search.measure(_row)
+    trees.measure(_row)
     archives.measure(_row, 2000)
     watching.measure(_row)
     grpc_wire.measure(_row)

@@ -26,7 +26,6 @@ _FULL = (
     "not enough disk space",
     "disk quota exceeded",
     "quota exceeded",
-    "file too large",
 )
 
 

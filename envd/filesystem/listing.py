@@ -27,7 +27,8 @@ class Listing:
         ordered: siblings in the byte order of their names; else as the file system yields them, in bounded memory.
         with_metadata: read extended attributes.
         after: only what comes after this place in an ordered listing: names from `path` on.
-        unreadable: told of each directory below that cannot be read, by path and errno. None: that is an error.
+        unreadable: told of each directory below that cannot be read, by path and errno. None: those that may not be
+            read are passed by, and any other is an error.
     """
 
     path: str
@@ -123,9 +124,12 @@ def _enter(listing: Listing, way: Walk[_Place], name: str, below: _Place) -> Non
 
 
 def _unreadable(listing: Listing, shown: str, exc: OSError, *, root: bool) -> None:
-    if root or listing.unreadable is None:
+    if isinstance(exc, ProcessLookupError) and not root:
+        return  # a directory of a process that has ended
+    if listing.unreadable is not None and not root:
+        listing.unreadable(shown, exc.errno or 0)
+    elif root or not isinstance(exc, PermissionError):
         raise from_os_error(exc, doing=f"error reading directory {shown}") from exc
-    listing.unreadable(shown, exc.errno or 0)
 
 
 def _open_root(path: str) -> int:

@@ -80,8 +80,10 @@ class Place:
 
     @property
     def real(self) -> str:
-        """The path with all links resolved."""
-        return os.path.join(path_of(self.directory), self.name)
+        """The path with all links resolved; the client's where it is longer than the kernel says."""
+        with contextlib.suppress(OSError):
+            return os.path.join(path_of(self.directory), self.name)
+        return self.path
 
     def stat(self) -> os.stat_result | None:
         """Return what is there, None if that is nothing.

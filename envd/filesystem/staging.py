@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -139,6 +140,15 @@ def stage(path: str, intent: Intent, temporaries: Temporaries) -> Staged:
     return _stage(path, intent, _Source(lambda directory: Temporary(directory, temporaries)))
 
 
+def stage_at(find: Callable[[], Place], path: str, intent: Intent, temporaries: Temporaries) -> Staged:
+    """As `stage`, of a place that is found by other means than its path, which is for messages. Nobody is helped.
+
+    Raises:
+        EnvdError: as `stage`.
+    """
+    return _stage(path, intent, _Source(lambda directory: Temporary(directory, temporaries), find=find))
+
+
 def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
     """Begin to put content in place that is here already, in the file that `make` gives. Blocks.
 
@@ -152,10 +162,15 @@ def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What makes the file a content waits in, and whether it has the content already."""
+    """What makes the file a content waits in, whether it has the content already, and what finds its place.
+
+    Attributes:
+        find: None: it is found by its path.
+    """
 
     make: Make
     filled: bool = False
+    find: Callable[[], Place] | None = None
 
 
 def _stage(path: str, intent: Intent, source: _Source) -> Staged:
@@ -203,7 +218,7 @@ def _stage_with_help(path: str, intent: Intent, source: _Source, exc: OSError | 
 def _open(path: str, intent: Intent, source: _Source) -> _Opened:
     for attempt in range(_RACES):
         with ExitStack() as undo:
-            place = find_place(path)
+            place = source.find() if source.find is not None else find_place(path)
             undo.callback(place.close)
             st, real = place.stat(), place.real
             place.check(st, intent)

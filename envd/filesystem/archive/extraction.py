@@ -10,10 +10,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.access import acting_as, open_path, open_trusted_parent
+from envd.filesystem.access import acting_as, open_path, open_trusted_parent, path_of
 from envd.filesystem.directories import make_parents, remove_directories
 from envd.filesystem.temporary import Temporaries, hidden_in
-from envd.filesystem.walking import READ, SEARCH, open_entry, path_of
+from envd.filesystem.walking import READ, SEARCH, open_entry
 from envd.host.users import User
 
 from . import coding

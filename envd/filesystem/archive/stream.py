@@ -9,9 +9,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.access import acting_as, open_path, reopen
+from envd.filesystem.access import acting_as, open_path, path_of, reopen
 from envd.filesystem.globs import Globs
-from envd.filesystem.walking import open_down, path_of
+from envd.filesystem.walking import open_down
 from envd.host.names import Names
 from envd.host.users import User
 

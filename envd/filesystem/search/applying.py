@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.access import acting_as, acts_as_itself, open_path
 from envd.filesystem.entries import check_match, etag_of
-from envd.filesystem.place import Intent
-from envd.filesystem.staging import Staged, stage
+from envd.filesystem.place import Intent, Place, find_place
+from envd.filesystem.staging import Staged, stage_at
 from envd.filesystem.temporary import Temporaries
-from envd.host.users import User
+from envd.filesystem.walking import SEARCH, open_down, open_entry
 
-from .orders import ReplaceOrder
+from .orders import ReplaceOrder, Selection
 from .plans import Edit, Plan, Plans
 from .reports import Reason
-from .text import open_file
+from .text import READ_FILE, regular
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -85,7 +87,7 @@ def check_plans(plans: Plans, order: ReplaceOrder, expected: int | None, if_matc
             raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {path} has another etag by now: {plan.etag}")
 
 
-def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Outcome:
+def apply(plan: Plan, order: ReplaceOrder, temporaries: Temporaries, *, sync: bool) -> Outcome:
     """Change a file, at once or not at all. It keeps owner, mode and attributes.
 
     Another user than root needs the right to write to the file; one that belongs to somebody else is written in place.
@@ -95,9 +97,11 @@ def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Ou
     """
     if not plan.edits:
         return Outcome(plan, plan.etag)
+    user = order.selection.user
+    find = partial(_place_of, plan, order.selection)
     try:
         with acting_as(user):
-            opened = _open(plan.path, writable=not acts_as_itself(user))
+            opened = _open(find, writable=not acts_as_itself(user))
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
     if opened is None:
@@ -109,37 +113,52 @@ def apply(plan: Plan, user: User, temporaries: Temporaries, *, sync: bool) -> Ou
         foreign = not acts_as_itself(user) and st.st_uid != user.uid
         atomic = False if foreign else None
         intent = Intent(owner, parents=False, atomic=atomic, if_match=plan.etag, sync=sync, user=user)
-        with stage(plan.path, intent, temporaries) as staged:
+        with stage_at(find, plan.path, intent, temporaries) as staged:
             _splice(source, staged, plan.edits)
             staged.commit()
         with acting_as(user):
-            return Outcome(plan, _etag_now(plan.path), changed=True)
+            return Outcome(plan, _etag_now(find), changed=True)
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {plan.path}") from exc
     finally:
         os.close(source)
 
 
-def _open(path: str, *, writable: bool) -> tuple[int, os.stat_result] | None:
-    opened = open_file(path)
-    if opened is not None and writable:
-        try:
-            os.close(open_path(path, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:
-            os.close(opened[0])
-            raise
-    return opened
+def _place_of(plan: Plan, selection: Selection) -> Place:
+    """Find a file by the way the search went: through no link below the selection's path unless it follows them.
 
-
-def _etag_now(path: str) -> str:
+    Raises:
+        OSError: it is not there any more.
+    """
+    shown = os.path.normpath(selection.path)
+    if selection.follow_links or plan.path in (selection.path, shown):
+        return find_place(plan.path)
+    *above, name = plan.path[len(shown.rstrip("/")) + 1 :].split("/")
+    root = open_path(selection.path, SEARCH)
     try:
-        there = open_path(path, os.O_PATH)
+        return Place(plan.path, open_down(root, above, SEARCH), name)
+    finally:
+        os.close(root)
+
+
+def _open(find: Callable[[], Place], *, writable: bool) -> tuple[int, os.stat_result] | None:
+    with closing(find()) as place:
+        opened = regular(open_entry(place.directory, place.name, READ_FILE))
+        if opened is not None and writable:
+            try:
+                os.close(open_entry(place.directory, place.name, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:
+                os.close(opened[0])
+                raise
+        return opened
+
+
+def _etag_now(find: Callable[[], Place]) -> str:
+    try:
+        with closing(find()) as place:
+            return etag_of(os.lstat(place.name, dir_fd=place.directory))
     except OSError:
         return ""  # changed all the same, and gone again
-    try:
-        return etag_of(os.fstat(there))
-    finally:
-        os.close(there)
 
 
 def _splice(source: int, target: Staged, edits: Sequence[Edit]) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.access import open_path
+from envd.filesystem.access import open_path, path_of
 from envd.filesystem.globs import Globs, State
 from envd.filesystem.hidden_names import TEMPORARY
-from envd.filesystem.walking import SEARCH, Walk, open_down, path_of
+from envd.filesystem.walking import SEARCH, Walk, open_down
 
 from .found import Found, size_suits, time_suits
 from .ignores import Ignores

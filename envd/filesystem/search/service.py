@@ -79,7 +79,7 @@ class SearchService:
         if request.dry_run:
             outcomes = [Outcome(plan, plan.etag) for plan in plans.files]
         else:
-            outcomes = [await self._applied(plan, caller, order, sync=request.sync) for plan in plans.files]
+            outcomes = [await self._applied(plan, order, sync=request.sync) for plan in plans.files]
         return await self._threads.run(messages.replace_response, plans, outcomes, dry_run=request.dry_run)
 
     async def _plans(self, order: ReplaceOrder) -> Plans:
@@ -89,12 +89,11 @@ class SearchService:
                 plans.add(frames.unpacked(frame[1]))
         return plans
 
-    async def _applied(self, plan: Plan, caller: Caller, order: ReplaceOrder, *, sync: bool) -> Outcome:
+    async def _applied(self, plan: Plan, order: ReplaceOrder, *, sync: bool) -> Outcome:
         """Change a file; one that is not what the call was about may fail without ending it."""
         try:
-            return await self._threads.at(plan.path).settle(
-                partial(apply, plan, caller.view.user, self._temporaries, sync=sync)
-            )
+            change = partial(apply, plan, order, self._temporaries, sync=sync)
+            return await self._threads.at(plan.path).settle(change)
         except EnvdError as exc:
             if plan.path == order.selection.path:
                 raise

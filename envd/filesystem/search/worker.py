@@ -129,7 +129,9 @@ class _Skips:
 def _find(order: FindOrder, patience: Patience) -> None:
     skips = _Skips()
     finder = Finder(order.selection, patience, skips.unreadable)
-    encoder = EntryEncoder(Names(), brief=order.brief)
+    names = Names()
+    names.refresh()
+    encoder = EntryEncoder(names, brief=order.brief)
     entries: list[bytes] = []
     size, count, truncated = 0, 0, False
     due = time.monotonic() + _BATCH_S

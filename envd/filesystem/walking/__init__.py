@@ -4,7 +4,7 @@ See docs/decisions/0018-one-walker.md.
 """
 
 from .descent import READ, SEARCH, Descent, Inode, MovedError, inode_of
-from .opening import is_within, open_down, open_entry, path_of
+from .opening import is_within, open_down, open_entry
 from .walk import OTHER, Item, Walk
 
 __all__ = [
@@ -20,5 +20,4 @@ __all__ = [
     "is_within",
     "open_down",
     "open_entry",
-    "path_of",
 ]

@@ -58,12 +58,3 @@ def is_within(directory: int, inode: Inode) -> bool:
         return True
     finally:
         os.close(fd)
-
-
-def path_of(fd: int) -> str:
-    """Return the path by which the kernel knows what is open, with all links resolved.
-
-    Raises:
-        OSError: it has none, or one that is too long.
-    """
-    return os.readlink(f"/proc/self/fd/{fd}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import marshal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+
+from envd.host.users import User, own_user
 
 from .account import Account
 from .events import Event
@@ -133,9 +135,8 @@ class Keeping:
 
 def _records(card: Card, account: Account, events: list[Event], last: int) -> Iterator[bytes]:
     top = card.top
-    yield marshal.dumps(
-        (_WATCH, card.ident, top.path, top.real, top.recursive, top.network, top.remote, card.polled, card.entries)
-    )
+    what = (card.ident, top.path, top.real, top.recursive, top.network, top.remote, card.polled, card.entries)
+    yield marshal.dumps((_WATCH, *what, astuple(top.user)))
     if not account.whole:
         yield marshal.dumps((_NO_PICTURE,))
     for directory in account.root.tree():
@@ -150,8 +151,13 @@ def read_card(records: Iterator[bytes]) -> Card | None:
     first = next(records, None)
     if first is None:
         return None
-    kind, ident, *top, polled, entries = marshal.loads(first)
-    return Card(ident, Top(*top), polled, entries) if kind == _WATCH else None
+    kind, *fields = marshal.loads(first)
+    if kind != _WATCH:
+        return None
+    ident, path, real, recursive, network, remote, polled, entries, *user = fields
+    # Before 0.8.0 all watches looked with the daemon's own rights.
+    top = Top(path, real, User(*user[0]) if user else own_user(), recursive, network, remote)
+    return Card(ident, top, polled, entries)
 
 
 def read_rest(records: Iterator[bytes], account: Account, history: History) -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.access import acting_as
 from envd.filesystem.threads import Threads
 from envd.supervise import Supervisor
 
@@ -98,7 +99,8 @@ class Reach:
     def _walk(self, scan: Scan, prefixes: list[str]) -> list[Found | None]:
         top = self._top
         anchor = self.anchor if self.anchor is not None or top.remote else find_anchor(top.real)
-        found = scan.walk(top.real, anchor.key if anchor else None, prefixes)
+        with acting_as(top.user):
+            found = scan.walk(top.real, anchor.key if anchor else None, prefixes)
         self.anchor = anchor
         return found
 

@@ -79,7 +79,7 @@ class WatchingService:
     async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> Top:
         find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
         path = await path_of(request, caller.view, self._threads)
-        return await self._threads.at(path).run(as_user(caller.view.user, partial(find, path)))
+        return await self._threads.at(path).run(as_user(caller.view.user, partial(find, path, caller.view.user)))
 
     @asynccontextmanager
     async def _watch(self, top: Top, cursor: str | None) -> AsyncIterator[Watch]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.access import open_path, path_of
+from envd.host.users import User
 
 from .mounts import on_network
 
@@ -19,6 +20,7 @@ class Top:
     Attributes:
         path: as its client knows it.
         real: the same with all links resolved.
+        user: as whom the kernel checks what is looked at.
         recursive: with all directories below.
         network: also where changes may be made elsewhere.
         remote: and that is where it is.
@@ -26,16 +28,18 @@ class Top:
 
     path: str
     real: str
+    user: User
     recursive: bool
     network: bool = False
     remote: bool = False
 
 
-def find_top(path: str, *, recursive: bool, network: bool) -> Top:
+def find_top(path: str, user: User, *, recursive: bool, network: bool) -> Top:
     """Look at a directory that is to be watched. Blocks.
 
     Args:
         path: absolute.
+        user: who watches.
         recursive: with all directories below.
         network: also on a network file system.
 
@@ -60,7 +64,7 @@ def find_top(path: str, *, recursive: bool, network: bool) -> Top:
             Code.INVALID_ARGUMENT,
             f"cannot watch path on network filesystem: {path}; set allow_network_mounts to watch it all the same",
         )
-    return Top(os.path.normpath(path), real, recursive, network, remote)
+    return Top(os.path.normpath(path), real, user, recursive, network, remote)
 
 
 def _on_network(path: str, directory: int) -> bool:
