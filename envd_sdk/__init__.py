@@ -50,6 +50,7 @@ from envd_sdk.paths import SandboxPath
 from envd_sdk.results import (
     CommandResult,
     OutputGap,
+    OutputPosition,
     ProcessInfo,
     PtyOutput,
     PtySize,
@@ -101,6 +102,7 @@ __all__ = [
     "NotFoundException",
     "NotYetException",
     "OutputGap",
+    "OutputPosition",
     "PermissionDeniedException",
     "ProcessInfo",
     "Pty",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Literal
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_proto.filesystem import search_pb2 as search
 from envd_proto.process import process_pb2 as pb
 from envd_proto.pty import pty_pb2 as pty
 from envd_sdk.entries import EntryInfo, FilesystemEvent, FilesystemEventType, FileType, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
-from envd_sdk.results import ProcessInfo, PtySize, TerminalInfo
+from envd_sdk.results import OutputPosition, ProcessInfo, PtySize, TerminalInfo
 
 _TYPES = {
     fs.FILE_TYPE_FILE: FileType.FILE,
@@ -25,6 +27,27 @@ _EVENTS = {
     fs.EVENT_TYPE_RENAME: FilesystemEventType.RENAME,
     fs.EVENT_TYPE_CHMOD: FilesystemEventType.CHMOD,
 }
+
+
+def microseconds_from(message: Timestamp) -> int:
+    return int(message.seconds) * 1_000_000 + int(message.nanos) // 1000
+
+
+def selector(pid: int | None, tag: str | None, key: str | None) -> pb.ProcessSelector:
+    """Which program.
+
+    Raises:
+        InvalidArgumentException: none is named, or several are.
+    """
+    if sum(one is not None for one in (pid, tag, key)) != 1:
+        raise InvalidArgumentException("name the command by one of pid, tag and idempotency_key")
+    if pid is not None:
+        return by_pid(pid)
+    return pb.ProcessSelector(tag=tag) if tag is not None else pb.ProcessSelector(idempotency_key=key)
+
+
+def position_message(position: OutputPosition) -> pb.OutputPosition:
+    return pb.OutputPosition(stdout=position.stdout, stderr=position.stderr, pty=position.pty)
 
 
 def entry_from(message: fs.EntryInfo) -> EntryInfo:

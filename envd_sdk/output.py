@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from envd_proto.process import process_pb2 as pb
-from envd_sdk.results import CommandResult, OutputGap, StreamName
+from envd_sdk.messages import microseconds_from
+from envd_sdk.results import CommandResult, OutputGap, OutputPosition, StreamName
 
 _NAMES: dict[int, StreamName] = {
     pb.ProcessEvent.STREAM_STDOUT: "stdout",
@@ -22,10 +23,16 @@ class Piece:
     stdout: str | None = None
     stderr: str | None = None
     pty: bytes | None = None
+    # Behind it. A character that has come in part lies beyond.
+    position: OutputPosition = field(default=OutputPosition(), compare=False)
 
 
 class HoleError(Exception):
     """Output came that does not follow what came before; the stream has to be taken up again where that ended."""
+
+
+class AnotherError(Exception):
+    """The stream is that of another program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class Ending:
 class Output:
     """What one reader of a program has got so far."""
 
-    def __init__(self, *, retain: bool = True, begin: pb.OutputPosition | None = None) -> None:
+    def __init__(self, *, retain: bool = True, begin: OutputPosition | None = None) -> None:
         """Begin at a position, or at the start.
 
         Args:
@@ -49,7 +56,8 @@ class Output:
         """
         self._retain = retain
         self._begun = begin is not None
-        start = begin or pb.OutputPosition()
+        start = begin or OutputPosition()
+        self._started_at_us = start.started_at_us
         self._offsets: dict[StreamName, int] = {"stdout": start.stdout, "stderr": start.stderr, "pty": start.pty}
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
@@ -63,6 +71,15 @@ class Output:
         return pb.OutputPosition(**self._offsets)
 
     @property
+    def delivered(self) -> OutputPosition:
+        """The place behind all pieces so far."""
+        pending = {name: len(decoder.getstate()[0]) for name, decoder in self._decoders.items()}
+        at = self._offsets
+        return OutputPosition(
+            at["stdout"] - pending["stdout"], at["stderr"] - pending["stderr"], at["pty"], self._started_at_us
+        )
+
+    @property
     def stdout(self) -> str:
         return self._text("stdout")
 
@@ -71,7 +88,16 @@ class Output:
         return self._text("stderr")
 
     def started(self, event: pb.ProcessEvent.StartEvent) -> None:
-        """The stream has begun. One that was not asked to begin anywhere says where it does."""
+        """The stream has begun. One that was not asked to begin anywhere says where it does.
+
+        Raises:
+            AnotherError: it is that of another program, which has the pid now.
+        """
+        if event.HasField("started_at"):
+            started_at_us = microseconds_from(event.started_at)
+            if self._started_at_us not in (0, started_at_us):
+                raise AnotherError("another command has its pid now")
+            self._started_at_us = started_at_us
         if not self._begun and event.HasField("position"):
             at = event.position
             self._offsets = {"stdout": at.stdout, "stderr": at.stderr, "pty": at.pty}
@@ -82,15 +108,19 @@ class Output:
 
         Raises:
             HoleError: bytes are missing that nobody has announced.
+            AnotherError: they are those of another program.
         """
         kind = event.WhichOneof("event")
+        if kind == "start":
+            self.started(event.start)
+        found: list[Piece] = []
         if kind == "data":
-            return self._data(event.data)
-        if kind == "gap":
-            return self._gap(event.gap)
-        if kind == "end":
-            return self._end(event.end)
-        return []
+            found = self._data(event.data)
+        elif kind == "gap":
+            found = self._gap(event.gap)
+        elif kind == "end":
+            found = self._end(event.end)
+        return [replace(piece, position=self.delivered) for piece in found]
 
     def result(self) -> CommandResult:
         """What a caller gets; only after the end."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
 # Text of standard output, text of standard error, bytes of a terminal.
@@ -30,6 +31,40 @@ class OutputGap:
     stream: StreamName
     begin: int
     end: int
+
+
+@dataclass(frozen=True)
+class OutputPosition:
+    """A place in the output of one command or terminal: how many bytes of each stream lie before it.
+
+    It can be kept: `to_json` is a line of text, of which `from_json` makes the same place, in another process too.
+
+    Attributes:
+        started_at_us: when the command was started, in microseconds since 1970; tells it from a later one with its pid.
+            0 if that is not known.
+    """
+
+    stdout: int = 0
+    stderr: int = 0
+    pty: int = 0
+    started_at_us: int = 0
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> OutputPosition:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        found = json.loads(text)
+        names = {one.name for one in fields(cls)}
+        if not isinstance(found, dict) or not all(isinstance(found.get(name, 0), int) for name in names):
+            raise ValueError(f"{text!r} is no place in an output")
+        return cls(**{name: found[name] for name in names & found.keys()})
 
 
 @dataclass

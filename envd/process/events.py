@@ -29,11 +29,16 @@ class Cause(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The program runs, or ran; this follower begins at `position`."""
+    """The program runs, or ran; this follower begins at `position`.
+
+    Attributes:
+        started_at: seconds since the epoch.
+    """
 
     pid: int
     existing: bool
     position: Position
+    started_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,13 +63,11 @@ class Follower:
         caught_up_at: since when it has had nothing to take, None while it has.
         given_up: True if others no longer wait for it; until it takes something.
         longest_pause_s: the longest time it has left something untaken.
-        resumes: its client named the place where it begins, and will again if its connection breaks.
+        resumes: its client understands gaps, and names its place when it comes back.
         acknowledged: see Receipts.
     """
 
-    def __init__(
-        self, source: Source, position: Position, *, gaps: bool, resumes: bool = True, receipts: Receipts
-    ) -> None:
+    def __init__(self, source: Source, position: Position, *, gaps: bool, receipts: Receipts) -> None:
         for name, offset, end in zip(_NAMES, position, source.ends, strict=True):
             if offset > end:
                 raise EnvdError(
@@ -82,13 +80,13 @@ class Follower:
         self._begin = position
         self.acknowledged = receipts.acknowledged
         self._consumed = receipts.consumed
-        self._unseen = _UNSEEN_BYTES if resumes and receipts.consumed == receipts.acknowledged else 0
+        self._unseen = _UNSEEN_BYTES if gaps and receipts.consumed == receipts.acknowledged else 0
         self.offsets = list(position)
         self.progress_at = time.monotonic()
         self.caught_up_at: float | None = None
         self.given_up = False
         self.longest_pause_s = 0.0
-        self.resumes = resumes
+        self.resumes = gaps
 
     @property
     def idle_s(self) -> float:

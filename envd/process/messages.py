@@ -146,8 +146,8 @@ def reply_from(event: Event, kind: type[pb.StartResponse | pb.ConnectResponse], 
 
 def _event_message(event: Started | Gap | KeepAlive | Ended) -> pb.ProcessEvent:
     match event:
-        case Started(pid, existing, position):
-            start = pb.ProcessEvent.StartEvent(pid=pid, existing=existing)
+        case Started(pid, existing, position, started_at):
+            start = pb.ProcessEvent.StartEvent(pid=pid, existing=existing, started_at=_timestamp(started_at))
             if any(position):
                 start.position.CopyFrom(_position_message(position))
             return pb.ProcessEvent(start=start)

@@ -235,15 +235,15 @@ class Output:
 
         Args:
             position: where to begin, None for what nobody has taken.
-            gaps: whether the client understands that bytes are missing.
+            gaps: the client understands that bytes are missing, and names its place if its connection breaks.
             receipts: tell how far the peer has what was handed out; also asked later.
 
         Raises:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
         begin = position or self.audience.untaken()
-        follower = Follower(self, begin, gaps=gaps, resumes=position is not None, receipts=receipts)
-        if position is None:
+        follower = Follower(self, begin, gaps=gaps, receipts=receipts)
+        if position is None and not gaps:
             follower.skip_lost()
         self.audience.join(follower)
         self.resume()

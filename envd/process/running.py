@@ -259,7 +259,7 @@ class Running:
             aside: asked before each event for one of the caller's own, also after `follower.nudge`.
         """
         try:
-            yield Started(self.pid, existing, follower.position)
+            yield Started(self.pid, existing, follower.position, self.identity.started_at)
             async with aclosing(self._events(follower, keepalive_s, aside)) as events:
                 async for event in events:
                     yield event

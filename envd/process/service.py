@@ -17,6 +17,8 @@ from .keyed_input import KeyedWrite
 from .running import Running, nothing_aside
 from .table import Table
 
+_WORDS = {"pid": "pid", "tag": "tag", "idempotency_key": "idempotency key"}
+
 
 class ProcessService:
     """Serves process.Process."""
@@ -41,10 +43,12 @@ class ProcessService:
 
     async def connect(self, request: pb.ConnectRequest, call: Call) -> AsyncIterator[Reply]:
         """Follow a program that is there."""
+        if request.process.WhichOneof("selector") == "idempotency_key":
+            await self._table.started(request.process.idempotency_key)
         running = select(self._table, request.process)
         resume = request.HasField("resume")
         position = messages.position_from(request.resume) if resume else None
-        async for event in _follow(running, call, position, existing=False, gaps=resume):
+        async for event in _follow(running, call, position, existing=False, gaps=resume or request.gaps):
             yield messages.reply_from(event, pb.ConnectResponse, request.event_bytes)
 
     async def update(self, request: pb.UpdateRequest, _: Call) -> pb.UpdateResponse:
@@ -115,8 +119,10 @@ class ProcessService:
     def _select_live(self, selector: pb.ProcessSelector) -> Running:
         running = select(self._table, selector)
         if not running.alive:
-            name = f"pid {selector.pid}" if selector.WhichOneof("selector") == "pid" else f"tag {selector.tag}"
-            raise EnvdError(Code.NOT_FOUND, f"process with {name} not found: it has ended")
+            kind = selector.WhichOneof("selector")
+            raise EnvdError(
+                Code.NOT_FOUND, f"process with {_WORDS[kind]} {getattr(selector, kind)} not found: it has ended"
+            )
         return running
 
 
@@ -131,6 +137,8 @@ def select(table: Table, selector: pb.ProcessSelector) -> Running:
         return table.by_pid(selector.pid)
     if kind == "tag":
         return table.by_tag(selector.tag)
+    if kind == "idempotency_key":
+        return table.by_key(selector.idempotency_key)
     raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
 
 

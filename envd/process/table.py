@@ -83,6 +83,12 @@ class Table:
         """
         return _found(self._index.by_tag(tag), f"tag {tag}")
 
+    async def started(self, key: str) -> None:
+        """Wait for a program that is being started with an idempotency key; returns at once if there is none."""
+        known = self._by_key.get(key)
+        if known is not None:
+            await asyncio.shield(known)
+
     def by_key(self, key: str) -> Running:
         """Return the program an idempotency key names.
 

@@ -75,7 +75,7 @@ def begin_of_attachment(attachment: pb.Attachment, output: Output) -> Position:
 def event_from(event: Event | Resized, viewer: Viewer, live_offset: int) -> pb.Event:
     """Return an event other than output as a message."""
     match event:
-        case Started(pid, existing, position):
+        case Started(pid, existing, position, _):
             state = viewer.introduction()
             start = pb.Event.StartEvent(
                 id=id_of(viewer.terminal.running),

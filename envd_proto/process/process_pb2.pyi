@@ -195,14 +195,16 @@ class ProcessEvent(_message.Message):
     CAUSE_EXEC_FAILED: ProcessEvent.Cause
     CAUSE_SHUTDOWN: ProcessEvent.Cause
     class StartEvent(_message.Message):
-        __slots__ = ("pid", "existing", "position")
+        __slots__ = ("pid", "existing", "position", "started_at")
         PID_FIELD_NUMBER: _ClassVar[int]
         EXISTING_FIELD_NUMBER: _ClassVar[int]
         POSITION_FIELD_NUMBER: _ClassVar[int]
+        STARTED_AT_FIELD_NUMBER: _ClassVar[int]
         pid: int
         existing: bool
         position: OutputPosition
-        def __init__(self, pid: _Optional[int] = ..., existing: _Optional[bool] = ..., position: _Optional[_Union[OutputPosition, _Mapping]] = ...) -> None: ...
+        started_at: _timestamp_pb2.Timestamp
+        def __init__(self, pid: _Optional[int] = ..., existing: _Optional[bool] = ..., position: _Optional[_Union[OutputPosition, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     class DataEvent(_message.Message):
         __slots__ = ("stdout", "stderr", "pty", "offset")
         STDOUT_FIELD_NUMBER: _ClassVar[int]
@@ -290,14 +292,16 @@ class StartResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[ProcessEvent, _Mapping]] = ...) -> None: ...
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("process", "resume", "event_bytes")
+    __slots__ = ("process", "resume", "event_bytes", "gaps")
     PROCESS_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
     EVENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
     process: ProcessSelector
     resume: OutputPosition
     event_bytes: int
-    def __init__(self, process: _Optional[_Union[ProcessSelector, _Mapping]] = ..., resume: _Optional[_Union[OutputPosition, _Mapping]] = ..., event_bytes: _Optional[int] = ...) -> None: ...
+    gaps: bool
+    def __init__(self, process: _Optional[_Union[ProcessSelector, _Mapping]] = ..., resume: _Optional[_Union[OutputPosition, _Mapping]] = ..., event_bytes: _Optional[int] = ..., gaps: _Optional[bool] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
     __slots__ = ("event",)
@@ -381,9 +385,11 @@ class CloseStdinResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ProcessSelector(_message.Message):
-    __slots__ = ("pid", "tag")
+    __slots__ = ("pid", "tag", "idempotency_key")
     PID_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     pid: int
     tag: str
-    def __init__(self, pid: _Optional[int] = ..., tag: _Optional[str] = ...) -> None: ...
+    idempotency_key: str
+    def __init__(self, pid: _Optional[int] = ..., tag: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...

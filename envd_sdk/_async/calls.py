@@ -9,6 +9,7 @@ from envd_sdk._wire.aio import AsyncWire, clock, sleep
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import Method, Request, Response
 from envd_sdk.connection_config import KEEPALIVE_PING_INTERVAL_SEC
+from envd_sdk.leaving import Left
 from envd_sdk.retrying import Attempts, Repeat
 from envd_sdk.starting import limit
 from envd_sdk.status import exception_from
@@ -28,6 +29,7 @@ class AsyncCalls:
         self.wire = wire
         # Paths of RPCs that the daemon has said it does not know: it is not asked again.
         self.unknown: set[str] = set()
+        self.left = Left()
         self._needed = needed
         self._request_timeout_s = request_timeout_s
         self._patience_s = patience_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from envd_proto.process import process_pb2 as pb
 from envd_proto.pty import pty_pb2
 from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._async.command_handle import AsyncCommandHandle
@@ -11,10 +10,10 @@ from envd_sdk._async.input import AsyncInput
 from envd_sdk._colour.callbacks import AsyncHandler
 from envd_sdk._colour.feeding import AsyncFeeding
 from envd_sdk._wire.methods import TERMINALS
-from envd_sdk.exceptions import NotFoundException
+from envd_sdk.exceptions import InvalidArgumentException, NotFoundException
 from envd_sdk.messages import by_pid, terminal_from
 from envd_sdk.output import Output
-from envd_sdk.results import PtySize, TerminalInfo, Username
+from envd_sdk.results import OutputPosition, PtySize, TerminalInfo, Username
 from envd_sdk.starting import NEWS_S, Program, limit
 
 _ENVS = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -53,7 +52,7 @@ class AsyncPty(AsyncFeeding):
         """
         timeout_s = limit(timeout)
         what = Program(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
-        following = AsyncFollowing(self._calls, Output(begin=pb.OutputPosition()), doing="open a terminal")
+        following = AsyncFollowing(self._calls, Output(begin=OutputPosition()), doing="open a terminal")
         await following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
         return AsyncCommandHandle(following, self._input, on_pty=on_data)
@@ -64,9 +63,21 @@ class AsyncPty(AsyncFeeding):
         on_data: AsyncHandler[bytes] | None = None,
         timeout: float | None = 60,
         request_timeout: float | None = None,
+        *,
+        resume: OutputPosition | None = None,
     ) -> AsyncCommandHandle:
-        """Follow a terminal from what nobody has read yet."""
-        return await self._follow(pid, None, on_data, limit(timeout), request_timeout)
+        """Follow a terminal.
+
+        It begins at `resume`, a handle's `position`; without it where a handle of this sandbox for it was disconnected;
+        else with what nobody has read yet.
+        """
+        left = None if resume else self._calls.left.take(pid)
+        if left is not None:
+            try:
+                return await self._follow(pid, left, on_data, limit(timeout), request_timeout)
+            except (NotFoundException, InvalidArgumentException):
+                pass  # another one may have its pid
+        return await self._follow(pid, resume, on_data, limit(timeout), request_timeout)
 
     async def attach(
         self,
@@ -88,7 +99,7 @@ class AsyncPty(AsyncFeeding):
         if found is None:
             raise NotFoundException(f"attach to {pid}: there is no terminal by that pid")
         begin = found.kept_from if scrollback is None else max(found.kept_from, found.output_end - scrollback)
-        return await self._follow(pid, pb.OutputPosition(pty=begin), on_data, limit(timeout), request_timeout)
+        return await self._follow(pid, OutputPosition(pty=begin), on_data, limit(timeout), request_timeout)
 
     async def list(self, request_timeout: float | None = None, *, include_finished: bool = False) -> list[TerminalInfo]:
         """The terminals that are open."""
@@ -111,13 +122,12 @@ class AsyncPty(AsyncFeeding):
     async def _follow(
         self,
         pid: int,
-        begin: pb.OutputPosition | None,
+        begin: OutputPosition | None,
         on_data: AsyncHandler[bytes] | None,
         timeout_s: float | None,
         request_timeout: float | None,
     ) -> AsyncCommandHandle:
         following = AsyncFollowing(self._calls, Output(begin=begin), doing=f"connect to terminal {pid}")
-        request = pb.ConnectRequest(process=by_pid(pid), resume=begin)
-        await following.connect(request, self._calls.timeout(request_timeout))
+        await following.connect_from(by_pid(pid), begin, self._calls.timeout(request_timeout))
         following.end_at(timeout_s)
         return AsyncCommandHandle(following, self._input, on_pty=on_data)

@@ -15,7 +15,7 @@ from envd_sdk._sync.input import Input
 from envd_sdk._wire.blocking import clock
 from envd_sdk.exceptions import CommandExitException, NotYetException, SandboxException
 from envd_sdk.output import Piece
-from envd_sdk.results import CommandResult, StreamName
+from envd_sdk.results import CommandResult, OutputGap, OutputPosition, StreamName
 from envd_sdk.starting import limit
 from envd_sdk.waiting import Deadline, Wanted
 
@@ -44,6 +44,8 @@ class CommandHandle:
         room = None if retain_output else UNREAD_PIECES
         if not retain_output and (on_stdout or on_stderr or on_pty):
             room = 0
+        self._delivered = following.output.delivered
+        self._iterated: OutputPosition | None = None
         self._reader: Reader[Piece] = Reader(following.next, self._deliver, room=room)
 
     @property
@@ -60,6 +62,22 @@ class CommandHandle:
     def stderr(self) -> str:
         """What it has printed to standard error, as far as it has come here."""
         return self._following.output.stderr
+
+    @property
+    def gaps(self) -> tuple[OutputGap, ...]:
+        """Output that was no longer kept, as far as it is known by now."""
+        return tuple(self._following.output.gaps)
+
+    @property
+    def position(self) -> OutputPosition:
+        """Where to go on, for `resume` of `connect`.
+
+        Behind what was handed to callbacks; without any, behind what an iteration or `wait_for` has had; if there was
+        none, behind what `stdout` and `stderr` have.
+        """
+        if self._iterated is None or self._on_stdout or self._on_stderr or self._on_pty:
+            return self._delivered
+        return self._iterated
 
     @property
     def exit_code(self) -> int | None:
@@ -95,6 +113,7 @@ class CommandHandle:
         self._on_pty = on_pty or self._on_pty
         self._on_stdout = on_stdout or self._on_stdout
         self._on_stderr = on_stderr or self._on_stderr
+        self._iterated = None
         try:
             self._reader.drain(limit(timeout))
         except NotYetException:
@@ -121,6 +140,7 @@ class CommandHandle:
         doing = f"wait for {wanted} in the output of {self.pid}"
         try:
             while (piece := self._reader.next(deadline.left_s())) is not None:
+                self._iterated = piece.position
                 found = wanted.found_in(piece)
                 if found is not None:
                     return found
@@ -145,7 +165,7 @@ class CommandHandle:
 
     def disconnect(self) -> None:
         """Follow it no further. It runs on, and can be connected to again."""
-        self._following.leave()
+        self._following.disconnect(self.position)
         self._reader.stop()
 
     def __repr__(self) -> str:
@@ -162,6 +182,7 @@ class CommandHandle:
 
     def __iter__(self) -> Iterator[tuple[str | None, str | None, bytes | None]]:
         while (piece := self._reader.next()) is not None:
+            self._iterated = piece.position
             yield piece.stdout, piece.stderr, piece.pty
 
     def _deliver(self, piece: Piece) -> None:
@@ -171,6 +192,7 @@ class CommandHandle:
             hand_over(self._on_stderr, piece.stderr)
         elif piece.pty is not None:
             hand_over(self._on_pty, piece.pty)
+        self._delivered = piece.position
 
     def _result(self) -> CommandResult:
         ending = self._following.output.ending

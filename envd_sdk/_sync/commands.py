@@ -13,10 +13,11 @@ from envd_sdk._sync.command_handle import CommandHandle
 from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
 from envd_sdk._wire.methods import LIST
-from envd_sdk.messages import by_pid, process_from
+from envd_sdk.exceptions import InvalidArgumentException, NotFoundException
+from envd_sdk.messages import process_from, selector
 from envd_sdk.output import Output
-from envd_sdk.results import CommandResult, ProcessInfo, Username
-from envd_sdk.starting import EVENT_BYTES, NEWS_S, Program, limit, shell
+from envd_sdk.results import CommandResult, OutputPosition, ProcessInfo, Username
+from envd_sdk.starting import NEWS_S, Program, limit, shell
 
 
 class Commands(Feeding):
@@ -140,7 +141,7 @@ class Commands(Feeding):
         program, args = shell(cmd)
         timeout_s = limit(timeout)
         what = Program(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
-        following = Following(self._calls, Output(retain=retain_output, begin=pb.OutputPosition()), doing="run")
+        following = Following(self._calls, Output(retain=retain_output, begin=OutputPosition()), doing="run")
         following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
         handle = CommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)
@@ -151,28 +152,46 @@ class Commands(Feeding):
 
     def connect(
         self,
-        pid: int,
+        pid: int | None = None,
         timeout: float | None = 60,
         request_timeout: float | None = None,
         *,
         on_stdout: Handler[str] | None = None,
         on_stderr: Handler[str] | None = None,
+        tag: str | None = None,
+        idempotency_key: str | None = None,
+        resume: OutputPosition | None = None,
         replay: bool = False,
         retain_output: bool = True,
     ) -> CommandHandle:
         """Follow a command that was started before, by whomever. Finished ones can be connected to for a while.
 
+        It begins at `resume`; without it where a handle of this sandbox for it was disconnected; else with what nobody
+        has read yet. Output from there on that is no longer kept is in `gaps`.
+
         Args:
             pid: of the command.
             timeout: seconds to follow it for; the command is not affected.
-            replay: begin with everything that is kept. False: with what nobody has read yet.
+            tag: its tag, instead of its pid.
+            idempotency_key: the key it was run with, instead of its pid.
+            resume: a handle's `position`, also from another process.
+            replay: begin with everything that is kept.
 
         Raises:
-            NotFoundException: there is none by that pid, or not any more.
+            NotFoundException: there is none by that name, or not any more; or `resume` is of an earlier one.
+            InvalidArgumentException: not exactly one of pid, tag and key is given, or `resume` is beyond its output.
         """
-        begin = pb.OutputPosition() if replay else None
-        following = Following(self._calls, Output(retain=retain_output, begin=begin), doing=f"connect to {pid}")
-        request = pb.ConnectRequest(process=by_pid(pid), resume=begin, event_bytes=EVENT_BYTES)
-        following.connect(request, self._calls.timeout(request_timeout))
+        which, doing = selector(pid, tag, idempotency_key), f"connect to {pid or tag or idempotency_key}"
+        begin = resume or (OutputPosition() if replay else None)
+        left, timeout_s = self._calls.left.take(pid), self._calls.timeout(request_timeout)
+        following = Following(self._calls, Output(retain=retain_output, begin=begin or left), doing=doing)
+        try:
+            following.connect_from(which, begin or left, timeout_s)
+        except (NotFoundException, InvalidArgumentException):
+            if begin is not None or left is None:
+                raise
+            # Another one may have its pid.
+            following = Following(self._calls, Output(retain=retain_output), doing=doing)
+            following.connect_from(which, None, timeout_s)
         following.end_at(limit(timeout))
         return CommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)

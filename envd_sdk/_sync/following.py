@@ -14,8 +14,9 @@ from envd_sdk._wire.blocking import Incoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
 from envd_sdk._wire.methods import CONNECT, START, Method
 from envd_sdk.exceptions import CommandTimeoutException, NotYetException
-from envd_sdk.messages import by_pid
-from envd_sdk.output import HoleError, Output, Piece
+from envd_sdk.messages import by_pid, position_message
+from envd_sdk.output import AnotherError, HoleError, Output, Piece
+from envd_sdk.results import OutputPosition
 from envd_sdk.starting import EVENT_BYTES
 
 Answers = Incoming[pb.StartResponse] | Incoming[pb.ConnectResponse]
@@ -90,6 +91,23 @@ class Following:
             stderr=self.output.stderr,
         )
 
+    def connect_from(self, selector: pb.ProcessSelector, begin: OutputPosition | None, timeout_s: float | None) -> None:
+        """Follow a program that was started before, from a place, or from what nobody has read yet.
+
+        Raises:
+            NotFoundException: it is not known, or not any more, or another one has its pid.
+        """
+        request = pb.ConnectRequest(process=selector, event_bytes=EVENT_BYTES, gaps=True)
+        if begin is not None:
+            request.resume.CopyFrom(position_message(begin))
+        self.connect(request, timeout_s)
+
+    def disconnect(self, position: OutputPosition) -> None:
+        """Follow it no further; whoever connects to it again goes on at this place."""
+        if self.pid and self.output.ending is None:
+            self._calls.left.note(self.pid, position)
+        self.leave()
+
     def leave(self) -> None:
         """Follow it no further; it is not affected."""
         if self._incoming is not None:
@@ -111,8 +129,11 @@ class Following:
         event = self._event(timeout_s)
         if event.WhichOneof("event") != "start":
             raise WireError("internal", "the stream does not begin with a start")
+        try:
+            self.output.started(event.start)
+        except AnotherError as error:
+            raise WireError("not_found", str(error)) from error
         self.pid = event.start.pid
-        self.output.started(event.start)
         self._attempts.succeeded()
 
     def _late(self, error: WireError) -> None:
@@ -135,6 +156,8 @@ class Following:
             return self.output.pieces(event)
         except HoleError as error:
             raise WireError("unavailable", str(error)) from error
+        except AnotherError as error:
+            raise WireError("not_found", str(error)) from error
 
     def _event(self, timeout_s: float | None) -> pb.ProcessEvent:
         assert self._incoming is not None

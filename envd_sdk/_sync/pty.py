@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from envd_proto.process import process_pb2 as pb
 from envd_proto.pty import pty_pb2
 from envd_sdk._colour.callbacks import Handler
 from envd_sdk._colour.feeding import Feeding
@@ -12,10 +11,10 @@ from envd_sdk._sync.command_handle import CommandHandle
 from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
 from envd_sdk._wire.methods import TERMINALS
-from envd_sdk.exceptions import NotFoundException
+from envd_sdk.exceptions import InvalidArgumentException, NotFoundException
 from envd_sdk.messages import by_pid, terminal_from
 from envd_sdk.output import Output
-from envd_sdk.results import PtySize, TerminalInfo, Username
+from envd_sdk.results import OutputPosition, PtySize, TerminalInfo, Username
 from envd_sdk.starting import NEWS_S, Program, limit
 
 _ENVS = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -54,7 +53,7 @@ class Pty(Feeding):
         """
         timeout_s = limit(timeout)
         what = Program(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
-        following = Following(self._calls, Output(begin=pb.OutputPosition()), doing="open a terminal")
+        following = Following(self._calls, Output(begin=OutputPosition()), doing="open a terminal")
         following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
         return CommandHandle(following, self._input, on_pty=on_data)
@@ -65,9 +64,21 @@ class Pty(Feeding):
         on_data: Handler[bytes] | None = None,
         timeout: float | None = 60,
         request_timeout: float | None = None,
+        *,
+        resume: OutputPosition | None = None,
     ) -> CommandHandle:
-        """Follow a terminal from what nobody has read yet."""
-        return self._follow(pid, None, on_data, limit(timeout), request_timeout)
+        """Follow a terminal.
+
+        It begins at `resume`, a handle's `position`; without it where a handle of this sandbox for it was disconnected;
+        else with what nobody has read yet.
+        """
+        left = None if resume else self._calls.left.take(pid)
+        if left is not None:
+            try:
+                return self._follow(pid, left, on_data, limit(timeout), request_timeout)
+            except (NotFoundException, InvalidArgumentException):
+                pass  # another one may have its pid
+        return self._follow(pid, resume, on_data, limit(timeout), request_timeout)
 
     def attach(
         self,
@@ -89,7 +100,7 @@ class Pty(Feeding):
         if found is None:
             raise NotFoundException(f"attach to {pid}: there is no terminal by that pid")
         begin = found.kept_from if scrollback is None else max(found.kept_from, found.output_end - scrollback)
-        return self._follow(pid, pb.OutputPosition(pty=begin), on_data, limit(timeout), request_timeout)
+        return self._follow(pid, OutputPosition(pty=begin), on_data, limit(timeout), request_timeout)
 
     def list(self, request_timeout: float | None = None, *, include_finished: bool = False) -> list[TerminalInfo]:
         """The terminals that are open."""
@@ -112,13 +123,12 @@ class Pty(Feeding):
     def _follow(
         self,
         pid: int,
-        begin: pb.OutputPosition | None,
+        begin: OutputPosition | None,
         on_data: Handler[bytes] | None,
         timeout_s: float | None,
         request_timeout: float | None,
     ) -> CommandHandle:
         following = Following(self._calls, Output(begin=begin), doing=f"connect to terminal {pid}")
-        request = pb.ConnectRequest(process=by_pid(pid), resume=begin)
-        following.connect(request, self._calls.timeout(request_timeout))
+        following.connect_from(by_pid(pid), begin, self._calls.timeout(request_timeout))
         following.end_at(timeout_s)
         return CommandHandle(following, self._input, on_pty=on_data)

@@ -93,7 +93,9 @@ class Program:
 class Reader:
     """A follower whose peer has received whatever it took, unless told otherwise."""
 
-    def __init__(self, program: Program, position: Position | None = (0, 0, 0), *, gaps: bool = True) -> None:
+    def __init__(self, program: Program, position: Position | None = (0, 0, 0), *, gaps: bool | None = None) -> None:
+        """Follow; one that names no place understands no gaps unless told otherwise."""
+        gaps = position is not None if gaps is None else gaps
         self.received: Position | None = None
         self.read_ahead = 0  # bytes of the standard output received that lie in the library
         receipts = Call(acknowledged=lambda: self.received, consumed=self._consumed)
@@ -571,6 +573,15 @@ async def test_who_comes_without_a_place_is_not_told_of_what_is_gone(program: Pr
     reader = Reader(program, None, gaps=False)
     assert reader.follower.position == (program.output.heads[STDOUT], 0, 0)
     assert isinstance(reader.take(), Run)
+
+
+async def test_who_comes_without_a_place_is_told_of_what_is_gone_if_it_understands(program: Program):
+    await program.prints_all(8 * KEEP)
+    await program.settle(8 * KEEP)
+    head = program.output.heads[STDOUT]
+    reader = Reader(program, None, gaps=True)
+    assert reader.take() == Gap(STDOUT, 0, head)
+    assert reader.take_all() == 8 * KEEP - head
 
 
 # After the end, and when memory is short.

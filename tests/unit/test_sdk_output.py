@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from envd_proto.process import process_pb2 as pb
-from envd_sdk import OutputGap
-from envd_sdk.output import HoleError, Output, Piece
+from envd_sdk import OutputGap, OutputPosition
+from envd_sdk.output import AnotherError, HoleError, Output, Piece
 from envd_sdk.waiting import WINDOW, Deadline, Wanted
 
 STDOUT, STDERR, PTY = (
@@ -31,7 +32,7 @@ def end(code: int = 0, **more) -> pb.ProcessEvent:
 
 
 def begun(**position: int) -> Output:
-    return Output(begin=pb.OutputPosition(**position))
+    return Output(begin=OutputPosition(**position))
 
 
 def test_bytes_that_came_before_are_left_out():
@@ -126,7 +127,7 @@ def test_an_end_by_time_is_told_from_others(cause, timed_out):
 
 
 def test_nothing_is_kept_that_shall_not_be():
-    output = Output(retain=False, begin=pb.OutputPosition())
+    output = Output(retain=False, begin=OutputPosition())
     assert output.pieces(data(0, stdout=b"abc")) == [Piece(stdout="abc")]
     assert output.stdout == ""
 
@@ -157,3 +158,21 @@ def test_a_deadline_passes_or_never_does():
     assert (deadline.left_s(), deadline.passed(), never.left_s()) == (5, False, None)
     now[0] = 16
     assert (deadline.left_s(), deadline.passed(), never.passed()) == (0.001, True, False)
+
+
+def test_a_place_lies_before_a_character_that_has_come_in_part():
+    output = begun()
+    [piece] = output.pieces(data(0, stdout="a€".encode()[:3]))
+    assert (piece.stdout, piece.position) == ("a", OutputPosition(stdout=1))
+    assert output.position == pb.OutputPosition(stdout=3)
+    [piece] = output.pieces(data(3, stdout="€".encode()[2:]))
+    assert (piece.stdout, piece.position) == ("€", OutputPosition(stdout=4))
+
+
+def test_a_stream_of_another_program_is_noticed():
+    output = Output(begin=OutputPosition(started_at_us=1_000_001))
+    same = pb.ProcessEvent.StartEvent(pid=1, started_at=Timestamp(seconds=1, nanos=1000))
+    output.started(same)
+    output.started(pb.ProcessEvent.StartEvent(pid=1))  # a daemon that does not say
+    with pytest.raises(AnotherError):
+        output.started(pb.ProcessEvent.StartEvent(pid=1, started_at=Timestamp(seconds=2)))
