@@ -42,7 +42,7 @@ gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/, envd_sdk/_sync/
 	@$(BIN)/python scripts/gen
 	@$(BIN)/python scripts/unasync
 
-bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside recorded figures of the reference
+bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside floors measured in the same run
 	@$(BIN)/python benchmarks/run.py
 
 conformance: $(VENV)/.ready-test ## the Connect project's own suite over every wire; needs Go

@@ -1,4 +1,4 @@
-"""What files cost up and down, beside figures recorded for the reference.
+"""What files cost up and down.
 
 `python benchmarks/files.py` prints these rows alone, then how much memory a daemon needs for 1 GiB up and down.
 """
@@ -38,21 +38,16 @@ def measure(row: Row) -> None:
     """Print the rows."""
     with _directories() as places, running() as daemon:
         fast = places["tmpfs"]
-        _small(row, daemon, "GET /files 1 KiB", _get(fast / "small"), "202 us", fast / "small")
+        _small(row, daemon, "GET /files 1 KiB", _get(fast / "small"), fast / "small")
         octet = _head(fast / "up", _OCTET, len(_SMALL)) + _SMALL
-        _small(row, daemon, "POST /files 1 KiB, octet", octet, "495 us", fast / "up")
+        _small(row, daemon, "POST /files 1 KiB, octet", octet, fast / "up")
         form = _PART_HEAD + _SMALL + _PART_END
-        _small(
-            row, daemon, "POST /files 1 KiB, form", _head(fast / "up", _FORM, len(form)) + form, "508 us", fast / "up"
-        )
-        references = {"tmpfs": ("2694 MB/s, 0.40 s", "726 MB/s, 1.4 s", "385 MB/s, 3.0 s")}
-        references["disk"] = ("1485 MB/s, 0.66 s", "683 MB/s, 1.7 s", "325 MB/s, 3.4 s")
+        _small(row, daemon, "POST /files 1 KiB, form", _head(fast / "up", _FORM, len(form)) + form, fast / "up")
         for place, directory in places.items():
-            down, octet_up, form_up = references[place]
-            _up(row, daemon, directory, _OCTET, f"POST /files 1 GiB, octet, {place}", octet_up)
-            _up(row, daemon, directory, _FORM, f"POST /files 1 GiB, form, {place}", form_up)
+            _up(row, daemon, directory, _OCTET, f"POST /files 1 GiB, octet, {place}")
+            _up(row, daemon, directory, _FORM, f"POST /files 1 GiB, form, {place}")
             _parts(row, daemon, directory, f"PUT 1 GiB in 16 parts, {place}")
-            _down(row, daemon, directory, f"GET /files 1 GiB, {place}", down)
+            _down(row, daemon, directory, f"GET /files 1 GiB, {place}")
 
 
 @contextmanager
@@ -72,7 +67,7 @@ def _head(path: Path, content_type: str, length: int) -> bytes:
     return f"{head}Content-Length: {length}\r\n\r\n".encode()
 
 
-def _small(row: Row, daemon: Daemon, work: str, message: bytes, reference: str, path: Path) -> None:
+def _small(row: Row, daemon: Daemon, work: str, message: bytes, path: Path) -> None:
     client = Client(daemon.port)
     times: list[float] = []
     for count in range(3200):
@@ -87,10 +82,10 @@ def _small(row: Row, daemon: Daemon, work: str, message: bytes, reference: str, 
     assert path.read_bytes() == _SMALL
     times.sort()
     here = f"{times[len(times) // 2]:.0f} ({times[len(times) * 99 // 100]:.0f}) us"
-    row(f"{work}, p50 (p99)", here, reference, f"CPU {cpu_us:.0f} us a call")
+    row(f"{work}, p50 (p99)", here, f"CPU {cpu_us:.0f} us a call")
 
 
-def _up(row: Row, daemon: Daemon, directory: Path, content_type: str, work: str, reference: str) -> None:
+def _up(row: Row, daemon: Daemon, directory: Path, content_type: str, work: str) -> None:
     path = directory / "large"
     rates, cpus = [], []
     for _ in range(3):
@@ -100,7 +95,7 @@ def _up(row: Row, daemon: Daemon, directory: Path, content_type: str, work: str,
         rates.append(_GIB / (time.perf_counter() - began) / 1e6)
         cpus.append(daemon.cpu_s() - cpu)
         assert path.stat().st_size == _GIB
-    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s", reference)
+    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s")
 
 
 def _send(port: int, path: Path, content_type: str) -> None:
@@ -131,7 +126,7 @@ def _parts(row: Row, daemon: Daemon, directory: Path, work: str) -> None:
         cpus.append(daemon.cpu_s() - cpu)
         assert path.stat().st_size == _GIB
     path.unlink()
-    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s", "-")
+    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s")
 
 
 def _exchange(port: int, method: str, path: str, *body: bytes) -> bytes:
@@ -146,14 +141,14 @@ def _exchange(port: int, method: str, path: str, *body: bytes) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
 
 
-def _down(row: Row, daemon: Daemon, directory: Path, work: str, reference: str) -> None:
+def _down(row: Row, daemon: Daemon, directory: Path, work: str) -> None:
     rates, cpus = [], []
     for _ in range(3):
         cpu, began = daemon.cpu_s(), time.perf_counter()
         assert _receive(daemon.port, directory / "large", None) == _GIB
         rates.append(_GIB / (time.perf_counter() - began) / 1e6)
         cpus.append(daemon.cpu_s() - cpu)
-    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s", reference)
+    row(work, f"{statistics.median(rates):.0f} MB/s, {statistics.median(cpus):.2f} s")
 
 
 def _receive(port: int, path: Path, digest: hashlib._Hash | None) -> int:
@@ -190,9 +185,7 @@ def memory(row: Row) -> None:
             got = hashlib.sha256()
             _receive(daemon.port, path, got)
             assert got.digest() == sent.digest()
-        row(
-            "peak RSS of the server, 1 GiB up and down", f"{_peak_mb(daemon.server):.1f} MB", "-", f"idle {idle:.1f} MB"
-        )
+        row("peak RSS of the server, 1 GiB up and down", f"{_peak_mb(daemon.server):.1f} MB", f"idle {idle:.1f} MB")
 
 
 def _peak_mb(pid: int) -> float:
@@ -200,8 +193,8 @@ def _peak_mb(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def _print(work: str, here: str, reference: str, floor: str = "") -> None:
-    print(f"{work:44} {here:>22} {reference:>22}  {floor}", flush=True)
+def _print(work: str, here: str, beside: str = "") -> None:
+    print(f"{work:44} {here:>22}  {beside}", flush=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def _first_connection(row: Row) -> None:
         over.set()
         thread.join()
         client.close()
-    row("longest stall at the first gRPC connection", f"{max(waits[begun:]):.1f} ms", "-", f"{before:.1f} ms before it")
+    row("longest stall at the first gRPC connection", f"{max(waits[begun:]):.1f} ms", f"{before:.1f} ms before it")
 
 
 def _call(channel: grpc.Channel, method: str, kind: str, request: Any, response: Any) -> Any:
@@ -92,7 +92,6 @@ def _unary(row: Row, daemon: Daemon) -> None:
     row(
         "gRPC List, p50, CPU a call",
         "{:.0f} us, {:.0f} us".format(*here),
-        "-",
         "bare grpc.aio {:.0f} us, {:.0f} us".format(*floor),
     )
 
@@ -117,7 +116,7 @@ def _down(row: Row, daemon: Daemon) -> None:
         total = sum(len(answer.event.data.stdout) for answer in start(pb.StartRequest(process=process, stdin=False)))
         seconds, cpu = time.perf_counter() - began, daemon.cpu_s() - cpu
     assert total == _UP_BYTES
-    row("gRPC stdout 512 MiB, CPU per GiB", f"{total / seconds / 1e6:.0f} MB/s, {cpu * 2:.1f} s", "-")
+    row("gRPC stdout 512 MiB, CPU per GiB", f"{total / seconds / 1e6:.0f} MB/s, {cpu * 2:.1f} s")
 
 
 def _up(row: Row, daemon: Daemon) -> None:
@@ -137,4 +136,4 @@ def _up(row: Row, daemon: Daemon) -> None:
         stream_input(messages())
         seconds, cpu = time.perf_counter() - began, daemon.cpu_s() - cpu
         events.cancel()
-    row("gRPC stdin 512 MiB, CPU per GiB", f"{_UP_BYTES / seconds / 1e6:.0f} MB/s, {cpu * 2:.1f} s", "-")
+    row("gRPC stdin 512 MiB, CPU per GiB", f"{_UP_BYTES / seconds / 1e6:.0f} MB/s, {cpu * 2:.1f} s")

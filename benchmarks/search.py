@@ -93,7 +93,7 @@ def _beside(row: Row, daemon: Daemon, work: str, method: str, request: Message, 
     client.close()
     best = {name: min(found) * 1000 for name, found in times.items()}
     beside = ", ".join(f"{name} {one:.0f} ms" for name, one in best.items() if name != "here")
-    row(f"{work}, best of {_ROUNDS}", f"{best['here']:.0f} ms", "-", beside)
+    row(f"{work}, best of {_ROUNDS}", f"{best['here']:.0f} ms", beside)
 
 
 def _first(row: Row, daemon: Daemon, top: str) -> None:
@@ -118,7 +118,6 @@ def _first(row: Row, daemon: Daemon, top: str) -> None:
     row(
         "Grep, ten lines, p50",
         f"{statistics.median(warm):.1f} ms",
-        "-",
         f"first start a process: {statistics.median(cold):.0f} ms",
     )
 
@@ -126,7 +125,7 @@ def _first(row: Row, daemon: Daemon, top: str) -> None:
 def _stat_meanwhile(row: Row, daemon: Daemon, top: str) -> None:
     """Measure other calls while one and three searches go on."""
     message = _unary("Stat", pb.StatRequest(path=top))
-    row("Stat, alone, p50 (p99)", _latency(daemon, message, lambda: True), "231 us")
+    row("Stat, alone, p50 (p99)", _latency(daemon, message, lambda: True))
     pattern = search.Pattern(text=r"[a-z]+_[0-9]{5,}x")
     grep = _message("Grep", search.GrepRequest(selection=search.Selection(path=top), pattern=pattern))
     for count in (1, 3):
@@ -134,7 +133,7 @@ def _stat_meanwhile(row: Row, daemon: Daemon, top: str) -> None:
         for thread in threads:
             thread.start()
         work = f"Stat, while {count} search{'es' if count > 1 else ''}, p50 (p99)"
-        row(work, _latency(daemon, message, threads[0].is_alive), "-")
+        row(work, _latency(daemon, message, threads[0].is_alive))
         for thread in threads:
             thread.join()
 
@@ -142,11 +141,11 @@ def _stat_meanwhile(row: Row, daemon: Daemon, top: str) -> None:
 def _small(row: Row, daemon: Daemon) -> None:
     """Measure calls about one small file."""
     lines = _unary("ReadLines", search.ReadLinesRequest(path=__file__, first=10, last=20))
-    row("ReadLines, ten lines, p50 (p99)", _latency(daemon, lines, lambda: True), "-")
+    row("ReadLines, ten lines, p50 (p99)", _latency(daemon, lines, lambda: True))
     request = search.ReplaceRequest(
         selection=search.Selection(path=__file__), pattern=search.Pattern(text="_ROUNDS ="), dry_run=True
     )
-    row("Replace, one file, dry run, p50 (p99)", _latency(daemon, _unary("Replace", request), lambda: True), "-")
+    row("Replace, one file, dry run, p50 (p99)", _latency(daemon, _unary("Replace", request), lambda: True))
 
 
 def _latency(daemon: Daemon, message: bytes, goes_on: Callable[[], bool]) -> str:
@@ -179,8 +178,8 @@ def _head(method: str, content_type: str, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _print(work: str, here: str, reference: str, floor: str = "") -> None:
-    print(f"{work:44} {here:>22} {reference:>22}  {floor}", flush=True)
+def _print(work: str, here: str, beside: str = "") -> None:
+    print(f"{work:44} {here:>22}  {beside}", flush=True)
 
 
 if __name__ == "__main__":
