@@ -26,6 +26,7 @@ class Names:
 
     def __init__(self) -> None:
         self._accounts = Accounts()
+        self._accounts.refresh()
         self._lookups = Lookups()
         self._owners: dict[int, str] = {}
         self._groups: dict[int, str] = {}

@@ -6,10 +6,13 @@ killed at any instant therefore leaves both as they were before or after a whole
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 
 _PAGE = mmap.PAGESIZE
+_NOT_HERE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what gVisor says of holes in a file
+_LOOKED_THROUGH_BYTES = 64 * 1024 * 1024  # more than is ever kept of one stream
 
 
 def punch(fd: int, begin: int, end: int) -> None:
@@ -70,10 +73,26 @@ class Journal:
             return 0
         try:
             punch(self.fd, self.head - self.head % _PAGE, to)
-        except OSError:
-            return 0  # no descriptor or memory for it now: the next trim tries again
+        except OSError as exc:
+            # No descriptor or memory for it now: the next trim tries again.
+            if exc.errno not in _NOT_HERE or not self._cut(to):
+                return 0
         self.head = to
         return freed
+
+    def _cut(self, to: int) -> bool:
+        """Do so where there are no holes: empty the file and put back what is kept, once that is the lesser part.
+
+        The position stays. A kill in between takes what is kept: of all bytes those that may be dropped next.
+        """
+        kept = self.end - to
+        if to - self.head < kept:
+            return False
+        data = os.pread(self.fd, kept, to)
+        os.ftruncate(self.fd, 0)
+        os.ftruncate(self.fd, self.end)
+        os.pwrite(self.fd, data, to)
+        return True
 
     def close(self) -> None:
         """Let go of the memory, unless the keeper still holds it. May be called again."""
@@ -89,7 +108,19 @@ def _first_kept(fd: int, end: int) -> int:
     own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return min(os.lseek(own, 0, os.SEEK_DATA), end)
-    except OSError:
-        return end  # nothing but holes
+    except OSError as exc:
+        return end if exc.errno not in _NOT_HERE else _first_written(own, end)  # nothing but holes
     finally:
         os.close(own)
+
+
+def _first_written(fd: int, end: int) -> int:
+    """Find where the holes end if the kernel does not say: at the first page that is not all zeros.
+
+    A stream that begins with whole pages of zeros is told to have lost them; what is kept is never told wrong.
+    """
+    begin = max(end - _LOOKED_THROUGH_BYTES, 0)
+    for at in range(begin - begin % _PAGE, end, _PAGE):
+        if os.pread(fd, min(_PAGE, end - at), at).strip(b"\0"):
+            return at
+    return end

@@ -12,6 +12,7 @@ offset at which the piece ends in the others.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections import deque
@@ -197,7 +198,8 @@ class Ledger:
             begin = self._records_at + self._freed * _RECORD.size
             end = self._records_at + self._first * _RECORD.size
             if end // _PAGE > begin // _PAGE:
-                punch(self.fd, begin - begin % _PAGE, end - end % _PAGE)
+                with contextlib.suppress(OSError):  # they stay: eight bytes each
+                    punch(self.fd, begin - begin % _PAGE, end - end % _PAGE)
             self._freed = self._first
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -182,3 +183,42 @@ def test_a_hole_that_cannot_be_made_is_an_error():
     finally:
         os.close(reader)
         os.close(writer)
+
+
+# Where a memory file can have no holes, as in gVisor.
+
+
+def without_holes(*_: int) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def test_without_holes_the_head_is_dropped_once_it_is_the_greater_part(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("envd.process.journal.punch", without_holes)
+    data = filled(journal, 100 * PAGE)
+    assert journal.trim(40 * PAGE) == 0
+    assert journal.trim(90 * PAGE) == 90 * PAGE
+    assert (journal.head, journal.end) == (90 * PAGE, 100 * PAGE)
+    assert journal.read(90 * PAGE, 1 << 20) == data[90 * PAGE :]
+    assert held_bytes(journal) <= 10 * PAGE
+    journal.append(b"more")
+    assert journal.read(100 * PAGE, 10) == b"more"
+
+
+def test_without_holes_a_successor_finds_where_they_end(journal: Journal, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("envd.process.journal.punch", without_holes)
+    data = filled(journal, 100 * PAGE)
+    journal.trim(90 * PAGE)
+    seek = os.lseek
+
+    def lseek(fd: int, offset: int, whence: int) -> int:
+        if whence == os.SEEK_DATA:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return seek(fd, offset, whence)
+
+    monkeypatch.setattr(os, "lseek", lseek)
+    found = Journal(os.dup(journal.fd))
+    assert (found.head, found.end) == (90 * PAGE, 100 * PAGE)
+    assert found.read(90 * PAGE, 1 << 20) == data[90 * PAGE :]
+    found.close()

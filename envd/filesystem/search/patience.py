@@ -26,9 +26,10 @@ class Patience:
     """Looks at the clock five times a second, also within a match: `re` lets signals in every few thousand steps.
 
     A step of a match can itself take long, so the kernel ends the process (SIGPROF) that has not listened for a second;
-    and at once (SIGIO) if the server is gone. That holds the other end of the pipe that is standard error here, and
-    nothing ever happens in it but its end. (In the one that orders come through, the signal for an order may come after
-    the order itself.)
+    and at once (SIGIO) if the server is gone. That holds the other end of the pipe from which standard error could be
+    read here, and nothing ever happens in it but its end. (In the one that orders come through, the signal for an order
+    may come after the order itself; and an end that could be written to is reported ready at once by gVisor.) A kernel
+    that sends the signal all the same is not asked for it: then the looks are what finds the server gone.
 
     Args:
         server: the process without which a worker has nothing to do.
@@ -44,8 +45,7 @@ class Patience:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, _TICK_S, _TICK_S)
-        fcntl.fcntl(_LEASH, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(_LEASH, fcntl.F_SETFL, fcntl.fcntl(_LEASH, fcntl.F_GETFL) | os.O_ASYNC)
+        _be_told_of_the_end(_LEASH)
         self._check_server()  # it may have gone just before
 
     @contextmanager
@@ -76,3 +76,19 @@ class Patience:
     def _check_server(self) -> None:
         if os.getppid() != self._server:
             os._exit(os.EX_UNAVAILABLE)
+
+
+def _be_told_of_the_end(pipe: int) -> None:
+    """Have the kernel send SIGIO when the other end of a pipe is closed, unless it sends it without a reason."""
+    flags = fcntl.fcntl(pipe, fcntl.F_GETFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(pipe, fcntl.F_SETFL, flags | os.O_ASYNC)
+        if signal.SIGIO in signal.sigpending():
+            fcntl.fcntl(pipe, fcntl.F_SETFL, flags & ~os.O_ASYNC)
+            signal.sigwait({signal.SIGIO})
+    except OSError:
+        pass  # no such signals here
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGIO})

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO
 
 from envd.errors import Code, EnvdError
 from envd.filesystem.content import write_all
@@ -43,7 +44,7 @@ class Worker:
         retiring: ends it when nobody has needed it for a while.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: Leashed) -> None:
         self._process = process
         self._reader = asyncio.StreamReader(_BUFFER_BYTES)
         self._transport: asyncio.ReadTransport | None = None
@@ -60,7 +61,7 @@ class Worker:
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if that is not possible now.
         """
-        started: list[subprocess.Popen[bytes]] = []
+        started: list[Leashed] = []
         try:
             await threads.settle(lambda: started.append(_spawn()))
         except OSError as exc:
@@ -129,7 +130,7 @@ class Worker:
         if self.retiring is not None:
             self.retiring.cancel()
         self._process.kill()
-        for pipe in (self._process.stdin, self._transport or self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._transport or self._process.stdout, self._process.leash):
             if pipe is not None:
                 pipe.close()
         self._ended = True
@@ -142,18 +143,41 @@ def _ended(status: int) -> EnvdError:
     return EnvdError(Code.UNAVAILABLE, f"search: the process that searched {how}; try again")
 
 
-def _spawn() -> subprocess.Popen[bytes]:
+class Leashed(subprocess.Popen[bytes]):
+    """A process that hears of the end of this one.
+
+    Attributes:
+        leash: nothing is ever written to it; its end, however that comes, is what is heard.
+    """
+
+    leash: IO[bytes] | None = None
+
+
+def _spawn() -> Leashed:
+    held, leash = os.pipe()
+    try:
+        process = _start(held)
+        process.leash = open(leash, "wb", buffering=0)  # noqa: SIM115 - closed by Worker.end
+    except BaseException:
+        os.close(leash)
+        raise
+    finally:
+        os.close(held)
+    return process
+
+
+def _start(held: int) -> Leashed:
     # Nothing of the environment but what the interpreter may need to find its libraries.
     environment = {name: value for name, value in os.environ.items() if name.startswith("LD_")}
     package = os.path.abspath(f"{os.path.dirname(__file__)}/../../..")
     # Appended to the worker's own path, so that nothing beside the package shadows the standard library.
     environment[_PATH] = os.pathsep.join([package, *filter(None, sys.path)])
-    return subprocess.Popen(
+    return Leashed(
         [program_name(_NAME), "-I", "-S", "-Xutf8", "-c", _BOOT],
         executable=sys.executable,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,  # never read: its end tells the process that ours has come
+        stderr=held,
         bufsize=0,
         cwd="/",
         env=environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 import zlib
@@ -15,6 +16,7 @@ _FIRST = 4096
 _HALF_BYTES = (_SLOT_BYTES - _FIRST) // 2
 _HEAD = struct.Struct("<Q")
 _RECORD = struct.Struct("<II")  # length, CRC-32
+_PIECE_BYTES = 1 << 20
 _PUNCH_HOLE_KEEP_SIZE = 3  # fallocate(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -98,7 +100,9 @@ class Slot:
         """Drop all records."""
         os.pwrite(self._fd, _HEAD.pack(0), self._base)
         self._half = self.size = 0
-        self._punch(self._base, _SLOT_BYTES)
+        self._punch(self._base, _FIRST)
+        for half in (1, 2):
+            self._punch(self._start(half), _HALF_BYTES)
         self.taken = False
 
     @property
@@ -120,7 +124,19 @@ class Slot:
         arguments = ctypes.c_int64(offset), ctypes.c_int64(length)
         if _libc.fallocate(self._fd, _PUNCH_HOLE_KEEP_SIZE, *arguments) < 0:
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            if number not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                raise OSError(number, os.strerror(number))
+            self._clear(offset, offset + length)
+
+    def _clear(self, begin: int, end: int) -> None:
+        """Overwrite what is there, where there are no holes: its memory is used by what comes next."""
+        end = min(end, os.fstat(self._fd).st_size)
+        while begin < end:
+            there = os.pread(self._fd, min(_PIECE_BYTES, end - begin), begin)
+            if not there.strip(b"\0"):
+                return  # records follow one another
+            os.pwrite(self._fd, bytes(len(there)), begin)
+            begin += len(there)
 
 
 class Slots:
