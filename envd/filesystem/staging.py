@@ -162,28 +162,36 @@ def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What makes the file a content waits in, whether it has the content already, and what finds its place.
+    """What makes the file a content waits in, and what finds its place.
 
     Attributes:
+        filled: it has the content already.
         find: None: it is found by its path.
+        denied_ends: a directory where the user may make no file is a failure: somebody else may.
     """
 
     make: Make
     filled: bool = False
     find: Callable[[], Place] | None = None
+    denied_ends: bool = False
 
 
 def _stage(path: str, intent: Intent, source: _Source) -> Staged:
     if path.endswith("/") or os.path.basename(path) in (".", ".."):
         raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
     try:
+        helped = intent.helped and not acts_as_itself(intent.actor)
         try:
             with acting_as(intent.actor):
-                return _stage_as_user(path, intent, source)
+                return _stage_as_user(path, intent, replace(source, denied_ends=helped))
         except (OSError, EnvdError) as exc:
-            if not intent.helped:
+            if not helped or not was_denied(exc):
                 raise
-            return _stage_with_help(path, intent, source, exc)
+            with contextlib.suppress(OSError, EnvdError):
+                return _stage_with_help(path, intent, source, exc)
+            # Nobody can put another file in its place: it may be one that the user can write in place.
+            with acting_as(intent.actor):
+                return _stage_as_user(path, intent, source)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
@@ -282,15 +290,17 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _
         spool.close()
         return KernelDraft(place, intent)
     if spool.beside is None:
-        _check_writable(place, spool)
+        _check_alternative(place, spool, source)
     if why or intent.atomic is False:
         return CopiedDraft(place, intent, spool)
     return WholeDraft(place, intent, spool)
 
 
-def _check_writable(place: Place, spool: Spool) -> None:
+def _check_alternative(place: Place, spool: Spool, source: _Source) -> None:
     """Check that what no other file can take the place of can be written itself."""
     try:
+        if source.denied_ends and isinstance(spool.why, PermissionError):
+            raise spool.why
         place.check_writable()
     except OSError:
         spool.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.support.disks import fill, mounted, small_disk, small_ext4
 from tests.support.files import form, part, post_form, put
 from tests.support.filesystem import Files, WholeFiles
 from tests.support.http1 import exchange
+from tests.support.trusted import trusted_directory
 from tests.support.wires import RpcError
 
 OLD = os.urandom(1 << 20)
@@ -252,3 +254,29 @@ async def test_in_place_keeps_the_inode_for_who_has_the_file_open(daemon: Daemon
     assert (await put(daemon.port, path, b"x", headers={"X-Envd-Atomic": "perhaps"})).status == 400
     os.link(path, tmp_path / "other")
     assert (await put(daemon.port, path, b"x", headers={"X-Envd-Atomic": "true"})).status == 400
+
+
+async def test_a_users_file_in_roots_directory_is_still_replaced_at_once(files: Files, other_user: pwd.struct_passwd):
+    with trusted_directory() as top:
+        mine = top / "mine"
+        mine.write_bytes(OLD)
+        os.chown(mine, other_user.pw_uid, other_user.pw_gid)
+        before = mine.stat().st_ino
+        with mine.open("rb") as reader:
+            await files.as_user(other_user.pw_name).write(mine, b"new")
+            assert reader.read() == OLD
+        assert (mine.read_bytes(), mine.stat().st_uid) == (b"new", other_user.pw_uid)
+        assert mine.stat().st_ino != before
+
+
+async def test_a_users_file_in_a_directory_of_another_user_is_written_in_place(
+    files: Files, other_user: pwd.struct_passwd
+):
+    with trusted_directory() as theirs:
+        os.chown(theirs, other_user.pw_uid + 1, other_user.pw_gid + 1)
+        (theirs / "mine").write_bytes(b"old")
+        os.chown(theirs / "mine", other_user.pw_uid, other_user.pw_gid)
+        as_user = files.as_user(other_user.pw_name)
+        await as_user.write(theirs / "mine", b"new")
+        assert ((theirs / "mine").read_bytes(), os.listdir(theirs)) == (b"new", ["mine"])
+        await refused(as_user.write(theirs / "other", b"x"), "permission_denied")

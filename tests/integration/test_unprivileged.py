@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from tests.support.filesystem import Files
 from tests.support.kernel import exited
 from tests.support.process import Processes, pid, shell, start_request
 from tests.support.terminals import printed, terminal_shell
+from tests.support.trusted import trusted_directory
 from tests.support.wires import RpcError
 
 
@@ -129,35 +129,24 @@ async def test_a_terminal_is_its_own_too(processes: Processes, other_user: pwd.s
     assert (printed(outcome).decode(), outcome.end.exit_code) == (f"x\r\n{other_user.pw_name}\r\n24 90\r\n", 3)
 
 
-async def test_a_file_in_a_sticky_directory_of_somebody_else_is_written(unprivileged: Daemon, tmp_path: Path):
-    sticky = tmp_path / "sticky"
-    sticky.mkdir()
-    theirs = sticky / "theirs"
-    theirs.write_bytes(b"old")
-    for path, mode in ((tmp_path.parent, 0o755), (tmp_path, 0o755), (sticky, 0o1777), (theirs, 0o666)):
-        path.chmod(mode)
+async def test_a_file_in_a_sticky_directory_of_somebody_else_is_written(unprivileged: Daemon):
     files = Files(Client(unprivileged.port, Codec.PROTO))
-    try:
-        await files.stat(theirs)
-    except RpcError:
-        pytest.skip("the directory for tests is closed to other users")
-    await files.write(theirs, b"new")
-    assert (theirs.read_bytes(), theirs.stat().st_uid, os.listdir(sticky)) == (b"new", os.geteuid(), ["theirs"])
-    with pytest.raises(RpcError, match="not permitted"):
-        await files.write(theirs, b"newer", atomic=True)
-    assert (theirs.read_bytes(), os.listdir(sticky)) == (b"new", ["theirs"])
+    with trusted_directory() as sticky:
+        theirs = sticky / "theirs"
+        theirs.write_bytes(b"old")
+        theirs.chmod(0o666)
+        sticky.chmod(0o1777)
+        await files.write(theirs, b"new")
+        assert (theirs.read_bytes(), theirs.stat().st_uid, os.listdir(sticky)) == (b"new", 0, ["theirs"])
+        with pytest.raises(RpcError, match="not permitted"):
+            await files.write(theirs, b"newer", atomic=True)
+        assert (theirs.read_bytes(), os.listdir(sticky)) == (b"new", ["theirs"])
 
 
-async def test_a_file_in_a_directory_it_may_not_change_is_written(unprivileged: Daemon, tmp_path: Path):
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o755)
-    (closed / "file").write_bytes(b"old")
-    for path, mode in ((tmp_path.parent, 0o755), (tmp_path, 0o755), (closed / "file", 0o666)):
-        path.chmod(mode)
+async def test_a_file_in_a_directory_it_may_not_change_is_written(unprivileged: Daemon):
     files = Files(Client(unprivileged.port, Codec.PROTO))
-    try:
-        await files.stat(closed / "file")
-    except RpcError:
-        pytest.skip("the directory for tests is closed to other users")
-    await files.write(closed / "file", b"new")
-    assert ((closed / "file").read_bytes(), os.listdir(closed)) == (b"new", ["file"])
+    with trusted_directory() as closed:
+        (closed / "file").write_bytes(b"old")
+        (closed / "file").chmod(0o666)
+        await files.write(closed / "file", b"new")
+        assert ((closed / "file").read_bytes(), os.listdir(closed)) == (b"new", ["file"])
