@@ -194,11 +194,11 @@ def status_text(ended: Ended) -> str:
     return f"signal: {words}" + (" (core dumped)" if ended.core_dumped else "")
 
 
-def info_from(running: Running) -> pb.ProcessInfo:
-    """Return a program as List shows it."""
+def info_from(running: Running, *, abridged: bool) -> pb.ProcessInfo:
+    """Return a program as List shows it, without its `config`: that may be large."""
     command, identity = running.command, running.identity
     info = pb.ProcessInfo(
-        config=pb.ProcessConfig(cmd=command.cmd, args=command.args, envs=command.envs, cwd=command.cwd),
+        abridged=abridged,
         pid=identity.pid,
         tag=command.tag,
         user=identity.user,

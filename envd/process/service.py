@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from envd.errors import Code, EnvdError
-from envd.rpc import Call, Reply, keepalive_from
+from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.process import process_pb2 as pb
 
-from . import messages, signals
+from . import listing, messages, signals
 from .command import check_key
 from .events import BEGINNING, Event, Position
 from .keyed_input import KeyedWrite
@@ -26,10 +26,15 @@ class ProcessService:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    async def list(self, request: pb.ListRequest, _: Call) -> pb.ListResponse:
+    async def list(self, request: pb.ListRequest, call: Call) -> Encoded:
         """Return the programs that run, on request also those that have finished."""
         shown = [running for running in self._table if running.ended is None or request.include_finished]
-        return pb.ListResponse(processes=[messages.info_from(running) for running in shown])
+        abridged = listing.abridged_of(shown)
+        found = (
+            listing.Listed(running, messages.info_from(running, abridged=running.identity.ident in abridged))
+            for running in shown
+        )
+        return await listing.encoded(pb.ListResponse, found, abridged, call)
 
     async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
         """Start a program and follow it."""

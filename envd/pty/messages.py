@@ -109,7 +109,7 @@ def reply_from(
 
 
 def info_from(running: Running, watched: Terminal | None) -> pb.TerminalInfo:
-    """Return a terminal as List shows it.
+    """Return a terminal as List shows it, without its `process`.
 
     Raises:
         EnvdError: INTERNAL if the program has none.
@@ -118,7 +118,6 @@ def info_from(running: Running, watched: Terminal | None) -> pb.TerminalInfo:
         raise EnvdError(Code.INTERNAL, f"process {running.pid} has no terminal")
     return pb.TerminalInfo(
         id=id_of(running),
-        process=process_messages.info_from(running),
         size=process_messages.size_message(running.terminal.size),
         kept_from=running.output.heads[PTY],
         output_end=running.output.ends[PTY],

@@ -8,13 +8,13 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from envd.errors import Code, EnvdError
-from envd.process import signals
+from envd.process import listing, signals
 from envd.process.events import BEGINNING, PTY, Position
-from envd.process.messages import size_from
+from envd.process.messages import info_from, size_from
 from envd.process.running import Running
 from envd.process.service import select
 from envd.process.table import Jobs, Table
-from envd.rpc import Call, Reply, keepalive_from
+from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.pty import pty_pb2 as pb
 
 from . import messages
@@ -34,16 +34,23 @@ class PtyService:
         self._jobs = jobs
         self._terminals = Terminals()
 
-    async def list(self, request: pb.ListRequest, _: Call) -> pb.ListResponse:
+    async def list(self, request: pb.ListRequest, call: Call) -> Encoded:
         """Return the terminals that are open, on request also those that have finished."""
         shown = [
             running
             for running in self._table
             if running.terminal is not None and (running.ended is None or request.include_finished)
         ]
-        return pb.ListResponse(
-            terminals=[messages.info_from(running, self._terminals.watched(running)) for running in shown]
+        abridged = listing.abridged_of(shown)
+        found = (
+            listing.Listed(
+                running,
+                info_from(running, abridged=running.identity.ident in abridged),
+                (messages.info_from(running, self._terminals.watched(running)), pb.TerminalInfo.PROCESS_FIELD_NUMBER),
+            )
+            for running in shown
         )
+        return await listing.encoded(pb.ListResponse, found, abridged, call)
 
     async def open(self, requests: AsyncIterator[pb.OpenRequest], call: Call) -> AsyncGenerator[Reply, None]:
         """Open a terminal and follow it."""

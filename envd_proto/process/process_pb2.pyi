@@ -69,20 +69,22 @@ class ListRequest(_message.Message):
     def __init__(self, include_finished: _Optional[bool] = ...) -> None: ...
 
 class ProcessInfo(_message.Message):
-    __slots__ = ("config", "pid", "tag", "user", "started_at", "end")
+    __slots__ = ("config", "pid", "tag", "user", "started_at", "end", "abridged")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    ABRIDGED_FIELD_NUMBER: _ClassVar[int]
     config: ProcessConfig
     pid: int
     tag: str
     user: str
     started_at: _timestamp_pb2.Timestamp
     end: ProcessEvent.EndEvent
-    def __init__(self, config: _Optional[_Union[ProcessConfig, _Mapping]] = ..., pid: _Optional[int] = ..., tag: _Optional[str] = ..., user: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[ProcessEvent.EndEvent, _Mapping]] = ...) -> None: ...
+    abridged: bool
+    def __init__(self, config: _Optional[_Union[ProcessConfig, _Mapping]] = ..., pid: _Optional[int] = ..., tag: _Optional[str] = ..., user: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[ProcessEvent.EndEvent, _Mapping]] = ..., abridged: _Optional[bool] = ...) -> None: ...
 
 class ListResponse(_message.Message):
     __slots__ = ("processes",)
