@@ -8,6 +8,7 @@ Directories are held open and entered by name, one after the other, so nobody ca
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -192,14 +193,11 @@ class _Way:
     def _enter(self, name: bytes, *, made: bool) -> None:
         try:
             below = os.open(name, _DIRECTORY, dir_fd=self.here)
-        except FileNotFoundError:
-            raise
         except OSError as error:
-            with contextlib.suppress(OSError):
-                if not stat.S_ISDIR(os.stat(name, dir_fd=self.here, follow_symlinks=False).st_mode):
-                    text = f"{shown(name)} is a link or file here, and a directory in the archive"
-                    raise ConflictException(text) from error
-            raise
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            text = f"{shown(name)} is a link or file here, and a directory in the archive"
+            raise ConflictException(text) from error
         self._move(below)
         self._levels.append(_Level(name, _inode(below), made=made))
 
