@@ -67,6 +67,7 @@ def _become_keeper(config: str, log_level: str) -> None:
     # The server finds the package where this process did, installed or in a source tree.
     os.environ["ENVD_PACKAGES"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.environ["ENVD_CONFIG"] = config
+    os.environ["ENVD_LISTENERS"] = " ".join(str(number) for number in json.loads(config)["listeners"])
     os.environ["ENVD_LOG_LEVEL"] = log_level  # the keeper's own lines
     sys.stdout.flush()
     os.execv(sys.executable, [_program_name(), "-I", "-S", "-Xutf8", "-c", _KEEPER])

@@ -38,7 +38,11 @@ class Record:
         return _FIRST + 2 * value_bytes
 
     def read(self) -> bytes:
-        """Return the value; empty before the first write."""
+        """Return the value; empty before the first write.
+
+        Raises:
+            ValueError: another version, or something else, was written here.
+        """
         offset, length = self._place()
         return _read(self._fd, length, offset)
 
@@ -52,7 +56,10 @@ class Record:
             raise EnvdError(
                 Code.RESOURCE_EXHAUSTED, f"what the sandbox is told is larger than {self._value_bytes} bytes"
             )
-        old = self._place()
+        try:
+            old = self._place()
+        except ValueError:
+            old = self._places[0], 0
         offset = self._places[old[0] == self._places[0]]
         try:
             _write(self._fd, value, offset)
@@ -64,7 +71,10 @@ class Record:
     def _place(self) -> tuple[int, int]:
         head = os.pread(self._fd, _PLACE.size, self._begin)
         offset, length = _PLACE.unpack(head) if len(head) == _PLACE.size else (0, 0)
-        return offset or self._places[0], length
+        offset = offset or self._places[0]
+        if offset not in self._places or length > self._value_bytes:
+            raise ValueError("no record of this layout")
+        return offset, length
 
 
 def _write(fd: int, data: bytes, offset: int) -> None:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from envd.errors import Code, EnvdError
 
 from .access import Access
 from .record import Record
+from .unreadable import UNREADABLE, known_fields
 from .users import User, Users, own_user
 
+log = logging.getLogger("envd.session")
+
 _DEFAULT_USER = "root"
+_VERSION = 2  # 0.7.0 wrote none
+_KINDS: dict[str, Any] = {
+    "token": str | None,
+    "variables": dict,
+    "default_user": str,
+    "default_workdir": str,
+    "timestamp_ns": int | None,
+    "initialized": bool,
+}
 
 # The daemon's own variables, also those it has not set.
 OWN_VARIABLES = frozenset({"E2B_SANDBOX", "E2B_SANDBOX_ID", "E2B_TEMPLATE_ID", "E2B_EVENTS_ADDRESS"})
@@ -42,12 +57,25 @@ class State:
 
     def to_json(self) -> bytes:
         """Serialise for the record."""
-        return json.dumps({one.name: getattr(self, one.name) for one in dataclasses.fields(self)}).encode()
+        fields = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return json.dumps({"version": _VERSION, **fields}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> State:
-        """Read back what to_json wrote."""
-        return cls(**json.loads(data))
+        """Read back what to_json wrote, here or in another version.
+
+        Raises:
+            Exception: one of UNREADABLE; it does not say whether there is a token.
+        """
+        written = json.loads(data)
+        fields = known_fields(cls, written)
+        if not isinstance(fields["token"], str | None):
+            raise TypeError("the token is none")
+        for one in dataclasses.fields(cls):
+            kind = _KINDS[one.name]
+            if one.name in fields and not isinstance(fields[one.name], kind):
+                del fields[one.name]
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +90,8 @@ class Surroundings:
 class Session:
     """Defaults that every program starts from; what was set outlives this process.
 
-    A record that cannot be read is an error and not an empty one: nobody would know whether there was a token.
+    A record that cannot be read is not an empty one, for nobody would know whether there was a token: then there is one
+    that nobody has, and all that needs a token is refused. Programs run on.
 
     Args:
         access: is told the token.
@@ -78,8 +107,7 @@ class Session:
         self._access = access
         self._record = record
         self.privileged = os.geteuid() == 0
-        kept = record.read()
-        self.state = State.from_json(kept) if kept else State()
+        self.state = _kept(record)
         access.replace(self.state.token)
 
     def replace(self, state: State) -> None:
@@ -162,3 +190,12 @@ class Session:
         user = self.user(name)
         own = {"PATH": self._path, "HOME": user.home, "USER": user.name, "LOGNAME": user.name}
         return Surroundings(user, self.default_workdir, {**own, **self.environment})
+
+
+def _kept(record: Record) -> State:
+    try:
+        kept = record.read()
+        return State.from_json(kept) if kept else State()
+    except UNREADABLE:
+        log.exception("what the sandbox was told cannot be read: all that needs an access token is refused")
+        return State(token=secrets.token_urlsafe(32), initialized=True)

@@ -4,7 +4,7 @@ The locale decides nothing: a daemon in a sandbox speaks UTF-8 to its clients, a
 `-X utf8` says so to the interpreter; -I keeps the environment from saying otherwise.
 
 The environment tells: ENVD_INTERPRETER, the interpreter; ENVD_PACKAGES, where this package is; ENVD_CONFIG, the
-server's configuration. Programs never get any of it.
+server's configuration; ENVD_LISTENERS, the numbers of the listening sockets. Programs never get any of it.
 """
 
 from __future__ import annotations
@@ -27,4 +27,5 @@ def main() -> None:
     """Run the keeper; never returns."""
     call_this_process("envd")
     server = [program_name("envd-server"), "-I", "-Xutf8", "-c", _SERVER]
-    sys.exit(Keeper(os.environ["ENVD_INTERPRETER"], server).run())
+    listeners = [int(number) for number in os.environ["ENVD_LISTENERS"].split()]
+    sys.exit(Keeper(os.environ["ENVD_INTERPRETER"], server, listeners).run())

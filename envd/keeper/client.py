@@ -234,8 +234,8 @@ def _inherited(fields: wire.Fields, fds: list[int]) -> Inherited:
         ident,
         pid,
         dict(zip(slots, fds, strict=False)),  # fewer if this process has no descriptor left
-        Spawned(pid, *spawned) if spawned else None,
-        ExitRecord(*exited) if exited else None,
+        Spawned(pid, *spawned[:2]) if spawned else None,
+        ExitRecord(*exited[:5]) if exited else None,
     )
 
 

@@ -13,6 +13,7 @@ from _collections_abc import Callable
 from . import wire
 from .loop import Loop
 from .notes import note
+from .outage import Outage
 from .programs import Programs
 from .recipe import CAUGHT, ChildSetup
 from .server_child import ServerChild
@@ -22,18 +23,22 @@ if wire.TYPE_CHECKING:
 
 # How long the server may take to drain before the rest is killed.
 DRAIN_DEADLINE_S = 30.0
+# So many servers, one after the other, that did not get to serve: from then on clients are told.
+_ATTEMPTS = 5
 
 
 class Keeper:
     """Ties the server and the programs together; see docs/decisions/0002 for why it exists."""
 
-    def __init__(self, program: str, server_argv: list[str]) -> None:
+    def __init__(self, program: str, server_argv: list[str], listeners: list[int]) -> None:
         self.loop = Loop()
         setup = ChildSetup(_raise_descriptor_limit())
         self.server = ServerChild(self.loop, program, server_argv, self._received)
         self.programs = Programs(self.loop, setup, self.server.send)
         self.server.adopting = self._adoption
         self.server.ended = self._server_ended
+        self.server.failed = self._restart
+        self._outage = Outage(self.loop, listeners)
         self._signals = _catch_signals()
         self._stopping = 0
         self.exit_status: int | None = None
@@ -69,6 +74,7 @@ class Keeper:
             self.programs.close(*rest)
         elif kind == wire.SERVING:
             self.server.served = True
+            self._outage.end()
         elif kind == wire.STANDBY and fds:
             self.server.stand_by(fds[0])
         elif kind == wire.FORGET:
@@ -100,8 +106,14 @@ class Keeper:
         elif code == os.EX_CONFIG:
             self.exit_status = code  # it cannot start, and said why
         else:
-            delay = self.server.restart()
-            note("warning", "server ended, restarting", exit_code=code, delay_ms=int(delay * 1000))
+            self._restart(code)
+
+    def _restart(self, code: int) -> None:
+        delay, failures = self.server.restart(), self.server.failures
+        note("warning", "server ended, restarting", exit_code=code, delay_ms=int(delay * 1000))
+        if failures >= _ATTEMPTS:
+            note("error", "no server can be started: clients are told so", attempts=failures)
+            self._outage.begin(failures, code)
 
     def _stop(self) -> None:
         self._stopping += 1

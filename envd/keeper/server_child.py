@@ -58,6 +58,7 @@ class ServerChild:
         self._born = time.time()
         self.adopting: Callable[[], list[Packet]] = list
         self.ended: Callable[[int], None] = _ignore  # gets its wait(2) status
+        self.failed: Callable[[int], None] = _ignore  # gets why there can be no process for one
 
     def start(self) -> None:
         """Have the process that stands by serve, or fork and exec one; what it must adopt is sent first."""
@@ -71,7 +72,7 @@ class ServerChild:
                 self.pid, self._sock = self._launch()
             except OSError as exc:
                 note("error", "cannot start a process for the server", errno=exc.errno or 0)
-                self.restart()
+                self.failed(exc.errno or 0)
                 return
         self._heartbeat = Heartbeat()
         self._killed, self._killed_ticks = False, 0

@@ -11,6 +11,7 @@ from envd.errors import Code, EnvdError
 from .tty import Size
 
 _KEY_BYTES = 255
+_VERSION = 2  # of the form in the ledger; 0.7.0 wrote none
 _NICE = range(-20, 20)
 _LARGEST_LIMIT = 2**63 - 1
 _UNLIMITED = 2**64 - 1  # RLIM_INFINITY
@@ -81,7 +82,7 @@ class Command:
 
     def to_json(self) -> bytes:
         """Serialise for the ledger."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
+        fields = {"version": _VERSION, **{name: getattr(self, name) for name in self.__slots__}}
         fields["timeouts"] = (self.timeouts.wall_ms, self.timeouts.idle_ms, self.timeouts.grace_ms)
         fields["terminal"] = self.terminal and (self.terminal.cols, self.terminal.rows)
         return json.dumps(fields).encode()
@@ -95,9 +96,9 @@ class Command:
             **{
                 **fields,
                 "args": tuple(fields.get("args", ())),
-                "timeouts": Timeouts(*fields.get("timeouts", ())),
+                "timeouts": Timeouts(*fields.get("timeouts", ())[:3]),
                 "limits": tuple((which, value) for which, value in fields.get("limits", ())),
-                "terminal": Size(*fields["terminal"]) if fields.get("terminal") else None,
+                "terminal": Size(*fields["terminal"][:2]) if fields.get("terminal") else None,
             }
         )
 

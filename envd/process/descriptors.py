@@ -128,6 +128,11 @@ def streams_from(held: Mapping[int, int], command: Command) -> dict[int, Stream]
     return {PTY: TerminalStream(_journal(held, PTY), master, (relay[0], relay[1]), command.terminal)}
 
 
+def has_terminal(held: Mapping[int, int]) -> bool:
+    """Tell from what is held for a program whether it runs in a terminal."""
+    return _SLOT_MASTER in held or _SLOT_JOURNAL[PTY] in held
+
+
 def _journal(held: Mapping[int, int], number: int) -> Journal:
     """Return a stream's journal; one that stayed empty is let go of when the program ends, and made anew here."""
     slot = _SLOT_JOURNAL[number]

@@ -219,8 +219,8 @@ class Running:
         """Take over what an earlier server knew of the end; True if it had announced it."""
         known = self.output.ledger.read_end()
         if known:
-            cause, requested, held_by, self.finished_clock, size = json.loads(known)
-            self.cause = None if cause is None else Cause(cause)
+            cause, requested, held_by, self.finished_clock, size = json.loads(known)[:5]
+            self.cause = Cause(cause) if cause in iter(Cause) else None  # a later version may know more of them
             self._requested, self._held_by = set(requested), tuple(held_by)
             if self.terminal is not None and not self.terminal.open:
                 self.terminal.resize(Size(*size))

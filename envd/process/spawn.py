@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -13,11 +14,12 @@ from typing import NamedTuple
 from envd.errors import Code, EnvdError, code_from_errno
 from envd.host import paths
 from envd.host.session import Session, Surroundings
+from envd.host.unreadable import UNREADABLE
 from envd.host.users import User
 from envd.keeper.client import Inherited, KeeperClient, Spawned
 
 from .command import Command
-from .descriptors import SLOT_INPUT, SLOT_LEDGER, Descriptors, Releases, make_descriptors, streams_from
+from .descriptors import SLOT_INPUT, SLOT_LEDGER, Descriptors, Releases, has_terminal, make_descriptors, streams_from
 from .ending import is_missing
 from .events import PTY, STDERR
 from .expected import Waits
@@ -28,6 +30,11 @@ from .output import Output
 from .pool import Pool
 from .running import Drain, Identity, Running
 from .terminal import TerminalStream
+from .tty import Size
+
+log = logging.getLogger("envd.process")
+
+_TERMINAL = Size(80, 24)  # of a program whose own size is not known
 
 
 class Spawner:
@@ -90,15 +97,32 @@ class Spawner:
         """Take over a program that an earlier server started; None if it never ran and nobody needs to know.
 
         Raises:
-            ValueError: what it left cannot be read.
+            Exception: one of UNREADABLE; nothing can be made of what it left.
         """
         if spawned.errno and not _is_exec_failure(spawned):
             return None
+        try:
+            return self._read(inherited, spawned)
+        except UNREADABLE:
+            log.exception("what is kept of a program cannot be read: it goes on without", extra={"pid": spawned.pid})
+            return self._without_record(inherited, spawned)
+
+    def _read(self, inherited: Inherited, spawned: Spawned) -> Running:
         ident, held = inherited.ident, inherited.descriptors
         ledger = Ledger.adopt(held[SLOT_LEDGER])
         facts_json, _, command_json = ledger.metadata.partition(b"\n")
         identity = Identity(ident, spawned.pid, self._mark(ident), *_Facts.from_json(facts_json))
         running = self._running(identity, Command.from_json(command_json), ledger, held, spawned)
+        ledger.settle(running.output.ends)
+        return running
+
+    def _without_record(self, inherited: Inherited, spawned: Spawned) -> Running:
+        """Take over a program of which only pid and descriptors are known: it can be followed, signalled and ended."""
+        ident, held = inherited.ident, inherited.descriptors
+        command = Command("unknown", terminal=_TERMINAL if has_terminal(held) else None)
+        facts = _Facts("", time.time(), time.monotonic())
+        ledger = Ledger.create(f"envd-{ident}-ledger", facts.to_json() + b"\n" + command.to_json())
+        running = self._running(Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, held, spawned)
         ledger.settle(running.output.ends)
         return running
 
@@ -108,7 +132,7 @@ class Spawner:
         try:
             metadata = Ledger.adopt(inherited.descriptors[SLOT_LEDGER]).metadata
             return Command.from_json(metadata.partition(b"\n")[2]).key
-        except (ValueError, KeyError, OSError):
+        except UNREADABLE:
             return None
 
     def _recipe(self, ident: int, command: Command, around: Surroundings, cwd: str) -> dict[str, object]:

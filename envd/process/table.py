@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host import tree
 from envd.host.session import Surroundings
+from envd.host.unreadable import UNREADABLE
 from envd.keeper.client import ExitRecord, Inherited, KeeperClient, Spawned
 
 from .command import Command
@@ -198,7 +199,7 @@ class Table:
         assert one.spawned is not None
         try:
             running = self._spawner.adopt(one, one.spawned)
-        except (ValueError, KeyError, OSError):
+        except UNREADABLE:
             log.exception("cannot take over a program: it is left alone", extra={"pid": one.pid})
             return
         if running is None:
@@ -208,7 +209,7 @@ class Table:
             self._break_promise(self._spawner.key_of(one))
             return
         running.output.expect_followers()
-        announced = running.recall()
+        announced = _recall(running)
         self._register(running)
         if running.command.key is not None:
             self._promise(running.command.key).set_result(running)
@@ -342,3 +343,11 @@ def _check_same(running: Running, command: Command, username: str | None, around
             Code.ALREADY_EXISTS,
             f"idempotency_key was used for process {running.pid}, with other {', '.join(different)}: use another key",
         )
+
+
+def _recall(running: Running) -> bool:
+    try:
+        return running.recall()
+    except UNREADABLE:
+        log.exception("what is kept of a program's end cannot be read", extra={"pid": running.pid})
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import shutil
 import signal
@@ -21,9 +22,11 @@ from tests.support.daemon import ROOT, Daemon, running_daemon
 from tests.support.faults import kill_server, launch, persist, settled
 from tests.support.filesystem import Files
 from tests.support.fuse import hanging
+from tests.support.grpc import Grpc
 from tests.support.kernel import children, exited
 from tests.support.process import Processes, pid, shell, start_request
 from tests.support.searching import Search
+from tests.support.wires import RpcError
 
 LINES = 4000
 PRINTS = f"i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); [ $((i%100)) = 0 ] && sleep 0.2; done; exit 4"
@@ -260,3 +263,103 @@ async def test_a_fork_bomb_can_be_ended_also_by_a_server_that_began_under_it(tmp
                 await processes.signal(pid(bomb), SIGNAL_SIGKILL)
                 assert await settled(count, lambda tasks: tasks <= TASKS // 2) <= TASKS // 2
                 assert (await processes.run(shell("echo hi"))).stdout == b"hi\n"
+
+
+# Records that cannot be read.
+
+
+def overwrite(daemon: Daemon, name: str, data: bytes, offset: int = 0) -> None:
+    """Write into a memory file of the keeper."""
+    for fd in os.listdir(f"/proc/{daemon.pid}/fd"):
+        if os.readlink(f"/proc/{daemon.pid}/fd/{fd}").startswith(f"/memfd:{name} "):
+            own = os.open(f"/proc/{daemon.pid}/fd/{fd}", os.O_WRONLY)
+            os.pwrite(own, data, offset)
+            os.close(own)
+            return
+    raise AssertionError(f"the keeper has no {name}")
+
+
+@pytest.mark.parametrize("request_kind", ["pipes", "terminal"])
+async def test_a_program_whose_record_cannot_be_read_goes_on_and_can_be_ended(request_kind: str) -> None:
+    async with running_daemon() as daemon:
+        processes = processes_of(daemon)
+        request = shell("echo before; exec sleep 1000")
+        if request_kind == "terminal":
+            request.pty.size.rows, request.pty.size.cols = 24, 80
+        program = await launch(processes.client, request)
+        other = await launch(processes.client, shell("echo other; exec sleep 1000"))
+        overwrite(daemon, "envd-1-ledger", os.urandom(4096))
+        await kill_server(daemon)
+        assert await persist(processes.pids) == {program, other}
+        await processes.signal(pid(program), SIGNAL_SIGKILL)
+        outcome = await processes.replay(pid(program))
+        assert b"before" in outcome.stdout + b"".join(data.pty for data in outcome.data)
+        assert outcome.end.signal == signal.SIGKILL
+        assert (await processes.run(shell("echo hi"))).stdout == b"hi\n"
+        await kill_server(daemon)  # and it does not cost the next server anything either
+        assert other in await persist(processes.pids)
+
+
+@pytest.mark.parametrize("record", ["session", "leftovers", "watchers", "uploads"])
+async def test_a_record_that_cannot_be_read_does_not_keep_a_server_from_starting(record: str) -> None:
+    async with running_daemon() as daemon:
+        program = await launch(Client(daemon.port, Codec.PROTO), shell("exec sleep 1000"))
+        for data in (b"\xff" * 8192, os.urandom(8192)):
+            overwrite(daemon, record, data)
+            await kill_server(daemon)
+            if record == "session":
+                # Whether there was a token nobody knows: whoever asks is refused, and the daemon is there.
+                with pytest.raises(ConnectError) as refused:
+                    await persist(processes_of(daemon).pids)
+                assert refused.value.code == "unauthenticated"
+            else:
+                assert program in await persist(processes_of(daemon).pids)
+        assert len([line for line in daemon.stderr if "restarting" in line]) == 2
+
+
+# No server at all.
+
+
+async def test_while_no_server_can_be_started_the_port_says_so_on_every_wire(tmp_path: Path) -> None:
+    with copied_daemon(tmp_path) as daemon:
+        program = await launch(Client(daemon.port, Codec.PROTO), shell("exec sleep 1000"))
+        module = tmp_path / "envd" / "server.py"
+        source = module.read_text()
+        module.write_text("raise RuntimeError('of another version')\n")
+        waiting = await standby(daemon)
+        os.kill(waiting, signal.SIGKILL)
+        await exited(waiting)
+        await kill_server(daemon)
+
+        async def said() -> ConnectError:
+            with pytest.raises(ConnectError) as refused:
+                await persist(processes_of(daemon).pids)
+            return refused.value
+
+        error = await said()
+        assert (error.code, error.status) == ("unavailable", 503)
+        assert "cannot be started" in error.message
+        status = await asyncio.to_thread(get_health, daemon.port)
+        assert status == 503
+        async with Grpc.open(daemon.port) as wire:
+            with pytest.raises(RpcError) as failed:
+                await Processes(wire).pids()
+            assert failed.value.code == "unavailable"
+        assert any("no server can be started" in line for line in daemon.stderr)
+        module.write_text(source)
+        processes = processes_of(daemon)
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(ConnectError, OSError, EOFError):
+                    assert program in await processes.pids()
+                    break
+        assert await asyncio.to_thread(get_health, daemon.port) == 204
+
+
+def get_health(port: int) -> int:
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        link.request("GET", "/health")
+        return link.getresponse().status
+    finally:
+        link.close()

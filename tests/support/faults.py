@@ -341,7 +341,7 @@ class Keeper:
 async def keeper_of(*command: str, stderr: int = asyncio.subprocess.PIPE) -> AsyncIterator[Keeper]:
     """A keeper whose server is a command."""
     run = "import sys;sys.path.append(sys.argv[1]);from envd.keeper.keeper import Keeper;"
-    run += "sys.exit(Keeper(sys.argv[2],sys.argv[2:]).run())"
+    run += "sys.exit(Keeper(sys.argv[2],sys.argv[2:],[]).run())"
     # Not a subreaper: that is set before the keeper's interpreter is executed, and these tests need none.
     line = [sys.executable, "-I", "-S", "-Xutf8", "-c", run, str(ROOT), *command]
     process = await asyncio.create_subprocess_exec(

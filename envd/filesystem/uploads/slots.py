@@ -12,6 +12,7 @@ from envd.host.record import Record
 _PAGE = 4096
 _HEAD_BYTES = 128 * 1024  # paths, key, metadata and their like, each byte escaped in six
 _EXTENT_BYTES = 16
+_UNREADABLE = b"\xff"  # a value that is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ class Slots:
     def load(self) -> Iterator[tuple[Slot, bytes]]:
         """Yield what an earlier process left. To be used once, before all else."""
         for slot in reversed(self._all):
-            value = slot.record.read() if slot.number < self._used else b""
+            try:
+                value = slot.record.read() if slot.number < self._used else b""
+            except ValueError:
+                value = _UNREADABLE
             if value:
                 yield slot, value
             else:

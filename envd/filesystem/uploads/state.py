@@ -13,12 +13,14 @@ from typing import Any
 from envd.errors import Code, EnvdError
 from envd.filesystem import metadata
 from envd.filesystem.place import Intent
+from envd.host.unreadable import known_fields
 from envd.host.users import User
 
 from .extents import Extents
 
 _MODE_LIMIT = 0o7777
 _KEY_BYTES = 256
+_VERSION = 2  # 0.7.0 wrote none
 _LENGTH = struct.Struct("<I")  # of the JSON; the extents follow
 
 LAST_OFFSET = 2**63 - 1
@@ -141,21 +143,25 @@ class State:
 
 def to_bytes(ident: str, state: State, extents: Extents) -> bytes:
     """Serialise for the slot of an upload."""
-    head = json.dumps({"id": ident, **dataclasses.asdict(state)}).encode()
+    head = json.dumps({"version": _VERSION, "id": ident, **dataclasses.asdict(state)}).encode()
     return _LENGTH.pack(len(head)) + head + extents.to_bytes()
 
 
 def from_bytes(data: bytes) -> tuple[str, State, Extents]:
-    """Read back what to_bytes wrote."""
+    """Read back what to_bytes wrote, here or in another version: what is unknown is passed over.
+
+    Raises:
+        Exception: one of UNREADABLE; it cannot be read.
+    """
     (length,) = _LENGTH.unpack_from(data)
     fields: dict[str, Any] = json.loads(data[_LENGTH.size : _LENGTH.size + length])
-    committed = fields["committed"]
+    committed = fields.get("committed")
     state = State(
-        Terms(**fields["terms"]),
-        Kept(**fields["kept"]),
-        fields["touched"],
-        fields["placing"],
-        committed and Committed(**committed),
-        fields["verified"],
+        Terms(**known_fields(Terms, fields["terms"])),
+        Kept(**known_fields(Kept, fields["kept"])),
+        float(fields["touched"]),
+        fields.get("placing"),
+        committed and Committed(**known_fields(Committed, committed)),
+        fields.get("verified"),
     )
     return fields["id"], state, Extents.from_bytes(data[_LENGTH.size + length :])

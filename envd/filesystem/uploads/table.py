@@ -14,6 +14,7 @@ from functools import partial
 from envd.errors import Code, EnvdError
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
+from envd.host.unreadable import UNREADABLE
 from envd.host.users import User
 
 from . import gathering
@@ -74,8 +75,13 @@ class Uploads:
         self._creating: dict[tuple[str, str], asyncio.Event] = {}
         self._all: dict[str, Upload] = {}
         for slot, value in slots.load():
-            ident, state, extents = from_bytes(value)
-            self._all[ident] = Upload(ident, slot, state, threads, extents)
+            try:
+                ident, state, extents = from_bytes(value)
+            except UNREADABLE:
+                log.exception("an upload of an earlier server cannot be read: it is forgotten")
+                slots.give_back(slot)
+            else:
+                self._all[ident] = Upload(ident, slot, state, threads, extents)
 
     def find(self, ident: str, user: str) -> Upload:
         """Return a user's upload.

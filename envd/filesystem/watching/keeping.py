@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import marshal
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
+from typing import Any
 
+from envd.host.unreadable import known_fields
 from envd.host.users import User, own_user
 
 from .account import Account
@@ -17,7 +20,11 @@ from .tops import Top
 
 log = logging.getLogger("envd.filesystem.watching")
 
-# Records, by their first element. A server and its successor are the same program, so marshal's format will do.
+# Records, by their first element; of kinds that a later version adds nothing is read. What a watch is stands in a dict
+# with a version; 0.7.0 wrote its values one after the other. Version 4 of marshal is read by every interpreter.
+_VERSION = 2
+_MARSHAL = 4
+_USER_FIELDS = len(dataclasses.fields(User))
 _WATCH, _DIRECTORY, _PAST, _EVENTS, _DROPPED, _NO_PICTURE = range(6)
 _SMALL_BYTES = 256 * 1024
 _TOGETHER = 4096
@@ -56,11 +63,11 @@ class Keeping:
 
     def note(self, events: Iterable[Event]) -> None:
         """Write down new events."""
-        self._append(marshal.dumps((_EVENTS, list(events))))
+        self._append(_dumped((_EVENTS, list(events))))
 
     def dropped(self, upto: int) -> None:
         """Write down that events up to a number are not wanted any more."""
-        self._append(marshal.dumps((_DROPPED, upto)))
+        self._append(_dumped((_DROPPED, upto)))
 
     def begin(self) -> None:
         """Announce that everything will be written anew; until `end` nothing is let go of."""
@@ -135,15 +142,16 @@ class Keeping:
 
 def _records(card: Card, account: Account, events: list[Event], last: int) -> Iterator[bytes]:
     top = card.top
-    what = (card.ident, top.path, top.real, top.recursive, top.network, top.remote, card.polled, card.entries)
-    yield marshal.dumps((_WATCH, *what, astuple(top.user)))
+    about = {"version": _VERSION, "ident": card.ident, "polled": card.polled, "entries": card.entries}
+    where = {one.name: getattr(top, one.name) for one in dataclasses.fields(top)}
+    yield _dumped((_WATCH, about, {**where, "user": astuple(top.user)}))
     if not account.whole:
-        yield marshal.dumps((_NO_PICTURE,))
+        yield _dumped((_NO_PICTURE,))
     for directory in account.root.tree():
-        yield marshal.dumps((_DIRECTORY, directory.prefix, directory.state, directory.entries))
-    yield marshal.dumps((_PAST, [], last - len(events)))
+        yield _dumped((_DIRECTORY, directory.prefix, directory.state, directory.entries))
+    yield _dumped((_PAST, [], last - len(events)))
     for at in range(0, len(events), _TOGETHER):
-        yield marshal.dumps((_PAST, events[at : at + _TOGETHER], 0))
+        yield _dumped((_PAST, events[at : at + _TOGETHER], 0))
 
 
 def read_card(records: Iterator[bytes]) -> Card | None:
@@ -151,13 +159,16 @@ def read_card(records: Iterator[bytes]) -> Card | None:
     first = next(records, None)
     if first is None:
         return None
-    kind, *fields = marshal.loads(first)
+    kind, about, *rest = marshal.loads(first)
     if kind != _WATCH:
         return None
-    ident, path, real, recursive, network, remote, polled, entries, *user = fields
-    # Before 0.8.0 all watches looked with the daemon's own rights.
-    top = Top(path, real, User(*user[0]) if user else own_user(), recursive, network, remote)
-    return Card(ident, top, polled, entries)
+    if isinstance(about, str):
+        # Before 0.8.0 all watches looked with the daemon's own rights.
+        path, real, recursive, network, remote, polled, entries = rest[:7]
+        return Card(about, Top(path, real, own_user(), recursive, network, remote), polled, entries)
+    where = known_fields(Top, rest[0])
+    where["user"] = User(*where["user"][:_USER_FIELDS])
+    return Card(top=Top(**where), **known_fields(Card, about))
 
 
 def read_rest(records: Iterator[bytes], account: Account, history: History) -> None:
@@ -165,18 +176,22 @@ def read_rest(records: Iterator[bytes], account: Account, history: History) -> N
     for record in records:
         kind, *fields = marshal.loads(record)
         if kind == _DIRECTORY:
-            account.restore(*fields)
+            account.restore(*fields[:3])
         elif kind == _NO_PICTURE:
             account.give_up()
         elif kind == _PAST:
-            events, before = fields
+            events, before = fields[:2]
             if before:
                 history.skip(before)
             for event in events:
                 history.restore(event)
         elif kind == _DROPPED:
-            history.drop(*fields)
+            history.drop(fields[0])
         elif kind == _EVENTS:
             for found in fields[0]:
                 history.restore(found)
                 account.apply(found)
+
+
+def _dumped(record: tuple[Any, ...]) -> bytes:
+    return marshal.dumps(record, _MARSHAL)

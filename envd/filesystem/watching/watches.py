@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
+from envd.host.unreadable import UNREADABLE
 
 from .events import Event
 from .history import Backlog, History
@@ -212,7 +213,7 @@ class Watches:
                 return None
             watch = self._make(card, kept=0 if card.polled else _TAKEN)
             watch.restore(slot, records)
-        except (ValueError, TypeError, EOFError):  # what marshal raises
+        except UNREADABLE:
             log.exception("what was kept of a watch cannot be read")
             return None
         return watch
