@@ -24,6 +24,7 @@ SERVICE_SIDE = {
     "routes",
     "messages",
     "encoding",
+    "list_encoding",
     "downloading",
     "uploading",
     "answers",

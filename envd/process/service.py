@@ -10,7 +10,7 @@ from envd.errors import Code, EnvdError
 from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.process import process_pb2 as pb
 
-from . import listing, messages, signals
+from . import list_encoding, messages, signals
 from .command import check_key
 from .events import BEGINNING, Event, Position
 from .keyed_input import KeyedWrite
@@ -29,12 +29,12 @@ class ProcessService:
     async def list(self, request: pb.ListRequest, call: Call) -> Encoded:
         """Return the programs that run, on request also those that have finished."""
         shown = [running for running in self._table if running.ended is None or request.include_finished]
-        abridged = listing.abridged_of(shown)
+        abridged = list_encoding.abridged_of(shown)
         found = (
-            listing.Listed(running, messages.info_from(running, abridged=running.identity.ident in abridged))
+            list_encoding.Listed(running, messages.info_from(running, abridged=running.identity.ident in abridged))
             for running in shown
         )
-        return await listing.encoded(pb.ListResponse, found, abridged, call)
+        return await list_encoding.encoded(pb.ListResponse, found, abridged, call)
 
     async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
         """Start a program and follow it."""

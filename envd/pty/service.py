@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from envd.errors import Code, EnvdError
-from envd.process import listing, signals
+from envd.process import list_encoding, signals
 from envd.process.events import BEGINNING, PTY, Position
 from envd.process.messages import info_from, size_from
 from envd.process.running import Running
@@ -41,16 +41,16 @@ class PtyService:
             for running in self._table
             if running.terminal is not None and (running.ended is None or request.include_finished)
         ]
-        abridged = listing.abridged_of(shown)
+        abridged = list_encoding.abridged_of(shown)
         found = (
-            listing.Listed(
+            list_encoding.Listed(
                 running,
                 info_from(running, abridged=running.identity.ident in abridged),
                 (messages.info_from(running, self._terminals.watched(running)), pb.TerminalInfo.PROCESS_FIELD_NUMBER),
             )
             for running in shown
         )
-        return await listing.encoded(pb.ListResponse, found, abridged, call)
+        return await list_encoding.encoded(pb.ListResponse, found, abridged, call)
 
     async def open(self, requests: AsyncIterator[pb.OpenRequest], call: Call) -> AsyncGenerator[Reply, None]:
         """Open a terminal and follow it."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from envd.process.command import Command
-from envd.process.listing import Listed, encoded
+from envd.process.list_encoding import Listed, encoded
 from envd.process.running import Identity
 from envd.rpc import Call
 from envd_proto.process.process_pb2 import PTY, ListRequest, ListResponse, ProcessInfo, StartRequest
