@@ -19,6 +19,7 @@ from tests.support.faults import settled
 from tests.support.filesystem import Files
 from tests.support.kernel import has_exited, open_pidfds
 from tests.support.searching import Search, workers
+from tests.support.users import let_through
 from tests.support.wires import RpcError
 
 FOREVER = "(a+)+$"
@@ -296,8 +297,7 @@ async def test_a_server_killed_while_it_replaces_leaves_each_file_old_or_new(tmp
 
 
 async def test_a_file_that_cannot_be_written_is_told_and_others_go_on(tmp_path: Path, other_user: pwd.struct_passwd):
-    for directory in (tmp_path, *list(tmp_path.parents)[:-2]):
-        directory.chmod(0o755)
+    let_through(tmp_path)
     tmp_path.chmod(0o777)
     for name in ("a", "b", "c"):
         (tmp_path / name).write_text("old\n")

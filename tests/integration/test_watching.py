@@ -21,6 +21,7 @@ from tests.support.daemon import Daemon, running_daemon
 from tests.support.files import answer, compose, put
 from tests.support.filesystem import Files
 from tests.support.readers import configured_daemon
+from tests.support.users import let_through
 from tests.support.watching import Stream, Watcher, Watching, said
 from tests.support.wires import RpcError, Wire
 
@@ -342,8 +343,7 @@ async def test_the_end_of_a_root_somebody_works_in_is_noticed(own: Daemon, root:
 async def test_a_daemon_without_root_follows_what_it_may_read(root: Path, other_user):
     (root / "closed").mkdir(mode=0o700)
     (root / "open").mkdir()
-    for path in (root, *root.parents[:2]):
-        path.chmod(0o755)
+    let_through(root)
     async with running_daemon(user=other_user.pw_name) as daemon:
         capabilities = re.search(r"CapEff:\s*(\w+)", Path(f"/proc/{daemon.server_pid()}/status").read_text())
         if int(capabilities[1], 16) & DAC_READ_SEARCH:

@@ -6,10 +6,13 @@ import grp
 import os
 import pwd
 import shutil
+import stat
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,15 @@ def temporary_user() -> Iterator[pwd.struct_passwd]:
         yield pwd.getpwnam(name)
     finally:
         _run("userdel", "--force", "--remove", name)
+
+
+def let_through(path: Path) -> None:
+    """Let every user go as far as a directory of the test's: pytest's own ones above it are for their owner only."""
+    for above in (path, *path.parents):
+        # Beyond the directory for temporary files they are not the test's to change.
+        if Path(tempfile.gettempdir()) not in above.parents:
+            return
+        above.chmod(stat.S_IMODE(above.stat().st_mode) | 0o055)
 
 
 def command_as(user: str, *command: str) -> list[str]:
