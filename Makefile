@@ -16,7 +16,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-slow check gen bench conformance lines clean
+.PHONY: help demo chaos test test-slow check gen bench conformance lines clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
 	@$(BIN)/python scripts/gen --check
 	@$(BIN)/python scripts/unasync --check
 	@$(PYTEST) -q --no-header tests/test_architecture.py
+
+chaos: $(VENV)/.ready-test ## everything at once for a quarter of an hour while servers are killed; ARGS="--short", ARGS="--seed N"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/, envd_sdk/_sync/ from envd_sdk/_async/
 	@$(BIN)/python scripts/gen

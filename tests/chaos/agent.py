@@ -1,19 +1,14 @@
-"""Everything at once while servers are killed: nobody gets a wrong byte, and nothing is left over.
-
-For half a minute, or for as long as it is asked to: `ENVD_TEST_SOAK_S=3600 make test-slow ARGS="-k soak"` goes on for
-an hour.
-"""
+"""An agent that does what agents do over the SDK, each thing checking what it got."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import itertools
-import os
 import random
 import shutil
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,34 +16,25 @@ from typing import Any
 import pytest
 
 from envd_sdk import AsyncSandbox, CommandExitException, ConflictException, PtySize, SandboxUnreachableException
-from tests.support.daemon import Daemon, running_daemon
-from tests.support.faults import kill_server, new_server, settled
-from tests.support.readers import descriptors
+from tests.support.faults import settled
 
-SECONDS = float(os.environ.get("ENVD_TEST_SOAK_S", "30"))
-# Of one thing that is done again and again.
-MOST_S = 60.0
 FILES = 300
-# What a finished program is kept with: two journals and a ledger, for ten minutes.
-DESCRIPTORS_OF_A_PROGRAM = 3
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
 
 
 class Agent:
-    """Does what agents do, each thing checking what it got.
+    """What is done again and again.
 
     Args:
         root: a directory of its own.
         home: an empty one: what is in login scripts is not what is tested.
     """
 
-    def __init__(self, sandbox: AsyncSandbox, root: Path, home: Path) -> None:
+    def __init__(self, sandbox: AsyncSandbox, root: Path, home: Path, seed: int) -> None:
         self._commands, self._files, self._pty = sandbox.commands, sandbox.files, sandbox.pty
         self._root = root
         self._envs = {"HOME": str(home)}
         self._numbers = itertools.count()
-        self._chance = random.Random(1)
+        self._chance = random.Random(seed)
         self._tree = root / "tree"
         for number in range(FILES):
             path = self._tree / f"d{number % 10}" / f"{number}.txt"
@@ -67,6 +53,7 @@ class Agent:
             self.watches,
             self.searches,
             self.moves_a_directory,
+            self.uploads_in_parts,
             self.gives_up,
         ]
 
@@ -162,6 +149,13 @@ class Agent:
         shutil.rmtree(local)
         shutil.rmtree(back)
 
+    async def uploads_in_parts(self) -> None:
+        path = self._root / f"parts{next(self._numbers)}"
+        content = self._chance.randbytes(self._chance.randint(9 << 20, 24 << 20))
+        await self._files.write(str(path), io.BytesIO(content))
+        assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(content).digest()
+        path.unlink()
+
     async def gives_up(self) -> None:
         step = self._chance.choice([self.prints, self.replaces_what_others_read, self.searches])
         task = asyncio.ensure_future(step())
@@ -171,50 +165,3 @@ class Agent:
 
     async def _run(self, command: str, **options: Any) -> Any:
         return await self._commands.run(command, envs=self._envs, **options)
-
-
-@pytest.fixture
-async def own() -> AsyncIterator[Daemon]:
-    async with running_daemon() as daemon:
-        yield daemon
-
-
-async def test_nothing_is_wrong_and_nothing_left(own: Daemon, tmp_path: Path):
-    root, home = tmp_path / "root", tmp_path / "home"
-    root.mkdir()
-    home.mkdir()
-    done: Counter[str] = Counter()
-    deadline = time.monotonic() + SECONDS
-
-    async def again_and_again(step: Callable[[], Awaitable[None]]) -> None:
-        while time.monotonic() < deadline:
-            async with asyncio.timeout(MOST_S):
-                await step()
-            done[step.__name__] += 1
-
-    # A machine this busy sends a directory in seconds; each kill makes it begin again.
-    patient = AsyncSandbox.connect_local(own.address, reconnect_timeout=MOST_S)
-    async with await patient as sandbox, asyncio.TaskGroup() as group:
-        agent = Agent(sandbox, root, home)
-        for step in agent.tasks():
-            group.create_task(again_and_again(step))
-        group.create_task(_kill_now_and_then(own, deadline))
-    assert set(done) == {step.__name__ for step in agent.tasks()}
-    await _nothing_left(own, root, programs=2 * sum(done.values()))
-
-
-async def _kill_now_and_then(daemon: Daemon, deadline: float) -> None:
-    chance = random.Random(2)
-    while time.monotonic() < deadline:
-        await asyncio.sleep(chance.uniform(1, 5))
-        await new_server(daemon, await kill_server(daemon))
-
-
-async def _nothing_left(daemon: Daemon, root: Path, *, programs: int) -> None:
-    assert await settled(lambda: list(root.rglob(".envd-*")), lambda found: not found) == []
-    assert {path.name for path in root.iterdir()} == {"tree", "shared"}
-    server = daemon.server_pid()
-    most = 50 + DESCRIPTORS_OF_A_PROGRAM * min(programs, 1000)
-    assert await settled(lambda: descriptors(server), lambda count: count <= most) <= most
-    async with await AsyncSandbox.connect_local(daemon.address) as sandbox:
-        assert await sandbox.commands.list() == []
