@@ -33,6 +33,7 @@ from envd.keeper.client import KeeperClient, kept_file
 from envd.keeper.naming import call_this_process
 from envd.keeper.standby import Turn, await_turn
 from envd.process.expected import Waits
+from envd.process.orphans import leave_a_drain
 from envd.process.pool import Pool, Sizes
 from envd.process.retention import Retention
 from envd.process.running import Drain
@@ -249,9 +250,14 @@ async def _load_default_user(session: Session) -> None:
 def _stop_signal(keeper: KeeperClient) -> asyncio.Event:
     stopping = asyncio.Event()
     keeper.on_drain = stopping.set
-    # Without a keeper nothing can be started, waited for or kept: programs have lost their owner.
-    keeper.on_lost = lambda: os._exit(os.EX_UNAVAILABLE)
+    keeper.on_lost = _keeper_is_lost
     return stopping
+
+
+def _keeper_is_lost() -> None:
+    """Leave: without a keeper nothing can be started, waited for or kept. Programs run on, without an owner."""
+    leave_a_drain()
+    os._exit(os.EX_UNAVAILABLE)
 
 
 def _announce(addresses: list[str], *, first: bool, protected: bool) -> None:

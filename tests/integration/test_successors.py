@@ -23,7 +23,7 @@ from tests.support.faults import kill_server, launch, persist, settled
 from tests.support.filesystem import Files
 from tests.support.fuse import hanging
 from tests.support.grpc import Grpc
-from tests.support.kernel import children, exited
+from tests.support.kernel import children, exited, open_pidfds, readable
 from tests.support.process import Processes, pid, shell, start_request
 from tests.support.searching import Search
 from tests.support.wires import RpcError
@@ -91,6 +91,32 @@ async def test_keeper_server_and_standby_fit_the_budget() -> None:
             return total
 
         assert await settled(pss, lambda kib: kib <= 40 * 1024) <= 40 * 1024
+
+
+# A killed keeper.
+
+
+@pytest.mark.parametrize("kind", ["pipes", "terminal"])
+async def test_programs_of_a_killed_keeper_print_on_to_their_end(tmp_path: Path, kind: str) -> None:
+    async with running_daemon() as daemon:
+        done = tmp_path / "done"
+        # More than a pipe holds, so somebody has to take it.
+        request = shell(
+            f"read _ < {tmp_path}/go; i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; echo > {done}"
+        )
+        if kind == "terminal":
+            request.pty.size.rows, request.pty.size.cols = 24, 80
+        os.mkfifo(tmp_path / "go")
+        program = await launch(Client(daemon.port, Codec.PROTO), request)
+        with open_pidfds([program]) as fds:
+            server = daemon.server_pid()
+            os.kill(daemon.pid, signal.SIGKILL)
+            await exited(server)
+            (tmp_path / "go").write_text("go\n")
+            await readable(fds[0])
+        assert done.exists()
+        with pytest.raises(OSError, match="refused"):
+            get_health(daemon.port)
 
 
 # Servers that hang.
