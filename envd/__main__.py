@@ -52,6 +52,7 @@ def main() -> None:
         "token_fd": None if token is None else access_token.to_memory(token),
         "allow_origins": options.allow_origin,
         "allow_hosts": options.allow_host,
+        "strict_users": options.strict_users,
     }
     _become_keeper(json.dumps(config), level)
 
@@ -185,6 +186,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="a name, as in box.example or *.example, that the daemon is called by; may be repeated",
+    )
+    parser.add_argument(
+        "--strict-users",
+        action="store_true",
+        help="a call as a user writes only where that user may: not where only root may, as in /app",
     )
     reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
     for name, meaning in (
