@@ -192,6 +192,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a call as a user writes only where that user may: not where only root may, as in /app",
     )
+    _add_reference_options(parser)
+    return parser
+
+
+def _add_reference_options(parser: argparse.ArgumentParser) -> None:
     reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
     for name, meaning in (
         ("isnotfc", "E2B_SANDBOX is false for programs"),
@@ -203,7 +208,6 @@ def _parser() -> argparse.ArgumentParser:
         flags = (f"--{name}", f"-{name}")
         reference.add_argument(*flags, help=meaning, nargs="?", const=True, default=False, type=_switch, metavar="BOOL")
     reference.add_argument("--cgroup-root", "-cgroup-root", metavar="PATH", help="no effect: none are used yet")
-    return parser
 
 
 def _switch(text: str) -> bool:
