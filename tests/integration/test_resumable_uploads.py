@@ -236,16 +236,16 @@ directory, owner = sys.argv[1], own_user()
 temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
 for name, absent in (("old", False), ("new", False), ("newer", True)):
     terms = Terms("x", os.path.join(directory, name), if_absent=absent)
-    with closing(gathering.begin(terms.path, terms.intent(owner), temporaries)):
+    with closing(gathering.begin(terms.path, terms.intent(owner, helped=False), temporaries)):
         assert len(os.listdir(directory)) > 1
     left = os.listdir(directory)
-    with closing(gathering.begin(terms.path, terms.intent(owner), temporaries)) as beginning:
+    with closing(gathering.begin(terms.path, terms.intent(owner, helped=False), temporaries)) as beginning:
         beginning.name()
     assert set(os.listdir(directory)) == {*left, beginning.kept.name}, os.listdir(directory)
     state = State(terms, beginning.kept, 0.0)
     with closing(gathering.Gathered(state.kept)) as gathered:
         os.write(gathered.fd, b"content and more")
-    done = placing.put_in_place(state, terms.intent(owner), 7, lambda created: None, temporaries)
+    done = placing.put_in_place(state, terms.intent(owner, helped=False), 7, lambda created: None, temporaries)
     gathering.remove(state.kept)
     assert done.created == (name != "old")
 """
