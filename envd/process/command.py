@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TypeVar
 
 from envd.errors import Code, EnvdError
 
@@ -16,6 +20,9 @@ _NICE = range(-20, 20)
 _LARGEST_LIMIT = 2**63 - 1
 _UNLIMITED = 2**64 - 1  # RLIM_INFINITY
 _OOM_SCORE_ADJ = range(-1000, 1001)
+_NUL = "a command, argument or environment variable cannot contain a NUL byte"
+_BATCH = 64
+_Item = TypeVar("_Item")
 _ASKED = ("cmd", "args", "envs", "tag", "timeouts")
 
 
@@ -54,18 +61,12 @@ class Command:
     terminal: Size | None = None
     term: str = ""
 
-    def check(self) -> None:
-        """Refuse what no program can be started with.
+    def checks(self) -> Iterator[None]:
+        """Refuse what no program can be started with, in steps: there may be many arguments and variables.
 
         Raises:
             EnvdError: INVALID_ARGUMENT, saying what to change.
         """
-        for text in (self.cmd, *self.args, *self.envs, *self.envs.values()):
-            if "\0" in text:
-                raise _invalid("a command, argument or environment variable cannot contain a NUL byte")
-        for name in self.envs:
-            if not name or "=" in name:
-                raise _invalid(f"'{name}' cannot name an environment variable: it is empty or contains '='")
         if self.key is not None:
             check_key(self.key)
         if any(value > _LARGEST_LIMIT and value != _UNLIMITED for _, value in self.limits):
@@ -74,6 +75,16 @@ class Command:
             raise _invalid(f"limits.nice must be from -20 to 19, not {self.nice}")
         if self.oom_score_adj not in _OOM_SCORE_ADJ:
             raise _invalid(f"limits.oom_score_adj must be from -1000 to 1000, not {self.oom_score_adj}")
+        for text in (self.cmd, *self.args):
+            if "\0" in text:
+                raise _invalid(_NUL)
+            yield
+        for name, value in self.envs.items():
+            if "\0" in name or "\0" in value:
+                raise _invalid(_NUL)
+            if not name or "=" in name:
+                raise _invalid(f"'{name}' cannot name an environment variable: it is empty or contains '='")
+            yield
 
     def rlimits(self) -> list[tuple[int, int, int]]:
         """Return the limits as setrlimit(2) of Python takes them: resource, soft, hard, -1 for none."""
@@ -82,10 +93,26 @@ class Command:
 
     def to_json(self) -> bytes:
         """Serialise for the ledger."""
-        fields = {"version": _VERSION, **{name: getattr(self, name) for name in self.__slots__}}
+        return b"".join(self.json_pieces())
+
+    def json_pieces(self) -> Iterator[bytes]:
+        """Yield what to_json returns, a little at a time."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("args", "envs")}
+        fields = {"version": _VERSION, **plain}
         fields["timeouts"] = (self.timeouts.wall_ms, self.timeouts.idle_ms, self.timeouts.grace_ms)
         fields["terminal"] = self.terminal and (self.terminal.cols, self.terminal.rows)
-        return json.dumps(fields).encode()
+        yield json.dumps(fields).encode()[:-1] + b', "args": ['
+        yield from _listed(json.dumps(batch)[1:-1] for batch in _batches(self.args))
+        yield b'], "envs": {'
+        yield from _listed(json.dumps(dict(batch))[1:-1] for batch in _batches(self.envs.items()))
+        yield b"}}"
+
+    def environment(self, around: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the variables it gets beside those `around` it, as the kernel takes them; later ones count."""
+        for name, value in chain(around.items(), self.envs.items()):
+            yield os.fsencode(name), os.fsencode(value)
+        if self.term and "TERM" not in self.envs and "TERM" not in around:
+            yield b"TERM", os.fsencode(self.term)
 
     @classmethod
     def from_json(cls, data: bytes) -> Command:
@@ -117,6 +144,19 @@ class Command:
         if (self.nice, self.oom_score_adj, self.limits) != (other.nice, other.oom_score_adj, other.limits):
             found.append("limits")
         return found
+
+
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+def _listed(texts: Iterable[str]) -> Iterator[bytes]:
+    comma = ""
+    for text in texts:
+        yield (comma + text).encode()
+        comma = ", "
 
 
 def check_key(key: str) -> None:

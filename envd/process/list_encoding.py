@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,9 +18,9 @@ from envd.rpc import Call, varint
 
 from .command import Command
 from .running import Running
+from .turns import in_turns
 
 _MOST_BYTES = 32 * 1024 * 1024
-_TURN_S = 0.001
 _BATCH_BYTES = 16 * 1024
 
 _LISTED = b"\x0a"  # ListResponse.processes and terminals, field 1
@@ -95,13 +94,7 @@ async def encoded(kind: type[Message], listed: Iterable[Listed], abridged: set[i
         call: whose headers tell the encoding.
     """
     in_json = "json" in call.headers.get("content-type", "")
-    pieces: list[bytes] = []
-    until = time.monotonic() + _TURN_S
-    for piece in (_json_pieces if in_json else _proto_pieces)(kind, listed, abridged):
-        pieces.append(piece)
-        if time.monotonic() >= until:
-            await asyncio.sleep(0)
-            until = time.monotonic() + _TURN_S
+    pieces = await in_turns((_json_pieces if in_json else _proto_pieces)(kind, listed, abridged))
     payload = await asyncio.to_thread(b"".join, pieces)
     return EncodedList(payload, in_json=in_json, other=lambda: _converted(payload, kind, in_json=in_json))
 

@@ -31,6 +31,7 @@ from .pool import Pool
 from .running import Drain, Identity, Running
 from .terminal import TerminalStream
 from .tty import Size
+from .turns import in_turns
 
 log = logging.getLogger("envd.process")
 
@@ -71,10 +72,11 @@ class Spawner:
         user = around.user
         cwd = paths.resolve(command.cwd or "", user, around.workdir)
         facts = _Facts(user.name, time.time(), time.monotonic(), caller)
-        metadata = facts.to_json() + b"\n" + command.to_json()
+        metadata = b"".join([facts.to_json(), b"\n", *await in_turns(command.json_pieces())])
+        env = dict(await in_turns(command.environment(around.environment)))
         with ExitStack() as unwind:
             descriptors = make_descriptors(ident, metadata, command, user, unwind)
-            spawned = await self._spawn(ident, self._recipe(ident, command, around, cwd), descriptors)
+            spawned = await self._spawn(ident, self._recipe(ident, command, around, cwd, env), descriptors)
             if spawned.errno and not _is_exec_failure(spawned):
                 self._keeper.forget([ident])
                 raise _refusal(spawned, command, user, cwd)
@@ -135,13 +137,13 @@ class Spawner:
         except UNREADABLE:
             return None
 
-    def _recipe(self, ident: int, command: Command, around: Surroundings, cwd: str) -> dict[str, object]:
-        user, env = around.user, {**around.environment, **command.envs}
-        if command.term:
-            env.setdefault("TERM", command.term)
+    def _recipe(
+        self, ident: int, command: Command, around: Surroundings, cwd: str, env: dict[bytes, bytes]
+    ) -> dict[str, object]:
+        user = around.user
         return {
             "argv": [os.fsencode(text) for text in (command.cmd, *command.args)],
-            "env": {os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+            "env": env,
             "cwd": os.fsencode(cwd),
             # As login(1): an account without its home starts in /.
             "fallback_cwd": b"" if command.cwd or around.workdir else b"/",

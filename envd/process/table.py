@@ -23,6 +23,7 @@ from .retention import Archive, Retention
 from .running import Running
 from .spawn import Spawner
 from .timers import end_tree, enforce, is_limited
+from .turns import in_turns
 
 log = logging.getLogger("envd.process")
 
@@ -110,11 +111,11 @@ class Table:
         The program starts also if the caller does not wait for it.
 
         Raises:
-            EnvdError: see Session.surroundings, Command.check and Spawner.start; UNAVAILABLE while the daemon stops,
+            EnvdError: see Session.surroundings, Command.checks and Spawner.start; UNAVAILABLE while the daemon stops,
                 ALREADY_EXISTS if the key named another command.
         """
         around = self._spawner.session.surroundings(username)
-        command.check()
+        await in_turns(command.checks())
         if self._stopping:
             raise EnvdError(Code.UNAVAILABLE, "the daemon is stopping: no program is started any more")
         known = self._by_key.get(command.key) if command.key is not None else None
