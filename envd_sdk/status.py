@@ -26,6 +26,7 @@ _FULL = (
     "not enough disk space",
     "disk quota exceeded",
     "quota exceeded",
+    "file too large",
 )
 
 

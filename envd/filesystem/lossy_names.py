@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 
 from envd.errors import Code, EnvdError, readable
+from envd.host.users import User
+
+from .access import acting_as
 
 REPLACEMENT = "\ufffd"
 
@@ -16,26 +19,32 @@ def raw_of(name: str) -> bytes | None:
     return os.fsencode(name)
 
 
-def check_meant(path: str) -> None:
-    """Check that a path of a client's text means what it says where it has U+FFFD. Blocks.
+def check_meant(path: str, user: User) -> None:
+    """Check that a path of a user's text means what it says where it has U+FFFD, as far as the user may look. Blocks.
 
     Clients that were shown a name, and send back what they saw, must not be given another file, or make one.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if there is no entry of just that name, but one that is shown so.
     """
+    with acting_as(user):
+        meant = _is_meant(path)
+    if not meant:
+        raise EnvdError(
+            Code.INVALID_ARGUMENT,
+            f"{path}: U+FFFD stands for bytes that are not UTF-8 in the name that is there: give them in raw_path, or "
+            "percent-encoded over REST",
+        )
+
+
+def _is_meant(path: str) -> bool:
     above = "/"
     for part in path.split("/"):
         here = os.path.join(above, part)
         if REPLACEMENT in part and not os.path.lexists(here):
-            if _is_shown(above, part):
-                raise EnvdError(
-                    Code.INVALID_ARGUMENT,
-                    f"{path}: U+FFFD stands for bytes that are not UTF-8 in the name that is there: give them in "
-                    "raw_path, or percent-encoded over REST",
-                )
-            return
+            return not _is_shown(above, part)
         above = here
+    return True
 
 
 def _is_shown(directory: str, shown: str) -> bool:

@@ -77,7 +77,7 @@ async def path_of(message: Message, view: View, threads: Threads, field: str = "
         return view.resolve(os.fsdecode(raw))
     path = view.resolve(getattr(message, field))
     if REPLACEMENT in path:
-        await threads.at(path).run(check_meant, path)
+        await threads.at(path).run(check_meant, path, view.user)
     return path
 
 

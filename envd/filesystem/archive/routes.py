@@ -67,7 +67,7 @@ class _Archive:
         self._addresses.allow(address, "read", request.headers.get("x-access-token"))
         caller = await self._addresses.caller(address.username)
         path = caller.path(address.path or "", doing="error resolving path")
-        await meant(path, self._threads)
+        await meant(path, caller.user, self._threads)
         values = values_from_query(request.query, ("format", "member", "exclude"))
         form = _choice(values["format"], "format", _FORMATS)
         wish = Wish(path, caller.user, tuple(values["member"]), tuple(values["exclude"]), form)
@@ -111,7 +111,7 @@ class _Extract:
         token = request.headers.get("x-access-token")
         self._addresses.allow(address, "write", token)
         order = await self._order(address, request, signed=address.signature is not None and not token)
-        await meant(order.path, self._threads)
+        await meant(order.path, order.user, self._threads)
         body = await self._body(request)
         with self._turns.one():
             threads = self._threads.at(order.path)

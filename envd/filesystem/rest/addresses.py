@@ -58,14 +58,14 @@ def percent_decoded(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
-async def meant(path: str, threads: Threads) -> str:
-    """Return an absolute path that was checked for U+FFFD.
+async def meant(path: str, user: User, threads: Threads) -> str:
+    """Return an absolute path of a user's that was checked for U+FFFD.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it stands for bytes that are not UTF-8.
     """
     if REPLACEMENT in path:
-        await threads.at(path).run(check_meant, path)
+        await threads.at(path).run(check_meant, path, user)
     return path
 
 

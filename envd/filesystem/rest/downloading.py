@@ -46,7 +46,7 @@ class Download:
         caller = await self._addresses.caller(address.username)
         asked = address.path or ""
         path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
-        await meant(path, self._threads)
+        await meant(path, caller.user, self._threads)
         threads, outgoing = self._threads.at(path), Outgoing(path)
         try:
             await threads.settle(as_user(caller.user, outgoing.open))

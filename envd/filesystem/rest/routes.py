@@ -40,9 +40,13 @@ class _Compose:
         body = await small_body(request, _COMPOSE_BYTES)
         sources, destination, username = _wish(body)
         caller = await self._addresses.caller(username)
-        target = await meant(caller.path(destination, doing="error resolving destination path"), self._threads)
+        target = await meant(
+            caller.path(destination, doing="error resolving destination path"), caller.user, self._threads
+        )
         paths = [
-            await meant(caller.path(source, doing=f'error resolving source path "{source}"'), self._threads)
+            await meant(
+                caller.path(source, doing=f'error resolving source path "{source}"'), caller.user, self._threads
+            )
             for source in sources
         ]
         threads = self._threads.at(target, *paths)

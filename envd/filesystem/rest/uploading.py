@@ -82,7 +82,7 @@ class Upload:
     async def _store_raw(self, source: Source, address: Address, caller: Caller, wanted: Wanted) -> dict[str, object]:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required for raw body upload")
-        path = await meant(caller.path(address.path, doing="error resolving path"), self._threads)
+        path = await meant(caller.path(address.path, doing="error resolving path"), caller.user, self._threads)
         incoming = Incoming(path, wanted, self._temporaries)
         data = await source.read(_PIECE_BYTES)
         threads = self._threads.at(incoming.path)
@@ -112,7 +112,9 @@ class Upload:
                     Code.INVALID_ARGUMENT,
                     "error getting multipart custom part file name: filename not found in Content-Disposition header",
                 )
-            await batch.add(await meant(caller.path(name, doing="error resolving path"), self._threads), form)
+            await batch.add(
+                await meant(caller.path(name, doing="error resolving path"), caller.user, self._threads), form
+            )
         await batch.place()
         return batch.written
 

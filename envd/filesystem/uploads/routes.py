@@ -75,7 +75,7 @@ class _Rest:
     async def create(self, request: Request, caller: Caller) -> Response:
         """POST /files/uploads: begin one."""
         terms = wishes.terms_from(await small_body(request, _BODY_BYTES), caller)
-        await meant(terms.path, self._threads)
+        await meant(terms.path, caller.user, self._threads)
         upload, existing = await self._uploads.create(terms, caller.user)
         headers = (_JSON, _NO_STORE, ("Location", f"/files/uploads/{upload.ident}"))
         return Response(200 if existing else 201, headers, to_json(self._fields(upload)))
