@@ -201,6 +201,7 @@ async def test_a_server_that_is_killed_leaves_nothing_for_long(tmp_path: Path):
         answer(await extract(daemon, top, data))
 
 
+@pytest.mark.slow
 async def test_a_server_killed_while_files_take_their_places_leaves_each_old_or_new(in_memory: Path):
     old, new = b"o" * 5000, b"n" * 5000
     names = [f"f{number}" for number in range(1000)]
@@ -249,6 +250,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 async def test_a_tree_that_is_removed_and_made_again_gives_no_wrong_archive(archives: Archives, in_memory: Path):
     top = in_memory / "t"
     top.mkdir()

@@ -55,6 +55,7 @@ async def refused(call, code: str) -> str:
 # Writing.
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_killed_leaves_the_old_content_and_nothing_else(old: Path):
     chance = random.Random(7)
     async with running_daemon() as daemon:
@@ -78,6 +79,7 @@ async def endless() -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_a_server_killed_while_it_commits_leaves_the_old_or_the_new_content(tmp_path: Path):
     new = OLD[::-1]
     path = tmp_path / "files/old"

@@ -338,6 +338,7 @@ async def test_input_acknowledged_before_the_server_is_killed_arrives(gate: Gate
     assert outcome.stdout.endswith(b"acknowledged\nby the next\n")
 
 
+@pytest.mark.slow
 async def test_input_with_keys_arrives_once_while_servers_are_killed():
     sent: list[bytes] = []
     unknown: list[bytes] = []

@@ -211,6 +211,7 @@ async def test_a_quiet_stream_carries_keepalives_of_both_sides(terminals: Termin
 # Output.
 
 
+@pytest.mark.slow
 async def test_a_flood_arrives_in_events_of_at_most_32_kib(terminals: Terminals) -> None:
     async with terminals.open(opening(flood(300_000))) as screen:
         assert (await screen.rest()).exit_code == 3

@@ -402,6 +402,7 @@ async def test_only_so_many_parts_arrive_at_once(hasty: Daemon, tmp_path: Path):
         assert (await rest(hasty.port, "DELETE", f"/{ident}")).status == 204
 
 
+@pytest.mark.slow
 async def test_neither_memory_nor_descriptors_grow(tmp_path: Path):
     piece = os.urandom(1 << 20)
     size = 200 << 20

@@ -50,6 +50,7 @@ async def test_everything_that_was_set_survives_the_server(open_wire: OpenWire, 
                 assert outcome.stdout.decode().split() == [str(tmp_path), "1"]
 
 
+@pytest.mark.slow
 async def test_not_one_call_gets_through_while_servers_are_killed(tmp_path):
     proof = tmp_path / "ran"
     async with running_daemon() as daemon:

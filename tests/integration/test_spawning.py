@@ -90,6 +90,7 @@ async def traffic(processes: Processes) -> AsyncIterator[None]:
 # Many.
 
 
+@pytest.mark.slow
 async def test_three_hundred_programs_of_another_user_under_traffic(
     own_daemon: Daemon, own: Processes, other_user: pwd.struct_passwd
 ) -> None:

@@ -311,6 +311,7 @@ async def test_a_slow_only_reader_holds_the_program_up_and_loses_nothing(own_dae
     assert outcome.end.exit_code == 3
 
 
+@pytest.mark.slow
 async def test_a_new_server_takes_over_what_was_in_the_relay(own_daemon: Daemon, own: Processes) -> None:
     """Many kills at the moment something is printed by a program that otherwise is quiet."""
     program, expected = await launch(own.client, terminal_shell(f"{RAW} while read line; do echo $line; done")), b""

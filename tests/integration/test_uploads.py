@@ -254,6 +254,7 @@ async def test_a_client_that_stops_reading_is_left_in_the_end(impatient: Daemon,
 
 
 @pytest.mark.parametrize("kind", [OCTET, FORM], ids=["octet", "form"])
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind):
     size = 200 << 20
     sent, got = hashlib.sha256(), hashlib.sha256()

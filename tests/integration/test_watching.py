@@ -120,6 +120,7 @@ async def until_watches(pid: int, expected: int) -> None:
 # Races.
 
 
+@pytest.mark.slow
 async def test_a_thousand_trees_made_at_once_are_told_completely_and_once(own: Daemon, root: Path):
     script = "i=0; while [ $i -lt 1000 ]; do mkdir -p $i/b/c/d && echo x > $i/b/c/d/f; i=$((i+1)); done"
     async with over(own).stream(root, recursive=True) as stream:

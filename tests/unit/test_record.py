@@ -98,6 +98,7 @@ def test_what_is_too_large_is_refused_and_the_old_value_stays(memory):
     assert record.read() == b"old"
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_instant_leaves_a_whole_value_and_no_older_one_than_it_told_of(memory):
     seed = 11
     chance = random.Random(seed)
