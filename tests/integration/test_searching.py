@@ -154,6 +154,7 @@ async def test_a_worker_that_is_killed_fails_its_call_and_no_other(own_daemon: D
                 pass
     assert error.value.code == "unavailable"
     assert "signal 9" in error.value.message
+    await gone(pids)  # with those that were idle
     assert (await search.grep(tree / "000", "needle")).summary.matches == 1
     (idle,) = await busy(own_daemon)
     os.kill(idle, signal.SIGKILL)
