@@ -46,6 +46,37 @@ def _date_and_time(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
+class _Bounded(logging.Filter):
+    """Bounds the warnings of one kind, at once and per second; the next one tells how many were dropped.
+
+    Whoever can cause a warning can cause it without end. Bounded by the messages there are: they are constants.
+    """
+
+    _AT_ONCE = 50.0
+    _PER_S = 5.0
+    _KINDS = 1000  # the libraries' messages need not be constants: then all begin anew
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str, object], tuple[float, float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        kind = (record.name, record.msg)
+        left, since, suppressed = self._kinds.get(kind, (self._AT_ONCE, record.created, 0))
+        left = min(left + max(record.created - since, 0) * self._PER_S, self._AT_ONCE)
+        if left < 1:
+            self._kinds[kind] = (left, record.created, suppressed + 1)
+            return False
+        if suppressed:
+            record.suppressed = suppressed
+        if len(self._kinds) >= self._KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = (left - 1, record.created, 0)
+        return True
+
+
 class _Stderr(logging.Handler):
     """Writes lines to stderr, but never waits for whoever reads it: what does not fit is dropped, and counted."""
 
@@ -75,6 +106,7 @@ def configure(level: str) -> None:
     """Send lines of `level` (debug, info, warning or error) and above to stderr."""
     handler = _Stderr()
     handler.setFormatter(JsonLines())
+    handler.addFilter(_Bounded())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

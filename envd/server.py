@@ -120,9 +120,9 @@ async def _serve(config: Config, turn: Turn[Workers]) -> None:
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
         methods = {**_system(config, system), **_programs(config, table, jobs), **filesystem.methods}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
-        grpc = _grpc(config, methods, gate)
-        routes = web.table([*sandbox.routes(), *filesystem.routes])
         origins = Origins(lambda: access.required, config.allow_origins, config.allow_hosts)
+        grpc = _grpc(config, methods, gate, origins)
+        routes = web.table([*sandbox.routes(), *filesystem.routes])
         router = Router(methods, routes, gate, origins, unary_s=config.limits.unary_s)
         listener = _listener(config, router, grpc, jobs)
         _warn_without_root()
@@ -208,20 +208,21 @@ def _system(config: Config, service: SystemService) -> rpc.MethodTable:
     )
 
 
-def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate) -> GrpcServer:
+def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate, origins: Origins) -> GrpcServer:
     limits = config.limits
     bounds = Bounds(
         limits.streams, limits.header_bytes, limits.idle_s, limits.header_s, limits.unary_s, limits.body_idle_s
     )
-    return GrpcServer(methods, gate, bounds)
+    return GrpcServer(methods, gate, origins, bounds)
 
 
 def _listener(config: Config, router: Router, grpc: GrpcServer, jobs: Supervisor) -> Listener:
     limits = config.limits
     patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    connections = min(limits.connections, max(descriptors // 4, 16))
-    return Listener(router.handle, patience, jobs.spawn, connections=connections, http2=grpc)
+    return Listener(
+        router.handle, patience, jobs.spawn, connections=limits.connections, descriptors=descriptors, http2=grpc
+    )
 
 
 def _take_token(config: Config, session: Session) -> None:

@@ -58,8 +58,8 @@ class Access:
         """Tell whether this is the token. False if there is none."""
         return self._is(_bytes(text))
 
-    def allow(self, method: str, path: str, header: str | None) -> None:
-        """Check a call.
+    def allow(self, method: str, path: str, header: str | None) -> bool:
+        """Check a call; return False if it is let in because anybody may make it.
 
         Args:
             method: of HTTP; POST for every RPC.
@@ -69,10 +69,13 @@ class Access:
         Raises:
             EnvdError: UNAUTHENTICATED.
         """
-        if self._token is None or (method, path) in EXEMPT:
-            return
-        if header is None or not self._is_header(header):
+        exempt = (method, path) in EXEMPT
+        if self._token is None:
+            return not exempt
+        known = header is not None and self._is_header(header)
+        if not known and not exempt:
             raise EnvdError(Code.UNAUTHENTICATED, REFUSED)
+        return known
 
     def allow_file(
         self,

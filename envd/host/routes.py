@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from envd.errors import Code, EnvdError
@@ -18,6 +19,7 @@ _NOT_MEASURED = Response(500, (_NO_STORE,))
 _JSON = ("Content-Type", "application/json")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 _PIECE_BYTES = 64 * 1024
+_AT_ONCE_BYTES = 16 * 1024
 
 
 class Sandbox:
@@ -67,7 +69,8 @@ class Sandbox:
         if data is None:
             return self._refusal(413, f"the body of /init may have {self._init_bytes} bytes")
         try:
-            settings = _settings(data)
+            # Apart from the loop if it is much: the caller need not have shown a token yet.
+            settings = _settings(data) if len(data) <= _AT_ONCE_BYTES else await asyncio.to_thread(_settings, data)
         except (ValueError, TypeError, EnvdError):
             return Response(400, self._always)
         try:

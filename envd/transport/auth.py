@@ -14,23 +14,23 @@ class Gate:
 
     Args:
         allow: raises EnvdError if a method (of HTTP; POST for RPCs) on a path needs another access token than the
-            client's, None if it gave none.
+            client's, None if it gave none; returns False if anybody may make the call.
         check_user: raises EnvdError if a user name the client gave is unknown.
     """
 
     def __init__(
-        self, allow: Callable[[str, str, str | None], None], check_user: Callable[[str], Awaitable[None]]
+        self, allow: Callable[[str, str, str | None], bool], check_user: Callable[[str], Awaitable[None]]
     ) -> None:
         self._allow = allow
         self._check_user = check_user
 
-    def admit(self, method: str, path: str, headers: Mapping[str, str]) -> None:
-        """Check the access token.
+    def admit(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
+        """Check the access token; return False if the call is let in because anybody may make it.
 
         Raises:
             EnvdError: UNAUTHENTICATED.
         """
-        self._allow(method, path, headers.get(_TOKEN_HEADER))
+        return self._allow(method, path, headers.get(_TOKEN_HEADER))
 
     async def identify(self, headers: Mapping[str, str]) -> str | None:
         """Return the user name a client gave, None if it gave none.

@@ -40,6 +40,9 @@ class Body:
         wanted: called before the first wait, so that a client that expects it gets its 100 Continue.
         length: bytes in all, None if that is not known.
         direct: opens the socket for reading, nothing is fed then; None if it cannot be opened now.
+
+    Attributes:
+        reading: called before the first read.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Body:
         direct: Callable[[], Direct | None] | None = None,
     ) -> None:
         self.length = length
+        self.reading: Callable[[], None] | None = None
         self._flow = flow
         self._wanted = wanted
         self._left = length or 0  # not fed yet
@@ -131,6 +135,9 @@ class Body:
 
     async def read(self, size: int) -> bytes:
         """Return the next bytes, at most `size`; none at the end."""
+        if self.reading is not None:
+            self.reading()
+            self.reading = None
         if self._direct is None and not self._buffer and not self._complete and self._left >= _DIRECT_BYTES:
             self._wanted()
             self._direct = self._open_direct() if self._open_direct is not None else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, Message
@@ -13,6 +15,7 @@ from envd.errors import Code, EnvdError
 from envd.rpc import Encoded, Reply
 
 _ELEMENTS = 200_000
+_AT_ONCE = 200
 
 
 class Codec(Protocol):
@@ -130,6 +133,22 @@ def warm_up() -> None:
 
 PROTO = ProtoCodec()
 JSON = JsonCodec()
+
+
+async def decode(codec: Codec, data: bytes, kind: type[Message]) -> Message:
+    """Parse one message as its codec does; JSON of many elements apart from the loop, one message after the other.
+
+    An element takes up to 15 us to convert, so a message may take seconds.
+    """
+    if codec is not JSON or data.count(b",") + data.count(b":") + data.count(b"[") < _AT_ONCE:
+        return codec.decode(data, kind)
+    return await asyncio.get_running_loop().run_in_executor(_apart(), codec.decode, data, kind)
+
+
+@functools.cache
+def _apart() -> Executor:
+    # Of its own, and one: many would take the interpreter from the loop, and those of files wait for disks.
+    return ThreadPoolExecutor(1, thread_name_prefix="decode")
 
 
 def encode_reply(codec: Codec, reply: Reply) -> Sequence[bytes]:

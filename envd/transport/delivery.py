@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from .origins import Place
+
 # ioctl SIOCOUTQ has the number of TIOCOUTQ: bytes not yet acknowledged. Source: tcp(7), unix(7).
 _SIOCOUTQ = termios.TIOCOUTQ
 _MARKS = 1024
@@ -121,6 +123,8 @@ class StreamDelivery:
         written: bytes of this stream that its handler has given away so far.
         heard: called when a piece of the stream arrives from the peer.
         received: bytes of the stream that the peer has sent or begun to send, with what goes before each message.
+        place: where the connection came in.
+        vouch: to be called when the call is let in, and not everybody may make it.
         complete: the peer has said that it sends no more; a stream that was reset or lost before is not.
     """
 
@@ -129,6 +133,8 @@ class StreamDelivery:
         self.heard: Callable[[], None] = _nobody_listens
         self.received = 0
         self.complete = False
+        self.vouch: Callable[[], None] = _nobody_listens
+        self.place = Place.NETWORK
         self._carried = 0
         self._granted = 0
         self._ahead = 0

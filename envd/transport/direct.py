@@ -46,6 +46,11 @@ class DirectSocket:
     def close(self) -> None:
         """Let go of the duplicate."""
         if self._fd >= 0:
+            if self._ready is not None:
+                # Else the loop takes the next descriptor of this number for one it knows, and that is never read.
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._fd)
+                loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = -1
             self._closed()

@@ -48,6 +48,9 @@ class Wire(Protocol):
     async def drain(self) -> None:
         """Wait until the kernel has taken everything written."""
 
+    def vouch(self) -> None:
+        """Take note that a call was let in that not everybody may make."""
+
     async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
         """Send bytes of a file; nothing else is written meanwhile."""
 
@@ -79,6 +82,10 @@ class Exchange:
     def awaits_body(self) -> bool:
         """True while the client keeps a reader waiting that should not have to."""
         return self.body.waiting and not self.body_may_idle
+
+    def vouch(self) -> None:
+        """Take note that this call was let in, and that not everybody may make it."""
+        self._wire.vouch()
 
     def preflight(self, headers: Headers) -> None:
         """Answer a preflight: nothing but these headers."""

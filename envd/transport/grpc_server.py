@@ -10,7 +10,6 @@ import asyncio
 import functools
 import logging
 import os
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,12 @@ from typing import Any
 from envd.errors import EnvdError
 from envd.rpc import Method, MethodTable
 
+from . import private
 from .auth import Gate
 from .grpc_calls import GrpcCalls, GrpcTerms, headers_of
 from .grpc_status import NUMBERS
 from .http2 import Streams
+from .origins import Origins, Place
 
 # A client that asks more often whether we are there, with nothing to say besides, is sent away: GOAWAY, too_many_pings.
 _PING_INTERVAL_MS = 1000
@@ -45,10 +46,11 @@ class Bounds:
 class GrpcServer:
     """Serves the method table, reflection and health; started by the first who asks for its address."""
 
-    def __init__(self, methods: MethodTable, gate: Gate, bounds: Bounds) -> None:
+    def __init__(self, methods: MethodTable, gate: Gate, origins: Origins, bounds: Bounds) -> None:
         self.streams = Streams()
         self._methods = methods
         self._gate = gate
+        self._origins = origins
         self._bounds = bounds
         self._starting = asyncio.Lock()
         self._path = ""
@@ -61,21 +63,21 @@ class GrpcServer:
             if not self._path:
                 # In a thread: on the loop the import stalls every client for a quarter of a second.
                 library = await asyncio.to_thread(_Library)
-                # An abstract name leaves nothing behind. What does not come through our connections is refused.
-                name = f"envd-grpc-{secrets.token_hex(16)}"
-                await self._start(library, name)
-                self._path = f"\0{name}"
+                self._path = await self._start(library)
         return self._path
 
-    async def _start(self, library: _Library, name: str) -> None:
+    async def _start(self, library: _Library) -> str:
         server = library.aio.server(options=_options(self._bounds, self._methods))
         server.add_generic_rpc_handlers((self._handlers(library),))
         services = {path.split("/")[1] for path in self._methods}
         self._health = await library.add_health(server, services)
         library.add_reflection(server, services)
-        server.add_insecure_port(f"unix-abstract:{name}")
-        await server.start()
-        self._server = server
+        with private.directory() as folder:
+            path = os.path.join(folder, "grpc")
+            server.add_insecure_port(f"unix:{path}")
+            await server.start()
+            self._server = server
+            return private.only_here(path)
 
     def _handlers(self, library: _Library) -> Any:
         calls = GrpcCalls(
@@ -85,7 +87,12 @@ class GrpcServer:
             body_idle_s=self._bounds.body_idle_s,
             terms=library.terms(),
         )
-        return library.handlers({path: _behaviour(calls, method) for path, method in self._methods.items()}, self._gate)
+        return library.handlers(
+            {path: _behaviour(calls, method) for path, method in self._methods.items()},
+            self._gate,
+            self._origins,
+            self.streams,
+        )
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls; those under way have `grace_s` seconds."""
@@ -167,7 +174,9 @@ class _Library:
             aborted=self.aio.AbortError,
         )
 
-    def handlers(self, behaviours: dict[str, tuple[Behaviour, bool]], gate: Gate) -> Any:
+    def handlers(
+        self, behaviours: dict[str, tuple[Behaviour, bool]], gate: Gate, origins: Origins, streams: Streams
+    ) -> Any:
         """Return a handler of generic calls, to be added before any other: it checks the access token for all of them.
 
         Only health answers anyone. All handlers read a stream: so a request without a message is noticed. No
@@ -175,15 +184,25 @@ class _Library:
         """
         many, one = self._grpc.stream_stream_rpc_method_handler, self._grpc.stream_unary_rpc_method_handler
         made = {path: (many if streams else one)(serve) for path, (serve, streams) in behaviours.items()}
+        denied = self._grpc.StatusCode.PERMISSION_DENIED
         unauthenticated = self._grpc.StatusCode.UNAUTHENTICATED
         health = f"/{self._health.health.SERVICE_NAME}/"
 
         def service(_: Any, call: Any) -> Any:
-            if not call.method.startswith(health):
-                try:
-                    gate.admit("POST", call.method, headers_of(call.invocation_metadata))
-                except EnvdError as exc:
-                    return self._refusal(unauthenticated, exc.message)
+            headers = headers_of(call.invocation_metadata)
+            delivery = streams.of_headers(headers)
+            try:
+                origins.check(Place.NETWORK if delivery is None else delivery.place, headers)
+            except EnvdError as exc:
+                return self._refusal(denied, exc.message)
+            if call.method.startswith(health):
+                return None
+            try:
+                vouched = gate.admit("POST", call.method, headers)
+            except EnvdError as exc:
+                return self._refusal(unauthenticated, exc.message)
+            if vouched and delivery is not None:
+                delivery.vouch()
             return made.get(call.method)
 
         # The base class is only known now that the library is.

@@ -16,6 +16,7 @@ from envd.logs import request_context
 from envd.web import Settle
 
 from . import peer
+from .admission import Admission
 from .body import Body
 from .delivery import Delivery
 from .departures import Departures
@@ -34,6 +35,8 @@ _PIPELINED = 64  # requests waiting behind the one being served; above that the 
 _SLICE_BYTES = 16 * 1024  # of pipelined requests parsed before the queue is looked at again
 _UNREAD_BYTES = 256 * 1024  # of a body nobody read that are skipped to keep a connection
 _LINGER_S = 2.0
+CONNECTION_BYTES = 6 * 1024  # of memory for one that does nothing
+_REQUEST_BYTES = 1024
 _CUT_SHORT = "protocol error: incomplete envelope: unexpected EOF"
 
 
@@ -42,6 +45,7 @@ class Owner(Protocol):
 
     patience: Patience
     departures: Departures
+    admission: Admission
     handle: Callable[[Exchange], Awaitable[None]]
 
     def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
@@ -71,6 +75,8 @@ class Connection(asyncio.Protocol):
         self._blocked = False
         self._refusing = False
         self._refusal: tuple[int, str] | None = None
+        self._held = 0  # bytes that came since the last time nothing was being served
+        self._silent = True
         self._active_at = self._head_began_at = time.monotonic()
 
     # The loop calls these.
@@ -87,8 +93,11 @@ class Connection(asyncio.Protocol):
         self._active_at = time.monotonic()
         if not self._parser.in_head:
             self._head_began_at = self._active_at
+        self._silent = False
+        self._held += len(data)
         if not self._refusing:
             self._parse(data)
+        self._owner.admission.hold(self, self._holds())
 
     def eof_received(self) -> bool:
         """Take the peer's end: what it has sent whole is answered, what it did not finish fails. RFC 9112, section 9.6.
@@ -121,7 +130,22 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._owner.lost(self)
         if self._task is not None:
+            # Let go of it, too: its cancellation refers to frames, and these to us. With what they hold it would wait
+            # for the garbage collector.
             self._task.cancel()
+            self._task = None
+
+    def _holds(self) -> int:
+        """Return how much memory this connection takes, roughly and rather too much."""
+        return CONNECTION_BYTES + self._held + _REQUEST_BYTES * len(self._queue)
+
+    def vouch(self) -> None:
+        """Take note that a call was let in that not everybody may make."""
+        self._owner.admission.vouch(self)
+
+    def cut_off(self) -> None:
+        """End at once, without a word."""
+        self.transport.abort()
 
     @property
     def busy(self) -> bool:
@@ -196,6 +220,8 @@ class Connection(asyncio.Protocol):
         if self._unparsed:
             return None
         self._flow("direct", paused=True)
+        if self._current is not None:  # what comes now is not counted as it comes
+            self._owner.admission.hold(self, self._holds() + (self._current.body.length or 0))
         return DirectSocket(self._sock, self._touch, self._close_direct)
 
     def _close_direct(self) -> None:
@@ -232,8 +258,14 @@ class Connection(asyncio.Protocol):
         await self._answer(exchange)
         if not await self._reusable(exchange):
             return False
+        await self.drain()  # answers that nobody reads would pile up
         self._current = None
         self._active_at = time.monotonic()
+        if not self._queue and not self._parser.in_head:
+            self._held = 0
+            self._owner.admission.hold(self, CONNECTION_BYTES)
+        if self._queue:
+            await asyncio.sleep(0)  # others have their turn: what is pipelined can be answered without a pause
         if self._refusal is None or self._queue:
             return True
         self._refuse(*self._refusal)
@@ -333,6 +365,7 @@ class Connection(asyncio.Protocol):
 
     def begin_head(self) -> None:
         """Take note that a request has begun, though no more of it than its first letters."""
+        self._silent = False
         self._head_began_at = time.monotonic()
         self._parser.in_head = True
 
@@ -346,7 +379,7 @@ class Connection(asyncio.Protocol):
         elif self._current is None and not self._queue:
             if self._parser.in_head and now - self._head_began_at > patience.header_s:
                 self._refuse(408, f"request not complete after {patience.header_s:g} s")
-            elif quiet > patience.idle_s:
+            elif quiet > (patience.header_s if self._silent else patience.idle_s):
                 self.transport.close()
         elif peer.is_dead(self._sock, patience.peer_dead_s):
             log.info("peer is gone", extra={"silence_s": patience.peer_dead_s})

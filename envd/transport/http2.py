@@ -13,8 +13,10 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections.abc import Callable, Mapping
 
 from .delivery import Delivery, StreamDelivery
+from .origins import Place
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 CALL_HEADER = "envd-call"
@@ -29,6 +31,9 @@ _GRANT = bytes((0, 0, _GRANT_BYTES, _WINDOW_UPDATE))  # how such a frame begins
 # At once, and then per second. A client may cancel many calls at a time; no honest one does it for long.
 _RESETS = (4000, 200.0)
 _CONTROLS = (10_000, 1000.0)
+_GRANTS = (10_000, 1000.0)
+_GRANTS_PER_DATA = 4  # a client may give back what each frame brought, to its stream and to the connection
+_NEWCOMERS_STREAMS = 16
 # Those above the server's own limit are refused by it at once; this is only for a client that does not wait for that.
 _OPEN_AT_MOST = 8192
 
@@ -65,6 +70,10 @@ class Streams:
         """Return the delivery of a stream; None if it has ended already."""
         return self._known.get(name)
 
+    def of_headers(self, headers: Mapping[str, str]) -> StreamDelivery | None:
+        """Return the delivery of the call that has these headers; None if it has ended already, or is not ours."""
+        return self.claim(headers.get(CALL_HEADER, "").rpartition(", ")[2])  # the last one is ours
+
     def is_ours(self, name: str) -> bool:
         """Tell whether a name was given here."""
         return secrets.compare_digest(name.partition(".")[0].encode(errors="replace"), self._secret.encode())
@@ -75,14 +84,39 @@ class Conversation:
 
     Args:
         delivery: counts the connection's bytes towards the client.
+        place: where the connection came in.
+
+    Attributes:
+        held: bytes of bodies that came for streams that are open.
+        on_vouch: called once, when the connection is no newcomer any more.
+        on_room: called when another stream may be open.
+        on_sent: called with the kind of a frame of the server's that a client may answer.
     """
 
-    def __init__(self, streams: Streams, delivery: Delivery) -> None:
+    def __init__(self, streams: Streams, delivery: Delivery, place: Place = Place.NETWORK) -> None:
         self.delivery = delivery
+        self._place = place
         self.last = 0
         self._streams = streams
         self._name = streams.connection()
         self._open: dict[int, StreamDelivery] = {}
+        self._vouched = False
+        self.held = 0
+        self.on_vouch: Callable[[], None] = _nothing
+        self.on_room: Callable[[], None] = _nothing
+        self.on_sent: Callable[[int], None] = _nothing
+
+    @property
+    def full(self) -> bool:
+        """True while a newcomer has as many streams open as may wait for their token to be looked at."""
+        return not self._vouched and len(self._open) >= _NEWCOMERS_STREAMS
+
+    def vouch(self) -> None:
+        """Take note that a call was let in that not everybody may make."""
+        if not self._vouched:
+            self._vouched = True
+            self.on_vouch()
+            self.on_room()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -104,6 +138,8 @@ class Conversation:
         name = f"{self._name}.{stream}"
         self.last = stream
         self._open[stream] = delivery = StreamDelivery(self.delivery)
+        delivery.vouch = self.vouch
+        delivery.place = self._place
         self._streams.add(name, delivery)
         field = b"\0" + _string(CALL_HEADER) + _string(name)
         return _frame(_CONTINUATION, _END_HEADERS, stream, field)
@@ -125,6 +161,7 @@ class Conversation:
         delivery = self._open.get(stream)
         if delivery is not None:
             delivery.received += size
+            self.held += size
             delivery.heard()
 
     def complete(self, stream: int) -> None:
@@ -135,7 +172,10 @@ class Conversation:
 
     def end(self, stream: int) -> None:
         """Forget a stream."""
-        if self._open.pop(stream, None) is not None:
+        delivery = self._open.pop(stream, None)
+        if delivery is not None:
+            self.held -= delivery.received
+            self.on_room()
             self._streams.forget(f"{self._name}.{stream}")
 
     def end_all(self) -> None:
@@ -155,12 +195,27 @@ class FromClient:
         self._named = 0
         self._bodiless = False
         self._block_bytes = 0
+        self.stalled = False
         self._resets = _Allowance("stream resets", *_RESETS)
         self._controls = _Allowance("control frames", *_CONTROLS)
+        self._grants = _Allowance("window updates", *_GRANTS)
+        conversation.on_sent = self._sent
+
+    def _sent(self, kind: int) -> None:
+        """Take note of what the server sent, which the client may answer."""
+        if kind == _DATA:
+            self._grants.more(_GRANTS_PER_DATA)
+        else:
+            self._controls.more(1)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not been passed on."""
+        return len(self._held)
 
     @property
     def in_head(self) -> bool:
-        """True while the preface, the head of a frame, a header block or a grant is not whole."""
+        """True while the preface, the head of a frame, a header block or a grant is not whole, or has to wait."""
         return bool(self._held or self._block_bytes) or (self._left > 0 and self._conversation.last == 0)
 
     def feed(self, data: bytes) -> bytes:
@@ -183,6 +238,9 @@ class FromClient:
                     self._conversation.complete(self._named)
                 copied, self._named = at, 0
             if len(data) - at < _HEAD + _GRANT_BYTES * data.startswith(_GRANT, at):
+                break
+            self.stalled = data[at + 3] == _HEADERS and self._conversation.full
+            if self.stalled:
                 break
             if self._frame(data, at):
                 # The header block does not end here any more: the frame with its name does that.
@@ -210,7 +268,8 @@ class FromClient:
         elif data.startswith(_GRANT, at):
             size = int.from_bytes(data[at + _HEAD : at + _HEAD + _GRANT_BYTES], "big")
             self._conversation.granted(stream, size & 0x7FFFFFFF)
-        elif kind in (_SETTINGS, _PING, _DATA) and not flags & _ACK_OR_END:
+            self._grants.use()
+        elif kind != _DATA or not flags & _ACK_OR_END:
             self._controls.use()
         return False
 
@@ -260,6 +319,9 @@ class FromServer:
         self._left, kind, flags, stream = _parse(data, at)
         if kind == _DATA and self._left:
             self._conversation.carried(stream, self._left, base + at + _HEAD + self._left)
+            self._conversation.on_sent(kind)
+        elif kind in (_SETTINGS, _PING) and not flags & _ACK_OR_END:
+            self._conversation.on_sent(kind)
         if kind == _RST_STREAM or (kind in (_DATA, _HEADERS) and flags & _END_STREAM):
             self._conversation.end(stream)
 
@@ -280,6 +342,10 @@ class _Allowance:
         self._left = float(at_once)
         self._since = time.monotonic()
 
+    def more(self, count: int) -> None:
+        """Allow some more."""
+        self._left = min(self._left + count, self._at_once)
+
     def use(self) -> None:
         """Take one.
 
@@ -291,6 +357,10 @@ class _Allowance:
         self._since = now
         if self._left < 0:
             raise AbuseError(f"too many {self._what}: {self._at_once} at once and {self._per_s:g} a second are allowed")
+
+
+def _nothing(*_: object) -> None:
+    """Nobody wants to know."""
 
 
 def _parse(data: bytes, at: int) -> tuple[int, int, int, int]:

@@ -8,37 +8,35 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from . import memory, peer
+from .accepting import Acceptor, Spawn
+from .admission import Admission
 from .departures import Departures
 from .exchange import Exchange
-from .http1 import Connection
+from .http1 import CONNECTION_BYTES, Connection
 from .origins import Place
 from .patience import Patience
-from .splice import Backend, Spliced
+from .splice import SPLICED_BYTES, Backend, Spliced
 
 log = logging.getLogger("envd.transport")
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0"
 _CHECK_INTERVAL_S = 5.0
 _REFUSED_AT_MOST = 256
-_LOST_MANY = 256
+_LOST_MANY = 32
+_RELEASED_MANY = 1024 * 1024
+_HTTP2_DESCRIPTORS = 3  # the client's, and both ends of the private socket
 _QUIET_INTERVAL_S = 0.02
-
-
-class Spawn(Protocol):
-    """Runs a task that outlives whoever asked for it."""
-
-    def __call__(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """Run a job."""
 
 
 class Listener:
     """Serves connections on sockets that are already listening.
 
-    HTTP/2 goes to the backend, everything else is HTTP/1.1. At most `connections` at once. One more gets a 503 and is
-    closed; when 256 of those linger, further ones are closed without an answer.
+    HTTP/2 goes to the backend, everything else is HTTP/1.1. At most `connections` at once, and `descriptors` for them.
+    One more takes the place of one for which no token speaks, or gets a 503 and is closed; when 256 of those linger,
+    further ones are closed without an answer.
     """
 
     def __init__(
@@ -48,6 +46,7 @@ class Listener:
         spawn: Spawn,
         *,
         connections: int,
+        descriptors: int,
         http2: Backend,
     ) -> None:
         self.handle = handle
@@ -55,19 +54,21 @@ class Listener:
         self.http2 = http2
         self.departures = Departures()
         self._spawn = spawn
-        self._limit = connections
-        self._open: set[Connection | Spliced] = set()
+        self._descriptors = descriptors
+        self.admission = Admission(connections, max(descriptors // 4, 16))
         self._refused: set[Connection] = set()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._lost = 0
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Begin to accept."""
-        loop = asyncio.get_running_loop()
         for sock in sockets:
             peer.prepare(sock)
+            sock.setblocking(False)
             first = functools.partial(_FirstBytes, self, peer.place_of(sock))
-            self._servers.append(await loop.create_server(first, sock=sock, backlog=4096))
+            acceptor = Acceptor(sock, first, self._spawn, self.admission.make_room, self._descriptors)
+            acceptor.start()
+            self._acceptors.append(acceptor)
 
     def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a connection's serving task."""
@@ -75,27 +76,27 @@ class Listener:
 
     def admit(self, connection: Connection) -> None:
         """Count a new connection, or refuse it."""
-        if len(self._open) < self._limit:
-            self._open.add(connection)
-        elif len(self._refused) < _REFUSED_AT_MOST:
+        if self.admission.admit(connection, 1, CONNECTION_BYTES):
+            return
+        if len(self._refused) < _REFUSED_AT_MOST:
             self._refused.add(connection)
-            connection.refuse(503, f"too many connections: the limit is {self._limit}, try again later")
+            connection.refuse(503, f"too many connections: the limit is {self.admission.connections}, try again later")
         else:
             connection.transport.abort()
 
-    def replace(self, connection: Connection, other: Spliced) -> None:
-        """Count another in place of one that was admitted."""
-        self._open.remove(connection)
-        self._open.add(other)
+    def replace(self, connection: Connection, other: Spliced) -> bool:
+        """Count another in place of one that was admitted; False if there is no room for what it needs."""
+        self.admission.leave(connection)
+        return self.admission.admit(other, _HTTP2_DESCRIPTORS, SPLICED_BYTES)
 
     def is_refused(self, connection: Connection) -> bool:
         """Tell whether a connection was not admitted."""
-        return connection not in self._open
+        return connection not in self.admission
 
     def lost(self, connection: Connection | Spliced) -> None:
         """Forget a connection."""
         self._lost += 1
-        self._open.discard(connection)
+        self.admission.leave(connection)
         self._refused.discard(connection)
 
     async def watch(self) -> None:
@@ -103,26 +104,26 @@ class Listener:
         while True:
             await asyncio.sleep(_CHECK_INTERVAL_S)
             now = time.monotonic()
-            for connection in list(self._open):
+            for connection in self.admission:
                 connection.check(now)
-            if self._lost >= _LOST_MANY:
-                self._lost = 0
+            if self._lost >= _LOST_MANY or self.admission.released >= _RELEASED_MANY:
+                self._lost = self.admission.released = 0
                 await asyncio.to_thread(memory.give_back)
 
     async def stop_accepting(self) -> None:
         """Close the sockets; connections go on."""
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
 
     async def quiet(self, timeout_s: float) -> None:
         """Wait until no request is being served, at most `timeout_s` seconds."""
         deadline = time.monotonic() + timeout_s
-        while any(connection.busy for connection in self._open) and time.monotonic() < deadline:
+        while any(connection.busy for connection in self.admission) and time.monotonic() < deadline:
             await asyncio.sleep(_QUIET_INTERVAL_S)
 
     def close(self) -> None:
         """Close every connection, flushing what has been written."""
-        for connection in list(self._open):
+        for connection in self.admission:
             connection.close()
         self.departures.close()
 
@@ -151,9 +152,12 @@ class _FirstBytes(asyncio.Protocol):
         if self._listener.is_refused(self._connection) or not _HTTP2_PREFACE.startswith(beginning):
             self._make_way(self._connection)
         elif len(beginning) == len(_HTTP2_PREFACE):
-            spliced = Spliced(self._listener.patience, self._listener, self._listener.http2)
-            self._listener.replace(self._connection, spliced)
+            spliced = Spliced(self._listener.patience, self._listener, self._listener.http2, self._place)
             spliced.connection_made(self._transport)
+            if self._listener.replace(self._connection, spliced):
+                spliced.begin()
+            else:
+                spliced.cut_off()
             self._make_way(spliced)
         else:
             self._connection.begin_head()

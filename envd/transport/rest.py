@@ -13,6 +13,8 @@ from .exchange import Exchange
 log = logging.getLogger("envd.transport")
 
 _INSUFFICIENT_STORAGE = 507
+_ANYBODYS = ("/health", "/init")
+_REFUSED = 400
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -38,6 +40,8 @@ class Rest:
         request = Request(
             head.method, head.path, head.query, head.headers, exchange.username, exchange.body, parameters
         )
+        if head.path not in _ANYBODYS:
+            exchange.body.reading = exchange.vouch  # whoever must not, is refused before
         try:
             response = await route.handle(request, _Reply(exchange))
         except EnvdError as exc:
@@ -66,6 +70,8 @@ class _Reply:
         self._exchange = exchange
 
     def begin(self, status_code: int, headers: Headers, length: int | None = None) -> None:
+        if status_code < _REFUSED:
+            self._exchange.vouch()
         self._exchange.begin(status_code, headers, length=length)
 
     async def write(self, data: bytes) -> None:

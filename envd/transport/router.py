@@ -57,7 +57,8 @@ class Router:
             exchange.preflight(cors.preflight_headers(head.headers))
             return
         try:
-            self._gate.admit(head.method, head.path, head.headers)
+            if self._gate.admit(head.method, head.path, head.headers):
+                exchange.vouch()
         except EnvdError as exc:
             rest.refuse(exchange, exc)  # on every path, for published clients look at the status only
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -10,8 +11,10 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from . import peer
+from .admission import Admission
 from .delivery import Delivery
 from .http2 import AbuseError, Conversation, FromClient, FromServer, Streams, goaway
+from .origins import Place
 from .patience import Patience
 
 log = logging.getLogger("envd.transport")
@@ -22,6 +25,9 @@ _HIGH_BYTES = 256 * 1024  # waiting for the server: above that the client is not
 _IN_KERNEL_BYTES = 1024 * 1024
 _DROPPED_BYTES = 1024 * 1024  # of what a client still sends at the end; who sends more does not listen
 _LINGER_S = 2.0
+# Of memory, the gRPC server's included: of a connection that does nothing, and of a stream.
+SPLICED_BYTES = 48 * 1024
+_STREAM_BYTES = 32 * 1024
 _LINGERS = 30  # so often, while something written has not been taken
 
 
@@ -37,6 +43,8 @@ class Backend(Protocol):
 class Owner(Protocol):
     """What connections need of their listener."""
 
+    admission: Admission
+
     def spawn(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a task."""
 
@@ -49,13 +57,16 @@ class Spliced(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, patience: Patience, owner: Owner, backend: Backend) -> None:
+    def __init__(self, patience: Patience, owner: Owner, backend: Backend, place: Place) -> None:
         self._patience = patience
+        self._place = place
         self._owner = owner
         self._backend = backend
         self._server: _ServerSide | None = None
         self._waiting = b""
         self._ending = False
+        self._stalled = False
+        self._server_blocked = False
         self._dropped = 0
         self._head_began_at = time.monotonic()
 
@@ -66,11 +77,16 @@ class Spliced(asyncio.Protocol):
         transport.set_write_buffer_limits(high=0)  # so that "not blocked" means "all of it is in the kernel"
         self._sock = transport.get_extra_info("socket")
         self._delivery = Delivery(self._sock)
-        self._conversation = Conversation(self._backend.streams, self._delivery)
+        self._conversation = Conversation(self._backend.streams, self._delivery, self._place)
         self._requests = FromClient(self._conversation, self._patience.header_bytes)
         self._responses = FromServer(self._conversation)
+        self._conversation.on_vouch = lambda: self._owner.admission.vouch(self)
+        self._conversation.on_room = self._go_on_soon
         self._blocked = False
         transport.pause_reading()
+
+    def begin(self) -> None:
+        """Reach for the server; called once the connection is admitted."""
         self._owner.spawn(self._join(), name="splice")
 
     async def _join(self) -> None:
@@ -107,12 +123,38 @@ class Spliced(asyncio.Protocol):
             self._server.transport.write(self._requests.feed(data))
         except AbuseError as exc:
             self._give_up(str(exc))
+            return
+        if self._requests.stalled != self._stalled:
+            self._stalled = self._requests.stalled
+            self._flow()
+        self._owner.admission.hold(self, self._holds())
+
+    def _holds(self) -> int:
+        """Return how much memory this connection takes, roughly and rather too much."""
+        conversation = self._conversation
+        return SPLICED_BYTES + _STREAM_BYTES * len(conversation) + conversation.held + 2 * self._requests.waiting
+
+    def _go_on_soon(self) -> None:
+        if self._stalled:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._stalled and not self._ending and not self.transport.is_closing():
+            self.data_received(b"")
+
+    def cut_off(self) -> None:
+        """End at once, without a word."""
+        self.transport.abort()
 
     def server_blocked(self, *, blocked: bool) -> None:
         """Stop or go on reading the client, as its server cannot or can take more."""
+        self._server_blocked = blocked
+        self._flow()
+
+    def _flow(self) -> None:
         if self._ending or self.transport.is_closing():
             return
-        if blocked:
+        if self._server_blocked or self._stalled:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -124,7 +166,7 @@ class Spliced(asyncio.Protocol):
 
     def from_server(self, data: bytes) -> None:
         """Pass on what the server sent."""
-        if self.transport.is_closing():
+        if self._ending or self.transport.is_closing():
             return
         out = self._responses.feed(data)
         self._delivery.writing(len(out))
@@ -165,7 +207,8 @@ class Spliced(asyncio.Protocol):
         self._ending = True
         self._conversation.end_all()
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # the peer has reset the connection already
+                self.transport.write_eof()
         self.transport.resume_reading()
         asyncio.get_running_loop().call_later(_LINGER_S, self._linger_on, _LINGERS)
 

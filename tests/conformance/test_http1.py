@@ -275,7 +275,14 @@ async def test_a_client_past_the_limit_is_told_so_and_those_within_it_are_served
         async with running_daemon() as daemon:
             with ExitStack() as idle:
                 address = ("127.0.0.1", daemon.port)
-                sockets = [idle.enter_context(socket.create_connection(address, timeout=30)) for _ in range(limit)]
+                sockets: list[socket.socket] = []
+                call = request(
+                    "POST", "/process.Process/List", headers={"Content-Type": "application/json"}, body=b"{}"
+                )
+                while len(sockets) < limit:  # those that nobody knows would make room
+                    sockets.append(idle.enter_context(socket.create_connection(address, timeout=30)))
+                    sockets[-1].sendall(call)
+                    assert sockets[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
                 for _ in range(5):
                     assert (await exchange(daemon.port, "GET", "/health")).status == 503
                 for within in (sockets[0], sockets[-1]):

@@ -43,6 +43,7 @@ from tests.support.readers import (
 )
 
 HEALTH = request("GET", "/health")
+CALL = request("POST", "/process.Process/List", headers={"Content-Type": "application/json"}, body=b"{}")
 RST = struct.pack("ii", 1, 0)
 
 
@@ -81,6 +82,17 @@ def _connected(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
     return [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(count)]
 
 
+def _known(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
+    """Connections that keep their place: a call of theirs was let in that not everybody may make."""
+    socks: list[socket.socket] = []
+    for _ in range(count):
+        socks += _connected(stack, port, 1)
+        sock = socks[-1]
+        sock.sendall(CALL)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+    return socks
+
+
 def _answer(sock: socket.socket) -> bytes:
     """Everything to the end of the connection."""
     data = b""
@@ -115,7 +127,7 @@ async def test_connections_beyond_the_limit_are_refused_and_nothing_else_is_dist
         async with processes.start(start_request("cat")) as program:
             for _ in range(2):
                 with ExitStack() as stack:
-                    idle = await asyncio.to_thread(_connected, stack, daemon.port, limit - 1)
+                    idle = await asyncio.to_thread(_known, stack, daemon.port, limit - 1)
                     await until(lambda: descriptors(server) >= before + limit)
                     for _ in range(3):
                         [refused] = await asyncio.to_thread(_connected, stack, daemon.port, 1)
@@ -143,7 +155,7 @@ async def test_a_flood_beyond_the_limit_is_refused_with_bounded_means(few: Daemo
     await _until_healthy(few)
     before = await _at_rest(server)
     with ExitStack() as stack:
-        served = await asyncio.to_thread(_connected, stack, few.port, 40)
+        served = await asyncio.to_thread(_known, stack, few.port, 40)
         await until(lambda: descriptors(server) >= before + 40)
         flood = await asyncio.to_thread(_connected, stack, few.port, 800)
 

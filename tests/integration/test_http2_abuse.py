@@ -247,6 +247,9 @@ async def test_connections_beyond_the_limit_are_refused_whatever_they_speak():
     with configured(Config(limits=Limits(connections=40))) as few:
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(opened(few)) for _ in range(40)]
+            for client in clients:  # those that nobody knows would make room
+                await client.connection.send(client.call(1, "process.Process/List", frame(b"")))
+                assert await client.response(1)
             async with connection(few.port) as conn:
                 await conn.send(Http2(conn).opening)
                 assert (await conn.read_to_end()).startswith(b"HTTP/1.1 503 ")
