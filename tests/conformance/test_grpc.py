@@ -225,19 +225,18 @@ async def test_what_else_a_client_sends_as_metadata_does_no_harm(native: Grpc, n
     ListResponse.FromString(await answer(native, LIST, metadata=[(name, value), (name, value)]))
 
 
-def private_sockets(server: int) -> set[str]:
-    """The names of the gRPC sockets of one server; other daemons on this machine have theirs."""
-    links = {os.readlink(path) for path in Path(f"/proc/{server}/fd").iterdir() if path.is_symlink()}
-    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines() if "@envd-grpc-" in line]
-    return {fields[-1] for fields in lines if f"socket:[{fields[6]}]" in links}
+def private_sockets(server: int) -> list[Path]:
+    """The gRPC sockets of one server, for its own user and root: their names are gone."""
+    links = [path for path in Path(f"/proc/{server}/fd").iterdir() if path.is_symlink()]
+    return [path for path in links if os.readlink(path).endswith("/grpc (deleted)")]
 
 
 async def test_the_private_socket_serves_nobody_else(native: Grpc, daemon: Daemon):
     await answer(native, LIST)
-    names = private_sockets(daemon.server_pid())
-    assert names
-    for name in set(names):
-        async with grpc.aio.insecure_channel(f"unix-abstract:{name.removeprefix('@')}") as stranger:
+    paths = private_sockets(daemon.server_pid())
+    assert paths
+    for path in paths:
+        async with grpc.aio.insecure_channel(f"unix:{path}") as stranger:
             for metadata in ([], [("envd-call", "x.1")]):
                 with pytest.raises(grpc.RpcError) as error:
                     await stranger.unary_unary(f"/{LIST}")(b"", metadata=metadata)
