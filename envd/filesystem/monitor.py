@@ -12,6 +12,7 @@ from typing import Any
 
 from envd.errors import Code, EnvdError
 from envd.host.mounts import Mounts
+from envd.host.thread_ids import begin_thread
 
 from .loads import Loads
 from .steps import Step
@@ -123,10 +124,15 @@ class Monitor:
         return found
 
 
+def _begun(work: Callable[[], object]) -> None:
+    begin_thread()  # who starts it may be acting as a user
+    work()
+
+
 def start_thread(work: Callable[[], object]) -> bool:
     """Start a thread that ends with the process, whatever it waits for; False if there can be none now."""
     try:
-        threading.Thread(target=work, name="files", daemon=True).start()
+        threading.Thread(target=_begun, args=(work,), name="files", daemon=True).start()
     except RuntimeError:  # no more processes, no memory
         return False
     return True

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from envd.errors import Code, EnvdError
 
 from .accounts import Account
+from .thread_ids import begin_thread
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Lookups:
             return await asyncio.shield(asyncio.wrap_future(self.ask(question, find)))
 
     def _answer(self) -> None:
+        begin_thread()  # who asks may be acting as a user
         while True:
             question, find = self._queue.get()
             value, failure = None, None

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from .thread_ids import begin_thread
+
 
 class Reserve:
     """Starts threads, at first those that wait already, for when no more can be made. For any thread.
@@ -37,16 +39,22 @@ class Reserve:
                 self._inbox.put(work)
                 return True
         try:
-            threading.Thread(target=work, name="files", daemon=True).start()
+            threading.Thread(target=_begun, args=(work,), name="files", daemon=True).start()
         except RuntimeError:
             return False
         return True
 
     def _wait(self) -> None:
+        begin_thread()
         while True:
             self._inbox.get()()
             with self._lock:
                 self._waiting += 1
+
+
+def _begun(work: Callable[[], object]) -> None:
+    begin_thread()  # who starts it may be acting as a user
+    work()
 
 
 class ReadyPool(ThreadPoolExecutor):

@@ -18,6 +18,8 @@ import pytest
 from envd.filesystem.access import acting_as, open_below, open_parent, open_trusted_parent, refuse_own
 from envd.filesystem.access.opening import open_by_openat2, open_by_steps
 from envd.filesystem.access.system_calls import has_openat2
+from envd.host.lookups import Lookups
+from envd.host.thread_ids import begin_thread
 from envd.host.users import User
 from tests.support.trusted import trusted_directory
 
@@ -332,11 +334,12 @@ def test_a_number_that_means_another_user_is_refused_and_changes_nothing(uid: in
 LOST = """
 import os, threading
 from envd.filesystem.access import credentials
+from envd.host import thread_ids
 from envd.host.users import User
 def lost(uid):
     if uid == 0:
         raise OSError("no memory for it")
-credentials.set_thread_user = lost
+thread_ids.set_thread_user = lost
 with credentials.acting_as(User("nobody", 65534, 65534, (65534,), "/")):
     pass
 print("goes on")
@@ -348,6 +351,26 @@ def test_a_thread_that_cannot_come_back_ends_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == os.EX_OSERR
     assert not done.stdout
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_thread_that_is_started_meanwhile_begins_with_the_daemons_own_rights() -> None:
+    born: list[tuple[int, int, list[int]]] = []
+
+    def begin() -> None:
+        born.append((os.geteuid(), os.getegid(), os.getgroups()))
+        begin_thread()
+        born.append((os.geteuid(), os.getegid(), os.getgroups()))
+
+    own = (os.geteuid(), os.getegid(), os.getgroups())
+    with acting_as(NOBODY):
+        thread = threading.Thread(target=begin)
+        thread.start()
+        thread.join()
+        lookups = Lookups()
+        answer = lookups.ask("who", lambda: (os.geteuid(), os.getegid(), os.getgroups()))
+    assert born == [(65534, 65534, [65534]), own]
+    assert answer.result(timeout=60) == own
 
 
 # Where help is given.

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
-import logging
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from envd.host.thread_ids import (
+    OWN_UID,
+    set_thread_group,
+    set_thread_groups,
+    set_thread_user,
+    take_own_ids,
+    to_array,
+)
 from envd.host.users import User
-
-from .system_calls import set_thread_group, set_thread_groups, set_thread_user
-
-log = logging.getLogger("envd.filesystem")
 
 T = TypeVar("T")
 
-_Groups = ctypes.Array[ctypes.c_uint32]
-
-
-def _array(groups: tuple[int, ...]) -> _Groups:
-    return (ctypes.c_uint32 * len(groups))(*groups)
-
-
-# The daemon's own, to come back to. They do not change while it runs.
-_UID: Final = os.geteuid()
-_GID: Final = os.getegid()
-_GROUPS: Final = _array(tuple(os.getgroups()))
-
-_groups_of = lru_cache(maxsize=256)(_array)
+_groups_of = lru_cache(maxsize=256)(to_array)
 
 
 def acts_as_itself(user: User) -> bool:
     """Tell whether what is done for a user is done with the daemon's own rights: it is not root, or the user is."""
-    return _UID != 0 or user.uid == 0
+    return OWN_UID != 0 or user.uid == 0
 
 
 class acting_as:  # noqa: N801 - a context manager, used like a function
@@ -66,12 +55,12 @@ class acting_as:  # noqa: N801 - a context manager, used like a function
             set_thread_group(user.gid)
             set_thread_user(user.uid)
         except BaseException:
-            _come_back()
+            take_own_ids()
             raise
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if self._changed:
-            _come_back()
+            take_own_ids()
 
 
 def as_user(user: User, work: Callable[[], T]) -> Callable[[], T]:
@@ -82,17 +71,3 @@ def as_user(user: User, work: Callable[[], T]) -> Callable[[], T]:
             return work()
 
     return work if acts_as_itself(user) else acting
-
-
-def _come_back() -> None:
-    """Take the daemon's own rights again, or end the process: no later call may run with somebody else's."""
-    is_back = False
-    try:
-        set_thread_user(_UID)
-        set_thread_group(_GID)
-        set_thread_groups(_GROUPS)
-        is_back = True
-    finally:
-        if not is_back:
-            log.critical("a thread cannot take its own rights again: the server ends")
-            os._exit(os.EX_OSERR)
