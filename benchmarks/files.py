@@ -59,11 +59,11 @@ def _directories() -> Iterator[dict[str, Path]]:
 
 
 def _get(path: Path) -> bytes:
-    return f"GET /files?path={path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+    return f"GET /files?path={path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def _head(path: Path, content_type: str, length: int) -> bytes:
-    head = f"POST /files?path={path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\n"
+    head = f"POST /files?path={path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
     return f"{head}Content-Length: {length}\r\n\r\n".encode()
 
 
@@ -131,7 +131,7 @@ def _parts(row: Row, daemon: Daemon, directory: Path, work: str) -> None:
 
 def _exchange(port: int, method: str, path: str, *body: bytes) -> bytes:
     client = Client(port)
-    head = f"{method} /files/uploads{path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {sum(map(len, body))}\r\n\r\n"
+    head = f"{method} /files/uploads{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {sum(map(len, body))}\r\n\r\n"
     client.sock.sendall(head.encode())
     for piece in body:
         client.sock.sendall(piece)

@@ -17,7 +17,7 @@ from benchmarks.wire import Client
 from envd_proto.process import process_pb2 as pb
 
 _CALLS = 3000
-_HEALTH = b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n"
+_HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _PIECE = bytes(256 * 1024)
 _UP_BYTES = 512 * 1024 * 1024
 _SERVICE = "/process.Process/"

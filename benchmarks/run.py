@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import archives, files, grpc_wire, search, terminals, trees, watching
+from benchmarks import archives, files, grpc_wire, kills, search, terminals, trees, watching
 from benchmarks.daemon import Daemon, running
 from benchmarks.wire import Client, request, start_request
 
@@ -50,6 +50,7 @@ def main() -> None:
             _stdout(daemon, codec)
         _row("peak RSS of the server", f"{_peak_mb(daemon.server):.0f} MB")
     terminals.measure(_row)
+    kills.measure(_row)
     files.measure(_row)
     files.memory(_row)
     search.measure(_row)
@@ -88,7 +89,7 @@ def _p50_p99(times: list[float]) -> tuple[float, float]:
 def _unary(daemon: Daemon) -> None:
     client = Client(daemon.port)
     calls = (
-        ("GET /health", b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n"),
+        ("GET /health", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         ("List, JSON", request("application/json", "List", b"{}")),
         ("List, proto", request("application/proto", "List", b"")),
     )

@@ -174,7 +174,7 @@ def _unary(method: str, request: Message) -> bytes:
 
 
 def _head(method: str, content_type: str, body: bytes) -> bytes:
-    head = f"POST /filesystem.Filesystem/{method} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\n"
+    head = f"POST /filesystem.Filesystem/{method} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

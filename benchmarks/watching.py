@@ -101,7 +101,7 @@ def _watching(port: int, root: str, *, recursive: bool) -> Iterator[_Stream]:
         payload = pb.WatchDirRequest(path=root, recursive=recursive).SerializeToString()
         body = struct.pack(">BI", 0, len(payload)) + payload
         head = (
-            "POST /filesystem.Filesystem/WatchDir HTTP/1.1\r\nHost: bench\r\n"
+            "POST /filesystem.Filesystem/WatchDir HTTP/1.1\r\nHost: localhost\r\n"
             f"Content-Type: application/connect+proto\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         sock.sendall(head.encode() + body)

@@ -23,7 +23,7 @@ def start_request(codec: str, cmd: str, args: list[str]) -> bytes:
 
 def request(content_type: str, method: str, body: bytes) -> bytes:
     """Return a whole HTTP request to the Process service."""
-    head = f"POST /process.Process/{method} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\n"
+    head = f"POST /process.Process/{method} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 

@@ -278,6 +278,10 @@ async def test_a_finished_terminal_can_be_attached_to(
 async def test_what_is_no_longer_kept_is_announced_as_a_gap(terminals: Terminals) -> None:
     async with terminals.open(opening(flood(800_000))) as first:
         await first.rest()
+    # All of it stays for a moment in which that reader could come back.
+    async with asyncio.timeout(30):
+        while (await terminals.list(include_finished=True))[first.start.id].kept_from == 0:
+            await asyncio.sleep(0.1)
     async with terminals.attach(by_id(first, offset=10)) as screen:
         await screen.rest()
         assert screen.kinds[1] == "gap"
