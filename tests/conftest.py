@@ -62,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--every-wire"):
+        config.hook.pytest_deselected(items=[item for item in items if not is_on_its_wire(item)])
         items[:] = [item for item in items if is_on_its_wire(item)]
 
 
