@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import statistics
 import sys
 import tempfile
@@ -43,6 +44,7 @@ def measure(row: Row) -> None:
         _small(row, daemon, "POST /files 1 KiB, octet", octet, fast / "up")
         form = _PART_HEAD + _SMALL + _PART_END
         _small(row, daemon, "POST /files 1 KiB, form", _head(fast / "up", _FORM, len(form)) + form, fast / "up")
+        _small_as_user(row, daemon, fast)
         for place, directory in places.items():
             _up(row, daemon, directory, _OCTET, f"POST /files 1 GiB, octet, {place}")
             _up(row, daemon, directory, _FORM, f"POST /files 1 GiB, form, {place}")
@@ -58,12 +60,31 @@ def _directories() -> Iterator[dict[str, Path]]:
         yield {"tmpfs": Path(tmpfs), "disk": Path(disk)}
 
 
-def _get(path: Path) -> bytes:
-    return f"GET /files?path={path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+def _small_as_user(row: Row, daemon: Daemon, directory: Path) -> None:
+    """Print the same as another user than root, whose rights the kernel checks."""
+    try:
+        user = pwd.getpwnam("nobody")
+    except KeyError:
+        return
+    if os.geteuid() != 0:
+        return
+    theirs = directory / "theirs"
+    theirs.mkdir()
+    (theirs / "small").write_bytes(_SMALL)
+    os.chown(theirs, user.pw_uid, user.pw_gid)
+    directory.chmod(0o755)
+    named = f"&username={user.pw_name}"
+    _small(row, daemon, "GET /files 1 KiB, as nobody", _get(theirs / "small", named), theirs / "small")
+    octet = _head(theirs / "up", _OCTET, len(_SMALL), named) + _SMALL
+    _small(row, daemon, "POST /files 1 KiB, octet, as nobody", octet, theirs / "up")
 
 
-def _head(path: Path, content_type: str, length: int) -> bytes:
-    head = f"POST /files?path={path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
+def _get(path: Path, more: str = "") -> bytes:
+    return f"GET /files?path={path}{more} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def _head(path: Path, content_type: str, length: int, more: str = "") -> bytes:
+    head = f"POST /files?path={path}{more} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
     return f"{head}Content-Length: {length}\r\n\r\n".encode()
 
 
