@@ -7,9 +7,11 @@ grpc/impl/channel_arg_names.h.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import logging
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,7 @@ from .http2 import Streams
 from .origins import Origins, Place
 
 # A client that asks more often whether we are there, with nothing to say besides, is sent away: GOAWAY, too_many_pings.
+_LIBRARY_THREADS = 12  # it starts 7
 _PING_INTERVAL_MS = 1000
 # Calls of all connections together that wait to be taken up; one more is answered CANCELLED. The library's own numbers
 # are 1000 and 3000, and between them it cancels waiting calls at random, also those of clients that are well.
@@ -58,11 +61,15 @@ class GrpcServer:
         self._health: Any = None
 
     async def address(self) -> str:
-        """Return the path of the private socket, once it is listening there."""
+        """Return the path of the private socket, once it is listening there.
+
+        Raises:
+            OSError: there can be no threads for the library now.
+        """
         async with self._starting:
             if not self._path:
                 # In a thread: on the loop the import stalls every client for a quarter of a second.
-                library = await asyncio.to_thread(_Library)
+                library = await asyncio.to_thread(_load)
                 self._path = await self._start(library)
         return self._path
 
@@ -99,6 +106,23 @@ class GrpcServer:
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace_s)
+
+
+def _load() -> _Library:
+    """Load the library, if it can have its threads: without them it ends the process (SIGSEGV in 1.85)."""
+    enough = threading.Event()
+    probes = [threading.Thread(target=enough.wait, daemon=True) for _ in range(_LIBRARY_THREADS)]
+    try:
+        for probe in probes:
+            probe.start()
+    except RuntimeError as exc:
+        raise BlockingIOError(errno.EAGAIN, "no thread can be made for gRPC") from exc
+    finally:
+        enough.set()
+        for probe in probes:
+            if probe.ident is not None:
+                probe.join()
+    return _Library()
 
 
 Behaviour = Callable[..., Awaitable[Any]]

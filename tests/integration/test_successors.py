@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from envd_proto.process.process_pb2 import SIGNAL_SIGKILL
+from envd_proto.process.process_pb2 import SIGNAL_SIGKILL, OutputPosition
 from tests.support.connect import Client, Codec, ConnectError
 from tests.support.daemon import ROOT, Daemon, running_daemon
 from tests.support.faults import kill_server, launch, persist, settled
@@ -150,7 +150,7 @@ async def test_a_stopped_server_is_replaced_and_its_programs_output_is_whole() -
         program = await launch(Client(daemon.port, Codec.PROTO), shell(PRINTS))
         os.kill(server, signal.SIGSTOP)
         await exited(server, timeout_s=60)
-        outcome = await persist(lambda: processes.replay(pid(program)))
+        outcome = await persist(lambda: processes.replay(pid(program), resume=OutputPosition()))
         assert outcome.stdout == b"".join(b"%d\n" % number for number in range(LINES))
         assert outcome.end.exit_code == 4
 
@@ -286,6 +286,12 @@ async def test_a_fork_bomb_can_be_ended_also_by_a_server_that_began_under_it(tmp
                 with pytest.raises(ConnectError) as refused:
                     await Search(client).grep(tmp_path, "x")
                 assert refused.value.code == "resource_exhausted"
+                serving = daemon.server_pid()
+                async with Grpc.open(daemon.port) as grpc:
+                    with pytest.raises(RpcError) as failed:
+                        await Processes(grpc).pids()
+                    assert failed.value.code == "unavailable"
+                assert daemon.server_pid() == serving
                 await processes.signal(pid(bomb), SIGNAL_SIGKILL)
                 assert await settled(count, lambda tasks: tasks <= TASKS // 2) <= TASKS // 2
                 assert (await processes.run(shell("echo hi"))).stdout == b"hi\n"
