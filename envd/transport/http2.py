@@ -33,7 +33,7 @@ _RESETS = (4000, 200.0)
 _CONTROLS = (10_000, 1000.0)
 _GRANTS = (10_000, 1000.0)
 _GRANTS_PER_DATA = 4  # a client may give back what each frame brought, to its stream and to the connection
-_NEWCOMERS_STREAMS = 16
+_NEWCOMERS_STREAMS = 8
 # Those above the server's own limit are refused by it at once; this is only for a client that does not wait for that.
 _OPEN_AT_MOST = 8192
 

@@ -6,10 +6,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.support.connect import frame
 from tests.support.daemon import Daemon
+from tests.support.grpc import rpc_error
 from tests.support.http1 import Response, connection, exchange, request
 from tests.support.system import post_init
 
@@ -201,6 +203,16 @@ async def test_behind_a_proxy_names_are_the_proxys_but_pages_of_others_stay_out(
         assert refused(await exchange(networked.port, "GET", "/health", headers=same))
     finally:
         networked.stop()
+
+
+@pytest.mark.parametrize("metadata", [("origin", EVIL), ("sec-fetch-site", "cross-site")])
+@pytest.mark.parametrize("method", ["process.Process/List", "system.System/Info", "grpc.health.v1.Health/Check"])
+async def test_native_grpc_is_refused_as_well(open_daemon: Daemon, metadata: tuple[str, str], method: str):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{open_daemon.port}") as channel:
+        with pytest.raises(grpc.RpcError) as error:
+            await channel.unary_unary(f"/{method}")(b"", metadata=[metadata])
+        assert rpc_error(error.value).code == "permission_denied"
+        await channel.unary_unary(f"/{method}")(b"", metadata=[("origin", ALLOWED)])
 
 
 def test_a_unix_socket_is_no_browsers(tmp_path: Path):
