@@ -249,7 +249,7 @@ class _Library:
         servicer = self._health.health.aio.HealthServicer()
         for service in services:
             await servicer.set(service, self._health.health_pb2.HealthCheckResponse.SERVING)
-        self._health.health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        self._health.health_pb2_grpc.add_HealthServicer_to_server(servicer, _GenericOnly(server))
         return servicer
 
     def add_reflection(self, server: Any, services: set[str]) -> None:
