@@ -10,7 +10,10 @@ from pathlib import Path
 from tests.support.daemon import Daemon
 from tests.support.faults import memory_kib, zombies
 
+# What a finished program that is kept, for ten minutes and at most a thousand, may have.
 _MEMORY_FILES_OF_A_PROGRAM = 3  # two journals and a ledger
+_KEEPER_KIB_OF_A_PROGRAM = 2
+_SERVER_KIB_OF_A_PROGRAM = 24
 # What may differ between two looks at a daemon at rest.
 _SLACK = {
     "keeper_kib": 1024,
@@ -24,11 +27,12 @@ _SLACK = {
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """A daemon at rest, memory in KiB.
+    """A daemon at rest.
 
     Attributes:
+        keeper_kib, server_kib: memory beyond what finished programs that are kept may have.
         keeper_fds, server_fds: without memory files.
-        memory_files: of the keeper, beyond those that finished programs which are kept may have.
+        memory_files: of the keeper, beyond those of such programs.
     """
 
     keeper_kib: int
@@ -46,8 +50,8 @@ class Footprint:
         server = daemon.server_pid()
         (keeper_memory, keeper_fds), (_, server_fds) = _descriptors(daemon.pid), _descriptors(server)
         return cls(
-            memory_kib(daemon.pid),
-            memory_kib(server),
+            memory_kib(daemon.pid) - _KEEPER_KIB_OF_A_PROGRAM * kept,
+            memory_kib(server) - _SERVER_KIB_OF_A_PROGRAM * kept,
             keeper_fds,
             server_fds,
             max(keeper_memory - _MEMORY_FILES_OF_A_PROGRAM * kept, 0),

@@ -61,6 +61,7 @@ class Followed:
         self._chance = chance
         self._at = [0, 0]
         self._pid = 0
+        self._starts = 0
 
     async def run(self, request: StartRequest) -> None:
         """Start it, and read all of it."""
@@ -81,10 +82,13 @@ class Followed:
     async def _follow(self, request: StartRequest) -> ProcessEvent.EndEvent | None:
         events = self._chance.randint(1, _MOST_EVENTS)
         if not self._pid:
+            first, self._starts = self._starts == 0, self._starts + 1
             async with self._processes.wire.server_stream(START, request, StartResponse) as incoming:
                 follower = Follower(incoming)
                 self._pid = (await follower.next()).start.pid
-                return await self._read(follower, events)
+                # The stream of an earlier Start may have brought bytes this far that nobody here has read: a Start
+                # cannot say where this client is, a Connect can.
+                return await self._read(follower, events if first else 0)
         resume = OutputPosition(stdout=self._at[0], stderr=self._at[1])
         async with self._processes.connect(pid(self._pid), resume=resume) as follower:
             return await self._read(follower, events)
