@@ -165,11 +165,15 @@ def test_nor_by_number_thread_or_planted_link(open_it: Open, tmp_path: Path) -> 
 
 
 def test_what_proc_says_of_others_and_of_the_machine_stays_readable(open_it: Open) -> None:
-    with subprocess.Popen(["sleep", "60"]) as started:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
         other = started.pid
+        assert started.stdin and started.stdout
+        started.stdin.write(b"it runs\n")
+        started.stdin.flush()
+        assert started.stdout.readline()
         try:
-            assert content(open_it, f"/proc/{other}/status").startswith(b"Name:\tsleep")
-            assert content(open_it, f"/proc/{other}/cmdline") == b"sleep\x0060\0"
+            assert content(open_it, f"/proc/{other}/status").startswith(b"Name:\tcat")
+            assert content(open_it, f"/proc/{other}/cmdline") == b"cat\0"
             for path in ("/proc/uptime", "/proc/meminfo", "/proc/sys/kernel/ostype", "/proc/net/dev", "/proc/mounts"):
                 assert content(open_it, path), path
             for path in ("/proc", "/proc/sys", "/proc/net", f"/proc/{other}", f"/proc/{other}/task"):
