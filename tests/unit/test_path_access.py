@@ -167,7 +167,8 @@ def test_nor_by_number_thread_or_planted_link(open_it: Open, tmp_path: Path) -> 
 def test_what_proc_says_of_others_and_of_the_machine_stays_readable(open_it: Open) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
         other = started.pid
-        assert started.stdin and started.stdout
+        assert started.stdin
+        assert started.stdout
         started.stdin.write(b"it runs\n")
         started.stdin.flush()
         assert started.stdout.readline()
