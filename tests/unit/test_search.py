@@ -22,7 +22,7 @@ from envd.filesystem.search.applying import apply
 from envd.filesystem.search.expression import compile_pattern
 from envd.filesystem.search.finding import Finder
 from envd.filesystem.search.grepping import Part
-from envd.filesystem.search.orders import Case, Pattern, Selection, Type
+from envd.filesystem.search.orders import Case, Pattern, ReplaceOrder, Selection, Type
 from envd.filesystem.search.patience import Patience
 from envd.filesystem.search.plans import Plan
 from envd.filesystem.search.reports import FindSummary, GrepSummary, Reason, Skip
@@ -294,13 +294,17 @@ def temporaries() -> Iterator[Temporaries]:
     os.close(fd)
 
 
+def replacing(directory: Path) -> ReplaceOrder:
+    return ReplaceOrder(Selection(str(directory), own_user()), Pattern("old"), "new", 0)
+
+
 def test_a_file_that_somebody_else_has_changed_is_left_alone(tmp_path: Path, temporaries: Temporaries) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old text")
     plan = Plan(str(path), etag_of(path.stat()), 1, b"", diff_truncated=False, edits=[(0, 3, b"new")])
     path.write_bytes(b"something else")
     with pytest.raises(EnvdError) as error:
-        apply(plan, own_user(), temporaries, sync=False)
+        apply(plan, replacing(tmp_path), temporaries, sync=False)
     assert error.value.code is Code.FAILED_PRECONDITION
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"something else", ["f"])
 
@@ -313,9 +317,9 @@ def test_a_file_that_is_something_else_by_now_is_left_alone(tmp_path: Path, temp
     for make, code in ((path.mkdir, Code.FAILED_PRECONDITION), (lambda: os.mkfifo(path), Code.FAILED_PRECONDITION)):
         make()
         with pytest.raises(EnvdError) as error:
-            apply(plan, own_user(), temporaries, sync=False)
+            apply(plan, replacing(tmp_path), temporaries, sync=False)
         assert error.value.code is code
         path.rmdir() if path.is_dir() else path.unlink()
     with pytest.raises(EnvdError) as error:
-        apply(plan, own_user(), temporaries, sync=False)
+        apply(plan, replacing(tmp_path), temporaries, sync=False)
     assert error.value.code is Code.NOT_FOUND
