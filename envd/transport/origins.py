@@ -86,7 +86,7 @@ class Origins:
             Code.PERMISSION_DENIED,
             f"Host '{shown}' is no name of this daemon's: while there is no access token it answers to localhost and "
             f"loopback addresses only, for a web page could have made up another name. Call it by one of these, "
-            f"{_INSTEAD}, or start it with --allow-host {shown.partition(':')[0]}",
+            f"{_INSTEAD}, or start it with --allow-host {_without_port(shown)}",
         )
 
     def _check_origin(self, origin: str, hosts: Sequence[str]) -> None:
@@ -120,6 +120,11 @@ def _is_loopback(text: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)  # before Python 3.13 such an address is no loopback address
     return (mapped or address).is_loopback
+
+
+def _without_port(host: str) -> str:
+    found = _HOST.fullmatch(host.lower())
+    return found[1] if found else host
 
 
 def _shown(text: str) -> str:

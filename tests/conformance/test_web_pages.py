@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,14 @@ async def test_a_form_of_another_page_writes_no_file(open_daemon: Daemon, tmp_pa
 )
 async def test_a_name_that_is_not_the_loopbacks_is_refused(open_daemon: Daemon, host: str):
     assert refused(await exchange(open_daemon.port, "GET", "/files?path=/etc/hostname", headers={"Host": host}))
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("[2001:db8::1]:49983", "[2001:db8::1]"), ("evil.example:80", "evil.example")]
+)
+async def test_a_refusal_says_how_to_allow_the_name(open_daemon: Daemon, host: str, name: str):
+    response = await exchange(open_daemon.port, "GET", "/metrics", headers={"Host": host})
+    assert json.loads(response.body)["message"].endswith(f"start it with --allow-host {name}")
 
 
 @pytest.mark.parametrize(
