@@ -28,7 +28,7 @@ _KEEPER = "import os,sys;sys.path.append(os.environ['ENVD_PACKAGES']);from envd.
 
 
 def main() -> None:
-    """Run the daemon; exits with 2 on a wrong command line, 1 if an address cannot be bound."""
+    """Run the daemon; exits with 2 on a wrong command line, 1 if address or access token cannot be used."""
     for fd in (0, 1, 2):
         _keep_open(fd)
     options = _parser().parse_args()
@@ -156,44 +156,55 @@ def _bind_unix(path: str) -> socket.socket:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="envd",
-        description="Serve this sandbox's processes over Connect and REST on one port.",
+        description="Serve this sandbox's files, processes and terminals over gRPC, Connect, gRPC-Web and REST.",
         allow_abbrev=False,
     )
     for name in ("version", "commit"):
-        parser.add_argument(f"--{name}", f"-{name}", action="version", version=__version__, help=f"print the {name}")
+        parser.add_argument(*_flags(name), action="version", version=__version__, help=f"print the {name}")
     parser.add_argument(
-        "--port", "-port", type=_port, default=DEFAULT_PORT, help="TCP port; 0 takes a free one (%(default)s)"
+        *_flags("port"), type=_port, default=DEFAULT_PORT, help="TCP port; 0 takes a free one (%(default)s)"
     )
-    parser.add_argument("--listen", "-listen", default="0.0.0.0", help="HOST, HOST:PORT or unix:PATH (%(default)s)")
-    parser.add_argument("--log-level", "-log-level", choices=_LEVELS, default="info", help="(%(default)s)")
     parser.add_argument(
-        "--access-token-file",
+        *_flags("listen"), default="0.0.0.0", help="HOST, HOST:PORT, [IPv6]:PORT or unix:PATH (%(default)s)"
+    )
+    parser.add_argument(*_flags("log-level"), choices=_LEVELS, default="info", help="what is logged (%(default)s)")
+    _add_access_options(parser)
+    _add_reference_options(parser)
+    return parser
+
+
+def _add_access_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        *_flags("access-token-file"),
         metavar="PATH",
-        help=f"the access token calls need, from the start; or in the environment as {access_token.VARIABLE}",
+        help=f"a file with the access token; or give the token in the environment as {access_token.VARIABLE}",
     )
     parser.add_argument(
-        "--allow-origin",
+        *_flags("allow-origin"),
         type=_origin,
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="a web page's, as in http://localhost:3000, that may call while there is no token; may be repeated",
+        help="of web pages that may call while there is no token, as http://localhost:3000; may be repeated",
     )
     parser.add_argument(
-        "--allow-host",
+        *_flags("allow-host"),
         type=_host,
         action="append",
         default=[],
         metavar="NAME",
-        help="a name, as in box.example or *.example, that the daemon is called by; may be repeated",
+        help="by which the daemon may be called while there is no token, as box.example or *.example; may be repeated",
     )
     parser.add_argument(
-        "--strict-users",
+        *_flags("strict-users"),
         action="store_true",
-        help="a call as a user writes only where that user may: not where only root may, as in /app",
+        help="a call as a user writes only where that user may, and not where only root may, as in /app",
     )
-    _add_reference_options(parser)
-    return parser
+
+
+def _flags(name: str) -> tuple[str, str]:
+    """Return an option as this daemon spells it, and as Go's flags are often spelt."""
+    return f"--{name}", f"-{name}"
 
 
 def _add_reference_options(parser: argparse.ArgumentParser) -> None:
@@ -205,9 +216,10 @@ def _add_reference_options(parser: argparse.ArgumentParser) -> None:
         ("resume-handover", "no effect"),
     ):
         # As Go's flags: alone, or with =true or =false.
-        flags = (f"--{name}", f"-{name}")
-        reference.add_argument(*flags, help=meaning, nargs="?", const=True, default=False, type=_switch, metavar="BOOL")
-    reference.add_argument("--cgroup-root", "-cgroup-root", metavar="PATH", help="no effect: none are used yet")
+        reference.add_argument(
+            *_flags(name), help=meaning, nargs="?", const=True, default=False, type=_switch, metavar="BOOL"
+        )
+    reference.add_argument(*_flags("cgroup-root"), metavar="PATH", help="no effect: none are used yet")
 
 
 def _switch(text: str) -> bool:

@@ -269,7 +269,7 @@ def _announce(addresses: list[str], *, first: bool, protected: bool) -> None:
     sys.stdout.flush()
     if not protected and not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
         log.warning(
-            "not only on loopback, and no access token until /init sets one: who reaches this port controls the "
+            "not only on loopback, and no access token: whoever reaches this port controls the "
             "sandbox. Give a token at the start by --access-token-file or ENVD_ACCESS_TOKEN, or listen on 127.0.0.1"
         )
 

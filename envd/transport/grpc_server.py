@@ -26,8 +26,8 @@ from .grpc_status import NUMBERS
 from .http2 import Streams
 from .origins import Origins, Place
 
-# A client that asks more often whether we are there, with nothing to say besides, is sent away: GOAWAY, too_many_pings.
 _LIBRARY_THREADS = 12  # it starts 7
+# A client that asks more often whether we are there, with nothing to say besides, is sent away: GOAWAY, too_many_pings.
 _PING_INTERVAL_MS = 1000
 # Calls of all connections together that wait to be taken up; one more is answered CANCELLED. The library's own numbers
 # are 1000 and 3000, and between them it cancels waiting calls at random, also those of clients that are well.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -51,5 +52,21 @@ def test_a_file_is_not_mistaken_for_an_old_socket(tmp_path) -> None:
     ],
 )
 async def test_the_flags_of_the_reference_are_accepted(arguments: list[str]) -> None:
+    async with running_daemon(*arguments) as daemon:
+        assert daemon.ready["version"] == __version__
+
+
+def test_every_option_may_have_one_dash_or_two() -> None:
+    text = envd("--help").stdout
+    options = set(re.findall(r"^  --([a-z-]+)", text, re.MULTILINE))
+    assert {option for option in options if not re.search(rf"(?<!-)-{option}\b", text)} == set()
+    assert "strict-users" in options
+
+
+async def test_options_of_our_own_take_one_dash(tmp_path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(0o600)
+    arguments = ("-access-token-file", str(token), "-allow-origin=*", "-allow-host", "box.example", "-strict-users")
     async with running_daemon(*arguments) as daemon:
         assert daemon.ready["version"] == __version__
