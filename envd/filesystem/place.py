@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError
 from envd.host.users import User
 
-from .access import check_landing, is_mount_point, mount_of, open_parent, path_of, resolve_by_steps
+from .access import check_landing, is_mount_point, mount_of, open_below, open_parent, path_of, resolve_by_steps
 from .entries import ConditionError, check_match
 
 # Conditions are checked and content is put in place under one of these, by place: who checks, still holds it when it
@@ -168,7 +168,10 @@ def find_place(path: str) -> Place:
     """
     directory, name = open_parent(path)
     try:
-        is_link = stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+        st = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        is_link = stat.S_ISLNK(st.st_mode)
+        if not is_link and st.st_dev != os.fstat(directory).st_dev:
+            os.close(open_below(directory, name, os.O_PATH))  # refuses what is mounted there and the daemon's own
     except FileNotFoundError:
         is_link = False
     except OSError:

@@ -208,6 +208,8 @@ def test_an_entry_of_an_open_directory_is_refused_too() -> None:
 
 SECOND_PROC = """
 import errno, os, sys
+from envd.filesystem.access import open_below
+from envd.filesystem.place import find_place
 from envd.filesystem.access.opening import open_by_openat2, open_by_steps
 where = sys.argv[1]
 if os.system(f"mount -t proc proc {where}"):
@@ -231,6 +233,33 @@ try:
             except PermissionError:
                 continue
             sys.exit(path)
+    directory, name = os.path.split(f"{where}-file")
+    above = os.open(directory, os.O_PATH)
+    for opening in (lambda: open_below(above, name, os.O_RDONLY), lambda: find_place(f"{where}-file")):
+        try:
+            opening()
+        except PermissionError:
+            continue
+        sys.exit("an open directory")
+    me, pid = os.getpid(), os.readlink(f"{where}/self")
+    os.system(f"mount --bind /proc/{me}/environ {where}/uptime; mount --bind /proc/{me}/task {where}/fs")
+    os.system(f"mount --bind {where}/sys {where}/sys; mount --bind /proc/{me}/environ {where}/sys/kernel/hostname")
+    os.system(f"mount --bind /proc/{me}/environ {where}/1/limits")
+    root = os.open(where, os.O_PATH)
+    for opening in (open_by_steps, open_by_openat2):
+        for path in ("uptime", "fs", f"fs/{me}/environ", f"fs/{pid}/environ", "1/limits", "sys/kernel/hostname"):
+            try:
+                opening(f"{where}/{path}", os.O_RDONLY, follow=True)
+            except (PermissionError, FileNotFoundError):
+                continue
+            sys.exit(path)
+        os.close(opening(f"{where}/sys/kernel/ostype", os.O_RDONLY, follow=True))
+    try:
+        open_below(root, "uptime", os.O_RDONLY)
+    except PermissionError:
+        pass
+    else:
+        sys.exit("an open procfs")
 finally:
     pass
 """

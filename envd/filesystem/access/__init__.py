@@ -6,7 +6,8 @@ Everything that a client's path names is opened here, and everything that a call
 
 from .credentials import acting_as, acts_as_itself, as_user
 from .helping import act, help_instead, was_denied
-from .opening import check_landing, is_mount_point, mount_of, open_below, open_parent, open_path, path_of, reopen
+from .mounts import mount_of
+from .opening import check_landing, is_mount_point, open_below, open_parent, open_path, path_of, reopen
 from .own_processes import refuse_own
 from .resolving import Landing, resolve_by_steps
 from .trusted import is_readable, open_trusted_parent

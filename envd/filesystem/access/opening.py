@@ -7,6 +7,7 @@ import os
 import stat
 from contextlib import ExitStack, closing
 
+from .mounts import mount_of
 from .own_processes import refuse_own
 from .resolving import PROC, Landing, resolve_by_steps
 from .system_calls import NO_MAGICLINKS, NO_XDEV, file_system_type, has_openat2, openat2
@@ -103,7 +104,13 @@ def check_landing(landing: Landing) -> None:
         return
     if stat.S_ISDIR(landing.state.st_mode):
         refuse_own(landing.fd)
-    elif file_system_type(landing.fd) == PROC != file_system_type(landing.directory):
+    else:
+        _refuse_alone(landing.directory, landing.fd)
+
+
+def _refuse_alone(directory: int, fd: int) -> None:
+    """Refuse a file of a procfs that is mounted where no procfs is: nothing says of which process it is."""
+    if file_system_type(fd) == PROC != file_system_type(directory):
         raise PermissionError(errno.EACCES, "a file of a procfs, mounted alone")
 
 
@@ -149,6 +156,7 @@ def open_below(directory: int, name: str, flags: int) -> int:
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 refuse_own(fd)
             else:
+                _refuse_alone(directory, fd)
                 refuse_own(directory, name)
     except OSError:
         os.close(fd)
@@ -214,13 +222,3 @@ def _crosses_mount(directory: int, name: str) -> bool:
     except OSError as exc:
         return exc.errno == errno.EXDEV
     return False
-
-
-def mount_of(fd: int) -> str:
-    """Return the line of /proc that says on which mount an open file is. Blocks.
-
-    Raises:
-        OSError: there is none.
-    """
-    with open(f"/proc/self/fdinfo/{fd}") as lines:
-        return next((line for line in lines if line.startswith("mnt_id:")), "")

@@ -8,6 +8,7 @@ import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from .mounts import mount_of, root_of_mount
 from .resolving import PROC, is_proc_root
 from .system_calls import file_system_type
 
@@ -37,13 +38,39 @@ def refuse_own(directory: int, name: str = ".") -> None:
     with ExitStack() as fds:
         chain = _way_up(directory, fds)
         root = chain[-1]
-        if not is_proc_root(root):
-            raise _refused()  # a part of a procfs, mounted alone
+        if not is_proc_root(root) or _is_mounted_part(directory, root) or _is_part_mounted_on(directory, name, root):
+            raise _refused()  # a part of a procfs, mounted alone or over another part of it
         first = os.fstat(chain[-2]) if len(chain) > 1 else None
         if first is None:
             _check_in_root(root, name, fds)
         elif _is_ours(root, chain[-2]) and not _is_shared(chain, name):
             raise _refused()
+
+
+def _is_part_mounted_on(directory: int, name: str, root: int) -> bool:
+    """Tell whether a part of a process is mounted on an entry of a directory of a procfs."""
+    if name == ".":
+        return False
+    try:
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return False  # then nobody opens it
+    try:
+        return file_system_type(fd) == PROC and _is_mounted_part(fd, root)
+    finally:
+        os.close(fd)
+
+
+def _is_mounted_part(fd: int, root: int) -> bool:
+    """Tell whether what is open on a procfs is mounted where it is, and belongs to a process; True if nobody can tell.
+
+    Container runtimes mount other parts over themselves, to make them read-only.
+    """
+    try:
+        mount = mount_of(fd)
+        return mount != mount_of(root) and root_of_mount(mount).split("/")[1].isdecimal()
+    except (OSError, IndexError):
+        return os.path.lexists("/proc/self")  # without a /proc of ours the processes of this one are not ours either
 
 
 def _check_in_root(root: int, name: str, fds: ExitStack) -> None:
