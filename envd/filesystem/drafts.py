@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import Protocol
 
 from envd.errors import NO_ROOM, EnvdError
@@ -67,10 +68,15 @@ class WholeDraft:
     """Content that takes the place of what is there, or of nothing, at once.
 
     Where no file can take the place of one that is there, the content is copied into that, once all of it is here.
+
+    Args:
+        guard: is shown what the content is about to replace; raises to leave that as it is.
     """
 
-    def __init__(self, place: Place, intent: Intent, spool: Spool) -> None:
-        self._place, self._intent, self._spool = place, intent, spool
+    def __init__(
+        self, place: Place, intent: Intent, spool: Spool, guard: Callable[[os.stat_result], None] | None = None
+    ) -> None:
+        self._place, self._intent, self._spool, self._guard = place, intent, spool, guard
 
     @property
     def fd(self) -> int:
@@ -82,8 +88,7 @@ class WholeDraft:
     def commit(self) -> None:
         place, intent, spool = self._place, self._intent, self._spool
         with place.turn:
-            st = place.stat()
-            place.check(st, intent)
+            st = self._look()
             try:
                 self._replace(st)
             except (OSError, EnvdError) as exc:
@@ -94,6 +99,14 @@ class WholeDraft:
                 return
         if intent.sync:
             place.sync()
+
+    def _look(self) -> os.stat_result | None:
+        """Return what is there by now, if the content may take its place."""
+        st = self._place.stat()
+        self._place.check(st, self._intent)
+        if st is not None and self._guard is not None:
+            self._guard(st)
+        return st
 
     def _replace(self, st: os.stat_result | None) -> None:
         temporary = self._spool.beside
@@ -112,8 +125,7 @@ class WholeDraft:
             try:
                 temporary.place(self._place.name)
             except FileExistsError:  # made by somebody else this instant
-                if self._intent.if_absent:
-                    self._place.check(self._place.stat(), self._intent)
+                self._look()
             else:
                 return
         temporary.replace(self._place.name)

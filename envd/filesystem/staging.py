@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -251,16 +252,28 @@ def _open_by_daemon(path: str, intent: Intent, source: _Source, exc: OSError | E
         undo.callback(place.close)
         st = place.stat()
         place.check(st, intent)
-        if st is None:
+        if st is None and (intent.append or intent.atomic is False):
             draft = _new(place, intent, source)
-        elif intent.append or intent.atomic is False or not is_replaceable(place, st, intent.actor):
+        elif intent.append or (st is not None and intent.atomic is False):
             raise exc
         else:
-            # It is the name that is replaced: the daemon never writes into what is there.
-            whole = replace(intent, atomic=True)
-            draft = WholeDraft(place, whole, Spool(place.directory, source.make, movable=False))
+            draft = _whole_by_daemon(place, st, intent, source)
         undo.pop_all()
         return _Opened(draft, place.real, st is None, by_daemon=True)
+
+
+def _whole_by_daemon(place: Place, st: os.stat_result | None, intent: Intent, source: _Source) -> Draft:
+    """Return content that takes its place if what is there, now and in the end, may be replaced for the user."""
+
+    def guard(found: os.stat_result) -> None:
+        if not is_replaceable(place, found, intent.actor):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place.path)
+
+    if st is not None:
+        guard(st)
+    # It is the name that is replaced: the daemon never writes into what is there.
+    whole = replace(intent, atomic=True)
+    return WholeDraft(place, whole, Spool(place.directory, source.make, movable=False), guard)
 
 
 def is_replaceable(place: Place, st: os.stat_result, user: User) -> bool:
