@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archives import Archives
 from tests.support.connect import Client, Codec, basic
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.files import compose, get, put, target
 from tests.support.filesystem import Files
-from tests.support.http1 import exchange
+from tests.support.http1 import Response, exchange
 from tests.support.kernel import children
 from tests.support.searching import Search
 from tests.support.uploads import Uploads
@@ -46,6 +47,7 @@ class Theirs:
         self.name = user.pw_name
         wire = Client(daemon.port, Codec.PROTO).with_headers(basic(user.pw_name))
         self.files, self.search, self.uploads = Files(wire), Search(wire), Uploads(wire)
+        self.archives = Archives(wire)
 
     async def get(self, path: Path | str) -> object:
         return await get(self.port, path, username=self.name)
@@ -57,7 +59,7 @@ class Theirs:
         where = target(path, "/files/archive", username=self.name)
         return await exchange(self.port, "GET", where)
 
-    async def extract(self, path: Path | str) -> object:
+    async def extract(self, path: Path | str) -> Response:
         where = target(path, "/files/extract", username=self.name)
         headers = {"Content-Type": "application/x-tar"}
         return await exchange(self.port, "POST", where, body=_archive(), headers=headers)
@@ -257,6 +259,15 @@ async def test_help_ends_at_what_the_user_may_not_read_and_at_attributes(theirs:
     assert state_of(app) == before
 
 
+async def test_an_archive_is_helped_to_a_target_that_is_missing_with_those_above(theirs: Theirs, app: Path):
+    uid = pwd.getpwnam(theirs.name).pw_uid
+    for path in (app / "one", app / "two/below/it"):
+        answer = await theirs.extract(path)
+        assert answer.status == 200
+        assert ((path / "shadow").read_bytes(), (path / "shadow").stat().st_uid) == (b"pwned", uid)
+    assert {(app / name).stat().st_uid for name in ("one", "two", "two/below")} == {uid}
+
+
 async def test_no_help_leads_through_what_a_user_could_have_put_there(
     theirs: Theirs, other_user: pwd.struct_passwd, app: Path, home: Path
 ):
@@ -288,10 +299,13 @@ async def test_strict_users_are_not_helped(other_user: pwd.struct_passwd, app: P
             theirs.files.remove(app / "roots"),
             theirs.files.move(app / "roots", app / "moved"),
             theirs.in_parts(app / "new"),
+            theirs.archives.extract(app / "new", _archive()),
         ):
             with pytest.raises(RpcError) as error:
                 await call
             assert error.value.code == "permission_denied"
+        answer = await theirs.extract(app / "new")
+        assert answer.status == 403
         await theirs.files.write(home / "own", b"x")
     assert os.listdir(app) == ["roots"]
 

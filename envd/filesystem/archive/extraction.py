@@ -6,12 +6,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem.access import acting_as, open_path, open_trusted_parent, path_of
-from envd.filesystem.directories import make_parents, remove_directories
+from envd.filesystem.access import acting_as, open_path, path_of
+from envd.filesystem.directories import make_directories_as, make_parents, remove_directories, remove_directories_as
 from envd.filesystem.temporary import Temporaries, hidden_in
 from envd.filesystem.walking import READ, SEARCH, open_entry
 from envd.host.users import User
@@ -52,7 +52,7 @@ class Order:
     conflict: Conflict = Conflict.OVERWRITE
     most_entries: int = MOST_ENTRIES
     most_bytes: int | None = None
-    helped: bool = True
+    helped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Extraction:
         self._received = 0
         self._unpacker = coding.unpacker(order.form)
         self._made: tuple[str, ...] = ()
-        self._helped = False
+        self._helped: tuple[str, ...] = ()
         try:
             with acting_as(order.user):
                 self._open()
@@ -103,7 +103,7 @@ class Extraction:
                 with acting_as(order.user):
                     self._open()
             except EnvdError:
-                remove_directories((order.path,))
+                remove_directories_as(self._helped, order.user, helped=True)
                 raise
 
     def _open(self) -> None:
@@ -124,19 +124,11 @@ class Extraction:
 
         Return False if that is not such a place.
         """
-        user = self._order.user
         try:
-            with closing(open_trusted_parent(self._order.path, user)) as landing:
-                os.mkdir(landing.name, 0o755, dir_fd=landing.directory)
-                fd = open_entry(landing.directory, landing.name, READ)
-                try:
-                    os.fchown(fd, user.uid, user.gid)
-                finally:
-                    os.close(fd)
-        except OSError:
+            self._helped = make_directories_as(self._order.path, self._order.user, helped=True)
+        except (OSError, EnvdError):
             return False
-        self._helped = True
-        return True
+        return bool(self._helped)
 
     def _begin(self, undo: ExitStack) -> None:
         """Open the directory to work in, and make the hidden one there."""
@@ -194,7 +186,7 @@ class Extraction:
             place = self._top if created else self._old()
             if not created:
                 merge.run(self._top, place)
-            helped, self._made, self._helped = self._helped, (), False
+            helped, self._made, self._helped = bool(self._helped), (), ()
             unseal(self._tree.position.sealed, place)
         except OSError as exc:
             raise from_os_error(exc, doing=f"extract to {self._target}") from exc
@@ -220,8 +212,7 @@ class Extraction:
         """Let go of everything; without a commit, leave everything as it was."""
         with acting_as(self._order.user):
             self._undo.close()
-        if self._helped:
-            remove_directories((self._target,))
+        remove_directories_as(self._helped, self._order.user, helped=True)
 
     def _remove_made(self) -> None:
         remove_directories(self._made)

@@ -68,6 +68,7 @@ def order_from(options: pb.ExtractRequest.Options, path: str, view: View) -> Ord
         _conflict_from(options.conflict),
         min(options.max_entries or MOST_ENTRIES, MOST_ENTRIES),
         options.max_content_bytes or None,
+        helped=view.helped,
     )
 
 

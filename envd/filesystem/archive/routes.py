@@ -143,6 +143,7 @@ class _Extract:
             _choice(values["conflict"], "conflict", _CONFLICTS),
             min(_number(values["max_entries"], "max_entries") or MOST_ENTRIES, MOST_ENTRIES),
             _number(values["max_content_bytes"], "max_content_bytes") or None,
+            helped=caller.helped,
         )
 
     async def _body(self, request: Request) -> Source:
