@@ -185,7 +185,7 @@ def layer_of(name: str) -> Layer:
         return Layer(("envd.errors",))
     if within(name, ("envd.transport",)):
         grpc = ("grpc", "grpc_reflection", "grpc_health") if last == "grpc_server" else ()
-        ours = ("envd.transport", "envd.rpc", "envd.web", "envd.errors", "envd.logs")
+        ours = ("envd.transport", "envd.rpc", "envd.web", "envd.errors", "envd.json_slices", "envd.logs")
         return Layer(ours, ("httptools", "google.protobuf", *grpc))
     if within(name, ("envd.host", *DOMAINS)):
         if last in SERVICE_SIDE:
@@ -193,14 +193,15 @@ def layer_of(name: str) -> Layer:
             # A worker is a process of its own, in which everything comes together.
             below = (own, *ABOVE.get(own, ()), *(("envd.host",) if last == "worker" else ()))
             return Layer(
-                (*below, "envd.rpc", "envd.web", "envd.errors", "envd.varint", "envd_proto"), ("google.protobuf",)
+                (*below, "envd.rpc", "envd.web", "envd.errors", "envd.json_slices", "envd.varint", "envd_proto"),
+                ("google.protobuf",),
             )
         return _domain(name)
     if name in ("envd.server", "envd.files"):
         return Layer(("envd", "envd_proto"))
     if name == "envd.__main__":
         return Layer(("envd.access_token", "envd.config", "envd.logs", "envd"))
-    leaves = ("access_token", "errors", "config", "logs", "supervise", "varint")
+    leaves = ("access_token", "errors", "config", "json_slices", "logs", "supervise", "varint")
     if name in ("envd", *(f"envd.{leaf}" for leaf in leaves)):
         return Layer()
     raise AssertionError(f"{name} stands in no row of the table: say here what it may import")

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from envd import json_slices
 from envd.errors import Code, EnvdError
 from envd_proto.system import system_pb2 as pb
 
@@ -19,6 +20,8 @@ from .metrics import Usage
 
 log = logging.getLogger("envd.host")
 
+_AT_ONCE_CHARACTERS = 4096
+_ELEMENTS = 65_536  # of a body that anybody may send
 _S = 1_000_000_000
 _MIB = 1024 * 1024
 _RFC_3339 = re.compile(
@@ -35,7 +38,7 @@ def settings_from_json(data: bytes) -> Settings:
         ValueError, TypeError: it is no such object.
     """
     try:
-        fields = json.loads(data.decode()) if data else {}
+        fields = _decoded(data.decode()) if data else {}
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
     if fields is None:
@@ -53,6 +56,10 @@ def settings_from_json(data: bytes) -> Settings:
         default_workdir=_text(fields.get("defaultWorkdir")),
         timestamp_ns=None if timestamp is None else ns_from_rfc3339(_text(timestamp)),
     )
+
+
+def _decoded(text: str) -> Any:
+    return json.loads(text) if len(text) < _AT_ONCE_CHARACTERS else json_slices.decode(text, _ELEMENTS)
 
 
 def _text(value: object) -> str:

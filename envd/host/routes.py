@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 from envd.errors import Code, EnvdError
 from envd.web import Body, Headers, Reply, Request, Response, Route
@@ -38,6 +39,9 @@ class Sandbox:
         self._meter = meter
         self._always: Headers = (("X-Envd-Version", version), _NO_STORE)
         self._init_bytes = init_bytes
+        # One thread, not one per body: those whose caller is gone run on, and what is decoded takes much more memory
+        # than its text. The caller need not have shown a token yet.
+        self._apart = ThreadPoolExecutor(1, thread_name_prefix="init")
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -69,8 +73,7 @@ class Sandbox:
         if data is None:
             return self._refusal(413, f"the body of /init may have {self._init_bytes} bytes")
         try:
-            # Apart from the loop if it is much: the caller need not have shown a token yet.
-            settings = _settings(data) if len(data) <= _AT_ONCE_BYTES else await asyncio.to_thread(_settings, data)
+            settings = await self._decoded(data)
         except (ValueError, TypeError, EnvdError):
             return Response(400, self._always)
         try:
@@ -78,6 +81,12 @@ class Sandbox:
         except EnvdError as exc:
             return self._refusal(_STATUS[exc.code], exc.message)
         return Response(204, self._always)
+
+    async def _decoded(self, data: bytes) -> Settings:
+        """Decode a body; much of it apart from the loop, and one at a time."""
+        if len(data) <= _AT_ONCE_BYTES:
+            return _settings(data)
+        return await asyncio.get_running_loop().run_in_executor(self._apart, _settings, data)
 
     def _refusal(self, status: int, message: str) -> Response:
         return Response(status, (_TEXT, *self._always), message.encode())

@@ -7,13 +7,14 @@ connections or sends bodies without a token crowds out their like, and nobody el
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from typing import Protocol
 
 log = logging.getLogger("envd.transport")
 
-NEWCOMERS_BYTES = 10 * 1024 * 1024
+NEWCOMERS_BYTES = 8 * 1024 * 1024
 _LEFT = 0.75  # of the bytes, after newcomers were cut off: so that this is not done for each byte
 
 
@@ -25,7 +26,7 @@ class Guest(Protocol):
         """True while a request is being served."""
 
     def cut_off(self) -> None:
-        """End at once, without a word."""
+        """End at once, without a word, and free what is held before this returns."""
 
     def check(self, now: float) -> None:
         """Look after time limits."""
@@ -61,6 +62,10 @@ class Admission:
     def __contains__(self, guest: object) -> bool:
         return guest in self._guests
 
+    def is_newcomer(self, guest: Guest) -> bool:
+        """Tell whether no token speaks for a connection yet."""
+        return guest in self._newcomers
+
     def admit(self, guest: Guest, descriptors: int, held: int) -> bool:
         """Count a newcomer, in the place of older ones if it has to be; False if there is no room."""
         while len(self._guests) >= self.connections or self._descriptors + descriptors > self._descriptors_limit:
@@ -72,9 +77,28 @@ class Admission:
         self.hold(guest, held)
         return guest in self._guests
 
+    def replace(self, guest: Guest, other: Guest, descriptors: int, held: int) -> bool:
+        """Count another in the place of a newcomer, and as old as it; False if there is no room for what it needs."""
+        more = descriptors - self._guests[guest]
+        while self._descriptors + more > self._descriptors_limit:
+            if not self.make_room() or guest not in self._guests:
+                self.leave(guest)
+                return False
+        self._guests[other] = descriptors
+        self._descriptors += more
+        del self._guests[guest]
+        self._newcomers = {other if one is guest else one: size for one, size in self._newcomers.items()}
+        self.hold(other, held)
+        return other in self._guests
+
     def make_room(self) -> bool:
-        """Cut off the newcomer that waits longest; False if there is none."""
-        idle = next((one for one in self._newcomers if not one.busy), None)
+        """Cut off the newcomer that waits longest; False if there is none.
+
+        The newest quarter is not taken for idle: what they sent may not have been read yet.
+        """
+        count = len(self._newcomers)
+        settled = itertools.islice(self._newcomers, count - count // 4)
+        idle = next((one for one in settled if not one.busy), None)
         oldest = idle if idle is not None else next(iter(self._newcomers), None)
         if oldest is None:
             return False

@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
+from envd import json_slices
 from envd.errors import Code, EnvdError
-from envd.rpc import Encoded, Reply
+from envd.rpc import Encoded, Method, Reply
 
 _ELEMENTS = 200_000
+_BYTES_PER_ELEMENT = 16  # of what a message may have: one that may be small may not have so many
 _AT_ONCE = 200
 
 
@@ -62,11 +64,10 @@ class JsonCodec:
 
     name = "json"
 
-    def decode(self, data: bytes, kind: type[Message]) -> Message:
+    def decode(self, data: bytes, kind: type[Message], elements: int = _ELEMENTS) -> Message:
         message = kind()
         try:
-            fields = _json_object(data)
-            _bound_elements(fields)
+            fields = _json_object(data, elements)
             if b"[]" in data:
                 _refuse_lists_for_messages(fields, kind.DESCRIPTOR)
             _json_format().ParseDict(fields, message, ignore_unknown_fields=True)
@@ -86,24 +87,23 @@ class JsonCodec:
         return run.json()
 
 
-def _json_object(data: bytes) -> dict[str, Any]:
-    fields = json.loads(data.decode())
+def _json_object(data: bytes, elements: int) -> dict[str, Any]:
+    text = data.decode()
+    fields = json_slices.decode(text, elements) if _has_many_elements(data) else json.loads(text)
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the caller's one word for malformed
     return fields
 
 
-def _bound_elements(fields: dict[str, Any]) -> None:
-    """Refuse what would take seconds to convert: decoding holds the loop, and an element costs more than its bytes."""
-    nodes: list[Any] = [fields]
-    room = _ELEMENTS
-    while nodes:
-        node = nodes.pop()
-        values = node.values() if isinstance(node, dict) else node
-        room -= len(values)
-        if room < 0:
-            raise ValueError(f"more than {_ELEMENTS} elements")
-        nodes.extend(value for value in values if isinstance(value, dict | list))
+def _has_many_elements(data: bytes) -> bool:
+    """Tell whether JSON may have more than 200 elements; does not read on once it knows."""
+    found = 0
+    for mark in (b",", b":", b"["):
+        at = data.find(mark)
+        while at >= 0 and found < _AT_ONCE:
+            found += 1
+            at = data.find(mark, at + 1)
+    return found >= _AT_ONCE
 
 
 def _refuse_lists_for_messages(fields: dict[str, Any], kind: Any) -> None:
@@ -135,14 +135,18 @@ PROTO = ProtoCodec()
 JSON = JsonCodec()
 
 
-async def decode(codec: Codec, data: bytes, kind: type[Message]) -> Message:
-    """Parse one message as its codec does; JSON of many elements apart from the loop, one message after the other.
+async def decode(codec: Codec, data: bytes, method: Method) -> Message:
+    """Parse one request as its codec does; JSON of many elements apart from the loop, one message after the other.
 
-    An element takes up to 15 us to convert, so a message may take seconds.
+    An element takes up to 15 us to convert, so a message may take seconds. The thread lets others run in between.
+
+    Raises:
+        EnvdError: INVALID_ARGUMENT if the bytes are no such message, or it has too many elements.
     """
-    if codec is not JSON or data.count(b",") + data.count(b":") + data.count(b"[") < _AT_ONCE:
-        return codec.decode(data, kind)
-    return await asyncio.get_running_loop().run_in_executor(_apart(), codec.decode, data, kind)
+    if codec is not JSON or not _has_many_elements(data):
+        return codec.decode(data, method.request)
+    elements = min(_ELEMENTS, method.message_bytes // _BYTES_PER_ELEMENT)
+    return await asyncio.get_running_loop().run_in_executor(_apart(), JSON.decode, data, method.request, elements)
 
 
 @functools.cache

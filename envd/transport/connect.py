@@ -104,7 +104,7 @@ async def _unary(exchange: Exchange, method: Method, codec: Codec, call: Call, a
     data = await exchange.body.read_all(limit)
     if gzip:
         data = await _off_loop(inflate, data, limit)
-    reply = await method.function(await codecs.decode(codec, data, method.request), call)
+    reply = await method.function(await codecs.decode(codec, data, method), call)
     answer.extend(codecs.encode_reply(codec, reply))
 
 

@@ -88,4 +88,4 @@ async def _requests(exchange: Exchange, method: Method, terms: Terms) -> AsyncGe
     payloads = read_payloads(exchange.body, method.message_bytes, gzip=terms.request_gzip)
     async with aclosing(payloads):
         async for payload in payloads:
-            yield await codecs.decode(terms.codec, payload, method.request)
+            yield await codecs.decode(terms.codec, payload, method)

@@ -123,12 +123,16 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self._owner.departures.forget(self._sock.fileno())
         self.delivery.close()
+        self._let_go()
         self._parser.close()
+        self._owner.lost(self)
+
+    def _let_go(self) -> None:
+        """Free what came and was not answered, and cancel the answer under way."""
         self._unparsed = b""
         for exchange in (*self._queue, *([self._current] if self._current else [])):
             exchange.body.abandon()
         self._queue.clear()
-        self._owner.lost(self)
         if self._task is not None:
             # Let go of it, too: its cancellation refers to frames, and these to us. With what they hold it would wait
             # for the garbage collector.
@@ -144,8 +148,12 @@ class Connection(asyncio.Protocol):
         self._owner.admission.vouch(self)
 
     def cut_off(self) -> None:
-        """End at once, without a word."""
+        """End at once, without a word.
+
+        What is held is freed now, and not when the loop comes to it: others are read in the same turn.
+        """
         self.transport.abort()
+        self._let_go()
 
     @property
     def busy(self) -> bool:
@@ -216,12 +224,13 @@ class Connection(asyncio.Protocol):
     # Past the parser.
 
     def _open_direct(self) -> DirectSocket | None:
-        """Stop reading, and hand out the socket for the rest of a body; None if some of that is here already."""
-        if self._unparsed:
+        """Stop reading, and hand out the socket for the rest of a body; None if some of that is here already.
+
+        A newcomer does not get it: what it sends is counted as it comes, and comes at most once a turn.
+        """
+        if self._unparsed or self._owner.admission.is_newcomer(self):
             return None
         self._flow("direct", paused=True)
-        if self._current is not None:  # what comes now is not counted as it comes
-            self._owner.admission.hold(self, self._holds() + (self._current.body.length or 0))
         return DirectSocket(self._sock, self._touch, self._close_direct)
 
     def _close_direct(self) -> None:

@@ -208,6 +208,10 @@ class FromClient:
         else:
             self._controls.more(1)
 
+    def drop(self) -> None:
+        """Free what has not been passed on: the connection is over."""
+        self._held = b""
+
     @property
     def waiting(self) -> int:
         """Bytes that have not been passed on."""

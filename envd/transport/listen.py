@@ -86,8 +86,7 @@ class Listener:
 
     def replace(self, connection: Connection, other: Spliced) -> bool:
         """Count another in place of one that was admitted; False if there is no room for what it needs."""
-        self.admission.leave(connection)
-        return self.admission.admit(other, _HTTP2_DESCRIPTORS, SPLICED_BYTES)
+        return self.admission.replace(connection, other, _HTTP2_DESCRIPTORS, SPLICED_BYTES)
 
     def is_refused(self, connection: Connection) -> bool:
         """Tell whether a connection was not admitted."""

@@ -55,6 +55,7 @@ class Parser:
     def close(self) -> None:
         """Let go of the parser, which refers back to this object: nothing then waits for the garbage collector."""
         del self._parser, self._request
+        self._body = None
 
     def skip_body(self) -> None:
         """Begin anew behind a body that was read past the parser."""

@@ -118,6 +118,7 @@ class Spliced(asyncio.Protocol):
             self._head_began_at = time.monotonic()
         if self._server is None:
             self._waiting += data
+            self._owner.admission.hold(self, self._holds())
             return
         try:
             self._server.transport.write(self._requests.feed(data))
@@ -132,7 +133,8 @@ class Spliced(asyncio.Protocol):
     def _holds(self) -> int:
         """Return how much memory this connection takes, roughly and rather too much."""
         conversation = self._conversation
-        return SPLICED_BYTES + _STREAM_BYTES * len(conversation) + conversation.held + 2 * self._requests.waiting
+        waiting = len(self._waiting) + self._requests.waiting
+        return SPLICED_BYTES + _STREAM_BYTES * len(conversation) + conversation.held + 2 * waiting
 
     def _go_on_soon(self) -> None:
         if self._stalled:
@@ -143,8 +145,12 @@ class Spliced(asyncio.Protocol):
             self.data_received(b"")
 
     def cut_off(self) -> None:
-        """End at once, without a word."""
+        """End at once, without a word; what is held is freed now, for others are read in the same turn."""
         self.transport.abort()
+        self._waiting = b""
+        self._requests.drop()
+        if self._server is not None:
+            self._server.transport.abort()
 
     def server_blocked(self, *, blocked: bool) -> None:
         """Stop or go on reading the client, as its server cannot or can take more."""

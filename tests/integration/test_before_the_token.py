@@ -68,6 +68,12 @@ KINDS: dict[str, tuple[int, Callable[[], bytes]]] = {
         150,
         lambda: request("POST", "/init", headers={"Content-Length": str(MIB)}) + b" " * (MIB - 1000),
     ),
+    "whole bodies of many variables": (
+        100,
+        lambda: request(
+            "POST", "/init", body=b'{"envVars":{' + b",".join(b'"%x":""' % n for n in range(100_000)) + b"}}"
+        ),
+    ),
     "heads": (400, lambda: request("GET", "/health", headers={"X-Long": "x" * 60_000})[:-2]),
     "extensions of chunks": (100, lambda: request("POST", "/init", chunks=[])[:-5] + b"1;" + b"e" * 60_000),
     "answers nobody reads": (40, lambda: request("GET", "/health") * 2000),
@@ -87,17 +93,8 @@ KINDS: dict[str, tuple[int, Callable[[], bytes]]] = {
 }
 
 
-# Not solved: sent as fast as the loopback carries them, bodies that are cut off are given back later than they come.
-_LATE = pytest.mark.xfail(
-    reason="a burst of cut-off bodies peaks above the bound before it is given back", strict=False
-)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("count", "data"),
-    [pytest.param(*kind, id=name, marks=_LATE if name == "bodies of /init" else ()) for name, kind in KINDS.items()],
-)
+@pytest.mark.parametrize(("count", "data"), KINDS.values(), ids=KINDS)
 async def test_what_is_held_is_bounded_and_given_back(
     guarded: Daemon, served: Processes, count: int, data: Callable[[], bytes]
 ):
@@ -110,9 +107,10 @@ async def test_what_is_held_is_bounded_and_given_back(
         for _ in range(count):
             stack.enter_context(opened(guarded.port, sent))
             peak = max(peak, resident_bytes(server))
-        assert (await exchange(guarded.port, "GET", "/health")).status == 204
-        peak = max(peak, resident_bytes(server))
-    assert peak - before < 40 * MIB  # the promise is 32, above a gRPC server that has been imported
+        for _ in range(20):  # what is in the kernel is read meanwhile
+            assert (await exchange(guarded.port, "GET", "/health")).status == 204
+            peak = max(peak, resident_bytes(server))
+    assert peak - before < 32 * MIB  # above a gRPC server that has been imported
     await until(lambda: resident_bytes(server) - before < 16 * MIB)
 
 

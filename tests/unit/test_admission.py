@@ -77,3 +77,29 @@ def test_what_has_left_counts_no_more():
             admission.leave(guest)
             assert not guest.gone
     assert admission.released == 800
+
+
+def test_one_that_takes_the_place_of_another_is_as_old():
+    admission = Admission(100, 4)
+    first, _ = admitted(admission, 2)
+    other = Guest()
+    assert admission.replace(first, other, 2, 1)
+    admitted(admission, 1, descriptors=2)
+    assert (first.gone, other.gone) == (False, True)
+    assert first not in admission
+
+
+def test_one_that_needs_more_than_there_is_makes_room_of_older_ones_only():
+    admission = Admission(100, 4)
+    old, young = admitted(admission, 2, descriptors=2)
+    assert not admission.replace(old, Guest(), 3, 1)
+    assert (young.gone, young in admission) == (False, True)
+
+
+def test_the_newest_are_not_taken_for_idle():
+    admission = Admission(4, 100)
+    *working, newest = admitted(admission, 4)
+    for one in working:
+        one.busy = True
+    admitted(admission, 1)
+    assert (working[0].gone, newest.gone) == (True, False)
