@@ -67,7 +67,7 @@ def daemon() -> Iterator[Daemon]:
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Daemon]:
-    with configured(Config(limits=Limits(header_s=1.0, body_idle_s=1.0))) as started:
+    with configured(Config(limits=Limits(header_s=3.0, body_idle_s=3.0))) as started:
         yield started
 
 

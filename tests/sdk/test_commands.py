@@ -107,12 +107,16 @@ async def test_a_handle_tells_what_it_knows(sandbox, colour):
 
 async def test_output_is_waited_for(sandbox, colour):
     handle = await colour.call(
-        sandbox.commands.run, "echo booting >&2; echo port 8080; sleep 0.2; echo ready; sleep 1000", background=True
+        sandbox.commands.run,
+        "echo booting >&2; echo port 8080; read go; echo ready; sleep 1000",
+        background=True,
+        stdin=True,
     )
     match = await colour.call(handle.wait_for, r"port (\d+)")
     assert match.group(1) == "8080"
     with pytest.raises(TimeoutException):
         await colour.call(handle.wait_for, "never", timeout=0.1)
+    await colour.call(handle.send_stdin, "\n")
     assert await colour.call(handle.wait_for, re.compile("READY", re.IGNORECASE), stream="stdout")
     assert await colour.call(handle.kill) is True
     with pytest.raises(CommandExitException):

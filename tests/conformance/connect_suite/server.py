@@ -32,10 +32,10 @@ async def serve(descriptor: Any, wanted: Any) -> None:
     config = Config()
     message_bytes = wanted.message_receive_limit or config.limits.message_bytes
     methods = rpc.bind(descriptor, ConformanceService(), message_bytes=message_bytes)
-    gate = Gate(lambda *_: None, lambda _: None)
-    grpc = server._grpc(config, methods, gate)
+    gate = Gate(lambda *_: True, lambda _: None)
     # The suite's clients are no web pages.
     origins = Origins(lambda: False, (), ())
+    grpc = server._grpc(config, methods, gate, origins)
     router = Router(methods, web.table([]), gate, origins, unary_s=config.limits.unary_s)
     listener = server._listener(config, router, grpc, Supervisor())
     sock = socket.create_server(("127.0.0.1", 0))
