@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +77,8 @@ class Exchange:
         self._pending = b""
         self._held = b""
         self._flushing = False
+        self._half_closed = False
+        self._begin_early: Callable[[Exchange], None] | None = None
 
     @property
     def awaits_body(self) -> bool:
@@ -118,6 +120,30 @@ class Exchange:
         else:
             self.keep_alive = False
         self._pending = self._head(status, headers)
+
+    def may_begin(self, begin: Callable[[Exchange], None]) -> None:
+        """Take note that the response will be a stream; `begin` begins it, should that be due before its first part."""
+        self._begin_early = begin
+        if self._half_closed:
+            self._probe()
+
+    def half_close(self) -> None:
+        """Take note that the peer has sent its end. It may still read, or be gone: then what it is sent is reset."""
+        self._half_closed = True
+        self._probe()
+
+    def _probe(self) -> None:
+        """Send what says nothing yet, if anything can be: the head of a stream, or a zero before the next chunk's size.
+
+        RFC 9112, section 7.1, has a size begin with any number of zeros.
+        """
+        if not self.started and self._begin_early is not None:
+            self._begin_early(self)
+        if self.finished or not self.started or self._held:
+            return
+        head, self._pending = self._pending, b""
+        if probe := head or (b"0" if self._chunked else b""):
+            self._wire.write(probe)
 
     def write(self, pieces: Sequence[bytes | memoryview], *, soon: bool = False) -> None:
         """Send a part of a streamed response; follow it with `drain`.

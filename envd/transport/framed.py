@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -57,6 +58,7 @@ async def serve(exchange: Exchange, method: Method, codec: Codec, dialect: Diale
         error = exc
     else:
         limit_s = limit_of(method, terms.timeout_s, unary_s)
+        exchange.may_begin(partial(_begin, terms=terms, dialect=dialect, response=response))
         error = await failure(_run(exchange, method, terms, dialect, response), limit_s, method.path)
     if not exchange.started:
         _begin(exchange, terms, dialect, response)

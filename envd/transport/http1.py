@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         """Take the peer's end: what it has sent whole is answered, what it did not finish fails. RFC 9112, section 9.6.
 
         Whoever sends FIN may still read; who is gone altogether is noticed by its reset, at the latest when something
-        is written to it.
+        is written to it: so streams write something at once.
         """
         if self._refusing:
             return self.busy
@@ -118,6 +118,8 @@ class Connection(asyncio.Protocol):
                 last.body.fail(EnvdError(Code.INVALID_ARGUMENT, _CUT_SHORT))
         if not self.transport.is_closing():
             self._owner.departures.watch(self._sock.fileno(), self.transport.abort)
+            for exchange in (*([self._current] if self._current else []), *self._queue):
+                exchange.half_close()
         return True
 
     def connection_lost(self, _: Exception | None) -> None:

@@ -16,9 +16,11 @@ from tests.support.http1 import Connection, connection, request
 from tests.support.kernel import Gate
 from tests.support.process import START, STREAM_INPUT, Processes, pid, shell, start_request
 from tests.support.readers import until
+from tests.support.searching import Search
 
 OCTET = {"Content-Type": "application/octet-stream"}
 JSON = {"Content-Type": "application/json"}
+_SEARCHES = 16  # as many as ever go on at once
 START_PATH = f"/{START}"
 HEALTH = request("GET", "/health")
 
@@ -174,7 +176,27 @@ def _connected(started: Daemon, tmp_path: Path, family: str) -> socket.socket:
     return sock
 
 
-async def test_a_stream_to_who_has_closed_ends_with_the_first_write(own_daemon: Daemon):
+@pytest.mark.parametrize("first", [b"", b"needle\n"], ids=["nothing was sent", "something was read"])
+async def test_searches_of_who_has_closed_keep_nobody_out(own_daemon: Daemon, tmp_path: Path, first: bytes):
+    """What was sent was read, so all the kernel sends is a FIN, as for a half-closed client."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/first").write_bytes(first)
+    with (tmp_path / "tree/long").open("wb") as file:
+        file.truncate(1 << 40)  # an hour's work
+    (tmp_path / "other").write_bytes(b"needle\n")
+    wish = b'{"selection": {"path": "%s/tree"}, "pattern": {"text": "needle"}, "binary": true}' % bytes(tmp_path)
+    endless = Client(0, Codec.JSON).request("filesystem.Filesystem/Grep", frame(wish), streaming=True)
+    for _ in range(_SEARCHES):
+        async with connection(own_daemon.port) as conn:
+            await conn.send(endless)
+            received = b""
+            while first.strip() not in received:
+                received += await conn.read_some()
+    found = await Search(Client(own_daemon.port, Codec.PROTO)).grep(tmp_path / "other", "needle")
+    assert [Path(path) for path in found.files] == [tmp_path / "other"]
+
+
+async def test_a_stream_to_who_has_closed_ends_though_nothing_is_printed(own_daemon: Daemon):
     server, processes = own_daemon.server_pid(), Processes.on(own_daemon.port, Codec.PROTO)
     async with (
         processes.start(start_request("cat", stdin=True)) as program,
@@ -182,6 +204,6 @@ async def test_a_stream_to_who_has_closed_ends_with_the_first_write(own_daemon: 
     ):
         held = descriptors(server)
         follower.stream.connection.close()  # nothing unread: the kernel sends a FIN, as for a half-closed client
+        await until(lambda: descriptors(server) < held)
         await processes.send_input(pid(program.pid), b"hello\n")
         await program.until(b"hello\n")
-        await until(lambda: descriptors(server) < held)
