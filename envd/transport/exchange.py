@@ -18,6 +18,7 @@ from .origins import Place
 from .status import REASONS
 
 _HELD_BYTES = 16 * 1024
+_INTERIM_S = 1.0
 
 Headers = Sequence[tuple[str, str]]
 
@@ -60,6 +61,7 @@ class Exchange:
 
     Attributes:
         foreign: the page that asks may not read the answer.
+        half_closed: the peer has sent its end.
     """
 
     def __init__(self, wire: Wire, head: Head, body: Body, *, keep_alive: bool, place: Place = Place.NETWORK) -> None:
@@ -77,7 +79,7 @@ class Exchange:
         self._pending = b""
         self._held = b""
         self._flushing = False
-        self._half_closed = False
+        self.half_closed = False
         self._begin_early: Callable[[Exchange], None] | None = None
 
     @property
@@ -124,13 +126,23 @@ class Exchange:
     def may_begin(self, begin: Callable[[Exchange], None]) -> None:
         """Take note that the response will be a stream; `begin` begins it, should that be due before its first part."""
         self._begin_early = begin
-        if self._half_closed:
+        if self.half_closed:
             self._probe()
 
     def half_close(self) -> None:
-        """Take note that the peer has sent its end. It may still read, or be gone: then what it is sent is reset."""
-        self._half_closed = True
+        """Take note that the peer has sent its end, once this is what the connection answers.
+
+        It may still read, or be gone: then what it is sent is reset. What is not answered soon has an interim response.
+        """
+        self.half_closed = True
         self._probe()
+        if not self.started:
+            asyncio.get_running_loop().call_later(_INTERIM_S, self._probe_by_interim)
+
+    def _probe_by_interim(self) -> None:
+        # RFC 9110, section 15.2: whoever speaks HTTP/1.1 takes one, also without having asked.
+        if not self.started and self.head.http11:
+            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _probe(self) -> None:
         """Send what says nothing yet, if anything can be: the head of a stream, or a zero before the next chunk's size.

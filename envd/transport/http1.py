@@ -118,8 +118,10 @@ class Connection(asyncio.Protocol):
                 last.body.fail(EnvdError(Code.INVALID_ARGUMENT, _CUT_SHORT))
         if not self.transport.is_closing():
             self._owner.departures.watch(self._sock.fileno(), self.transport.abort)
-            for exchange in (*([self._current] if self._current else []), *self._queue):
-                exchange.half_close()
+            for waiting in self._queue:
+                waiting.half_closed = True
+            if self._current is not None:
+                self._current.half_close()
         return True
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -266,6 +268,8 @@ class Connection(asyncio.Protocol):
     async def _serve_next(self) -> bool:
         """Answer one request; False if the connection takes no more."""
         exchange = self._current = await self._next()
+        if exchange.half_closed:
+            exchange.half_close()
         await self._answer(exchange)
         if not await self._reusable(exchange):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pwd
 import signal
@@ -17,6 +18,7 @@ from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.faults import settled
 from tests.support.filesystem import Files
+from tests.support.http1 import connection, request
 from tests.support.kernel import has_exited, open_pidfds
 from tests.support.searching import Search, workers
 from tests.support.users import let_through
@@ -105,6 +107,21 @@ async def test_a_client_that_leaves_during_an_endless_match_ends_it(call: str, t
         calling.cancel()
         await gone(pids)
         assert trap.read_bytes() == b"a" * 100_000 + b"b\n"
+
+
+async def test_who_still_reads_has_an_interim_response_and_then_the_answer(own_daemon: Daemon, trap: Path):
+    wish = {"selection": {"path": str(trap)}, "pattern": {"text": FOREVER}, "replacement": "x"}
+    headers = {"Content-Type": "application/json"}
+    async with connection(own_daemon.port) as conn:
+        await conn.send(
+            request("POST", "/filesystem.Filesystem/Replace", headers=headers, body=json.dumps(wish).encode())
+        )
+        conn.half_close()
+        interim = await conn.read_head()
+        assert interim.status == 100
+        response = await conn.read_response()
+    assert response.status == 429
+    assert b"takes too long" in response.body
 
 
 async def test_an_expression_that_takes_forever_costs_only_its_file(search: Search, trap: Path):
