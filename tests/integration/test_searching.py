@@ -20,7 +20,7 @@ from tests.support.faults import settled
 from tests.support.filesystem import Files
 from tests.support.http1 import connection, request
 from tests.support.kernel import has_exited, open_pidfds
-from tests.support.searching import Search, workers
+from tests.support.searching import SERVICE, Search, workers
 from tests.support.users import let_through
 from tests.support.wires import RpcError
 
@@ -95,22 +95,69 @@ async def test_a_client_that_leaves_ends_its_search(tree: Path, kind: str):
         assert (await Search(wire).grep(tree / "000", "needle")).summary.matches == 1
 
 
-@pytest.mark.parametrize("call", ["grep", "replace"])
-async def test_a_client_that_leaves_during_an_endless_match_ends_it(call: str, trap: Path):
-    async with running_daemon() as daemon:
-        search = Search(Client(daemon.port, Codec.JSON))
-        calling = asyncio.ensure_future(getattr(search, call)(trap, FOREVER, *(["x"] if call == "replace" else [])))
-        pids = await busy(daemon)
-        async with asyncio.timeout(60):
-            while processor_s(pids) < 0.3:
-                await asyncio.sleep(0.01)
+async def matching(daemon: Daemon) -> list[int]:
+    """The workers of a daemon once they are in the middle of a match."""
+    pids = await busy(daemon)
+    async with asyncio.timeout(60):
+        while processor_s(pids) < 0.3:
+            await asyncio.sleep(0.01)
+    return pids
+
+
+async def spent_s(pids: list[int]) -> float:
+    """The processor time of processes when they end."""
+    seconds = 0.0
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                seconds = processor_s(pids)
+            except (FileNotFoundError, ProcessLookupError):
+                return seconds
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def deep_trap(tmp_path: Path) -> Path:
+    """A file on which FOREVER, of many lines, may take its 20 seconds of processor time."""
+    made = tmp_path / "trap"
+    made.write_bytes(b"a" * 1000 + b"b" * 24_000_000 + b"\n")
+    return made
+
+
+LEAVING = [("connect-json", "grep"), ("connect-json", "replace"), ("grpc-web", "grep"), ("grpc", "replace")]
+
+
+@pytest.mark.parametrize(("kind", "call"), LEAVING)
+async def test_a_client_that_leaves_during_an_endless_match_ends_it(kind: str, call: str, deep_trap: Path):
+    """Also one over HTTP/1.1 that closes with nothing unread, and to which nothing has been sent yet."""
+    before = deep_trap.stat()
+    async with running_daemon() as daemon, WIRES[kind](daemon.port) as wire:
+        more = ["x"] if call == "replace" else []
+        calling = asyncio.ensure_future(getattr(Search(wire), call)(deep_trap, FOREVER, *more, multiline=True))
+        pids = await matching(daemon)
         calling.cancel()
-        await gone(pids)
-        assert trap.read_bytes() == b"a" * 100_000 + b"b\n"
+        assert await spent_s(pids) < 15
+    assert deep_trap.stat().st_mtime_ns == before.st_mtime_ns
 
 
-async def test_who_still_reads_has_an_interim_response_and_then_the_answer(own_daemon: Daemon, trap: Path):
-    wish = {"selection": {"path": str(trap)}, "pattern": {"text": FOREVER}, "replacement": "x"}
+async def test_a_unary_call_over_http1_ends_with_the_reset_of_its_client(deep_trap: Path):
+    before = deep_trap.stat()
+    async with running_daemon() as daemon, connection(daemon.port) as conn:
+        pattern = {"text": FOREVER, "multiline": True}
+        body = json.dumps({"selection": {"path": str(deep_trap)}, "pattern": pattern, "replacement": "x"})
+        client = Client(daemon.port, Codec.JSON)
+        await conn.send(client.request(f"{SERVICE}/Replace", body.encode(), streaming=False))
+        pids = await matching(daemon)
+        conn.half_close()
+        conn.reset()
+        assert await spent_s(pids) < 15
+    assert deep_trap.stat().st_mtime_ns == before.st_mtime_ns
+
+
+async def test_who_still_reads_has_an_interim_response_and_then_the_answer(own_daemon: Daemon, tmp_path: Path):
+    trap = tmp_path / "trap"
+    trap.write_bytes(b"a" * 1000 + b"b" * 4_000_000 + b"\n")  # it has four seconds of processor time
+    wish = {"selection": {"path": str(trap)}, "pattern": {"text": FOREVER, "multiline": True}, "replacement": "x"}
     headers = {"Content-Type": "application/json"}
     async with connection(own_daemon.port) as conn:
         await conn.send(
