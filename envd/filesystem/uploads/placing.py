@@ -131,8 +131,9 @@ def _put(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries:
     with stage_gathered(path, intent, make) as staged:
         note(staged.created)
         staged.commit()
-    st = os.fstat(gathered.fd) if not waiting[-1].named else os.stat(staged.path)
-    return Committed(staged.path, st.st_size, etag_of(st), staged.created)
+        gathered_st = os.fstat(gathered.fd)
+    st = _stat(staged.path, intent) if waiting[-1].named else gathered_st
+    return Committed(staged.path, gathered_st.st_size, etag_of(st) if st else "", staged.created)
 
 
 def _copy_in(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries: Temporaries) -> Committed:
@@ -143,11 +144,17 @@ def _copy_in(gathered: Gathered, path: str, intent: Intent, note: Note, temporar
         except OSError as exc:
             raise from_os_error(exc, doing=f"write {path}") from exc
         note(staged.created)
-        size, st = os.fstat(staged.fd).st_size, None
+        size = os.fstat(staged.fd).st_size
         staged.commit()
-    with acting_as(intent.actor), suppress(OSError):
-        st = os.stat(staged.path, follow_symlinks=False)
+    st = _stat(staged.path, intent)
     return Committed(staged.path, size, etag_of(st) if st else "", staged.created)
+
+
+def _stat(path: str, intent: Intent) -> os.stat_result | None:
+    """Return what has the name by now; None if nothing has, or the user may not see it."""
+    with acting_as(intent.actor), suppress(OSError):
+        return os.stat(path, follow_symlinks=False)
+    return None
 
 
 def _cut_short(kept: Kept) -> EnvdError:
