@@ -86,3 +86,17 @@ async def test_files_the_kernel_makes_up_and_empty_ones_can_be_sources(daemon: D
     with open("/proc/version", "rb") as file:
         assert (tmp_path / "all").read_bytes() == file.read()
     assert [left["path"] for left in found["not_removed"]] == ["/proc/version"]
+
+
+async def test_a_wish_of_too_many_elements_is_refused(daemon: Daemon, tmp_path):
+    response = await compose(daemon.port, {"source_paths": ["x"] * 200_001, "destination": tmp_path / "all"})
+    assert "more than 200000 elements" in refusal(response, 400)
+
+
+async def test_a_long_wish_is_read_as_a_short_one(daemon: Daemon, tmp_path):
+    (tmp_path / "part").write_bytes(b"x")
+    response = await compose(
+        daemon.port, {"source_paths": [str(tmp_path / "part")] * 2000, "destination": tmp_path / "all"}
+    )
+    assert answer(response)["name"] == "all"
+    assert (tmp_path / "all").stat().st_size == 2000

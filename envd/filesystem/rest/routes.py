@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from envd.errors import Code, EnvdError, readable
 from envd.filesystem.compose import compose
 from envd.filesystem.place import Intent
@@ -10,7 +12,7 @@ from envd.filesystem.threads import Threads
 from envd.web import Reply, Request, Response, Route
 
 from .addresses import Addresses, meant, percent_decoded
-from .answers import done, from_json, path_fields, small_body
+from .answers import AT_ONCE_BYTES, done, from_json, path_fields, small_body
 from .downloading import Download
 from .uploading import Upload
 
@@ -38,7 +40,8 @@ class _Compose:
 
     async def handle(self, request: Request, _: Reply) -> Response:
         body = await small_body(request, _COMPOSE_BYTES)
-        sources, destination, username = _wish(body)
+        many = len(body) > AT_ONCE_BYTES
+        sources, destination, username = await asyncio.to_thread(_wish, body) if many else _wish(body)
         caller = await self._addresses.caller(username)
         target = await meant(
             caller.path(destination, doing="error resolving destination path"), caller.user, self._threads
