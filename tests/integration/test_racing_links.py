@@ -25,7 +25,7 @@ from tests.support.wires import RpcError, basic
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has secrets from others")
 
-FEW, MANY = 40, 2000
+FEW, MANY = 40, 400
 TRIES = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
 # With the daemon's own rights nothing but the walker protects the secret; the kernel checks what others do, too.
 USERS = ["root", "nobody"]
