@@ -66,12 +66,19 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What is kept for those who watch directories, and how long one may be away from its path. Times in seconds."""
+    """What is kept for those who watch directories, and how long one may be away from its path. Times in seconds.
+
+    Attributes:
+        directories: that one watch may follow.
+        all_directories: that all watches together may follow; one that two follow counts twice.
+    """
 
     kept_watches: int = 256
     kept_s: float = 3600.0
     events: int = 16_384
     entries: int = 262_144
+    directories: int = 131_072
+    all_directories: int = 262_144
     away_s: float = 0.5
 
 

@@ -111,7 +111,8 @@ def _watches(config: Config, jobs: Supervisor, mounts: Mounts, start_thread: Sta
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
     threads = Threads(Pool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts, start_thread))
     lookout, room = Lookout(threads, jobs), Room(watching.entries)
-    means = Means(Hub(Placements()), threads, jobs, room, lookout, Turns(), watching.away_s)
+    hub = Hub(Placements(), watching.all_directories)
+    means = Means(hub, threads, jobs, room, watching.directories, lookout, Turns(), watching.away_s)
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
     return Watches(means, slots, Sizes(watching.kept_watches, watching.kept_s, watching.events))
 

@@ -62,7 +62,7 @@ def following(hub: Hub, directory: Path, followers: list[Slow]) -> Iterator[None
 
 @pytest.fixture
 async def hub() -> Hub:
-    made = Hub(Placements())
+    made = Hub(Placements(), 1000)
     made.open()
     return made
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from .events import ROOT, Event, Kind
 from .picture import DIRECTORY, FILLED, UNKNOWN, Directory, changed_attributes, same_kind, wrote
-from .scanning import Found
 
 Tell = Callable[[Kind, str, int], None]
 """Takes a change: what, name, and the entry's state from now on."""
@@ -37,6 +36,7 @@ class Account:
         whole: there is a picture.
         quiet: nothing is told, because the client does not listen yet.
         held: entries in the picture.
+        directories: that are in it.
         loose: directories that have left the picture, with all below, and are still followed; and since when (monotonic
             seconds).
     """
@@ -47,7 +47,7 @@ class Account:
         self._room = room
         room.left -= 1
         self.root = Directory("", DIRECTORY)
-        self.held = 1
+        self.held = self.directories = 1
         self.places: dict[int, Directory] = {}
         self.whole = True
         self.quiet = False
@@ -71,7 +71,8 @@ class Account:
     def create_directory(self, place: Directory, name: str, state: int = DIRECTORY) -> Directory:
         """Take in a directory that is entered."""
         directory = Directory(f"{place.prefix}{name}/", state)
-        place.below[name] = directory
+        place.put_below(name, directory)
+        self.directories += 1
         self._use(1)  # also without a picture: it is by these that a tree is followed
         self.tell(Kind.CREATE, place.prefix + name, state)
         return directory
@@ -116,11 +117,12 @@ class Account:
         self.whole = False
         for directory in self.root.tree():
             self._use(-len(directory.entries))
-            directory.entries.clear()
+            directory.forget()
 
     def close(self) -> None:
-        """Give back the room, and have everything loose."""
-        self._loosen(self.root)
+        """Give back the room, and have everything loose. Nothing is taken in any more."""
+        self._use(-self.held)
+        self.loose.append((time.monotonic(), self.root))
 
     def settled(self) -> None:
         """Note that every report from before the last merge was taken."""
@@ -135,7 +137,8 @@ class Account:
             if place is None:
                 return
             directory = Directory(prefix, state)
-            place.below[name] = directory
+            place.put_below(name, directory)
+            self.directories += 1
             self._use(1)
         directory.state = state
         if self.whole:
@@ -164,8 +167,27 @@ class Account:
             place = place.below.get(name) if place is not None else None
         return place
 
+    @property
+    def fresh(self) -> bool:
+        """Nobody has looked yet what there is."""
+        return self.root.watch is None and not (self.root.entries or self.root.below or self.places)
+
+    def adopt(self, found: Directory, places: dict[int, Directory], entries: int, directories: int) -> None:
+        """Take in a whole tree that was found, when nobody has looked before and nothing is told.
+
+        At once, however large it is: what was found is the picture from now on.
+
+        Args:
+            found: its root.
+            places: its directories by their watches.
+            entries: how many it has, without directories.
+            directories: how many it has.
+        """
+        self.root, self.places, self.directories = found, places, directories
+        self._use(entries + directories - 1)
+
     async def merge(
-        self, directory: Directory, found: Found, breathe: Callable[[], Awaitable[None]], *, moved: bool = False
+        self, directory: Directory, found: Directory, breathe: Callable[[], Awaitable[None]], *, moved: bool = False
     ) -> None:
         """Bring a part of the picture up to what was found.
 
@@ -198,7 +220,7 @@ class Account:
         if watch is not None:
             self.places[watch] = place
 
-    def _steps(self, here: Directory, there: Found, *, moved: bool) -> Iterator[None]:
+    def _steps(self, here: Directory, there: Directory, *, moved: bool) -> Iterator[None]:
         for name in [name for name in here.entries if name not in there.entries]:
             self.vanish(here, name, Kind.REMOVE)
             yield
@@ -253,11 +275,10 @@ class Account:
     def _keep(self, place: Directory, name: str, state: int) -> None:
         if not self.whole:
             return
-        if name not in place.entries:
-            place.entries[name] = state
+        is_new = name not in place.entries
+        place.put(name, state)
+        if is_new:
             self._use(1)
-        else:
-            place.entries[name] = state
 
     def _use(self, entries: int) -> None:
         self.held += entries
@@ -268,5 +289,6 @@ class Account:
     def _loosen(self, directory: Directory) -> None:
         for each in directory.tree():
             each.gone = True
+            self.directories -= 1
             self._use(-len(each.entries) - 1)
         self.loose.append((time.monotonic(), directory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -33,17 +34,37 @@ class Follower(Protocol):
         """Act on what was taken: there is no more for now."""
 
 
+class CrowdedError(Exception):
+    """All together follow as many directories as they may.
+
+    Attributes:
+        most: how many that is.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+
 class Hub:
     """Hands the kernel's reports to followers. A directory that several of them follow has one watch, which is counted.
 
-    `add` is called in threads, all else on the loop.
+    `add` and `remove` may be called in threads, all else on the loop.
+
+    Args:
+        most: directories that all followers together may follow; one that two follow counts twice.
 
     Attributes:
         placements: files the daemon itself puts in their places.
     """
 
-    def __init__(self, placements: Placements) -> None:
+    def __init__(self, placements: Placements, most: int) -> None:
         self.placements = placements
+        self._most = most
+        self._total = 0
+        self._count: Counter[Follower] = Counter()
+        # Of one follower alone, as most are: one tuple for all its directories is one that garbage collections visit.
+        self._alone: dict[Follower, tuple[Follower, ...]] = {}
         self._lock = threading.Lock()
         self._intake: Intake | None = None
         self._followers: dict[int, tuple[Follower, ...]] = {}
@@ -66,13 +87,22 @@ class Hub:
         """Follow a directory that is open; return the watch its reports will have.
 
         Raises:
+            CrowdedError: so many are followed already.
             OSError: it cannot be watched. ENOSPC: the user has too many watches.
         """
         with self._lock:
             watch = inotify.add(self._opened, directory)
             followers = self._followers.get(watch, ())
-            if follower not in followers:
-                self._followers[watch] = (*followers, follower)
+            if follower in followers:
+                return watch
+            if self._total >= self._most:
+                if not followers:
+                    inotify.remove(self._opened, watch)
+                raise CrowdedError(self._most)
+            self._total += 1
+            self._count[follower] += 1
+            alone = self._alone.setdefault(follower, (follower,))
+            self._followers[watch] = (*followers, follower) if followers else alone
             if not followers:
                 self._keys[watch] = key
                 self.placements.watched(key)
@@ -83,9 +113,10 @@ class Hub:
         with self._lock:
             followers = self._followers.get(watch, ())
             left = tuple(other for other in followers if other is not follower)
-            if left:
-                self._followers[watch] = left
-            elif followers:
+            if left and len(left) < len(followers):
+                self._discount(follower)
+                self._followers[watch] = left if len(left) > 1 else self._alone[left[0]]
+            elif followers and not left:
                 self._forget(watch)
                 inotify.remove(self._opened, watch)
 
@@ -101,8 +132,15 @@ class Hub:
         return self._intake.instance
 
     def _forget(self, watch: int) -> None:
-        del self._followers[watch]
+        for follower in self._followers.pop(watch):
+            self._discount(follower)
         self.placements.unwatched(self._keys.pop(watch))
+
+    def _discount(self, follower: Follower) -> None:
+        self._total -= 1
+        self._count[follower] -= 1
+        if not self._count[follower]:
+            del self._count[follower], self._alone[follower]
 
     def _hand_out(self, data: bytes) -> Iterator[None]:
         """Hand out reports, then have those act on them who took some; yields in between, often."""

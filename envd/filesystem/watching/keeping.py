@@ -147,7 +147,8 @@ def _records(card: Card, account: Account, events: list[Event], last: int) -> It
     yield _dumped((_WATCH, about, {**where, "user": astuple(top.user)}))
     if not account.whole:
         yield _dumped((_NO_PICTURE,))
-    for directory in account.root.tree():
+    # Without a picture the next server finds the directories anew.
+    for directory in account.root.tree() if account.whole else (account.root,):
         yield _dumped((_DIRECTORY, directory.prefix, directory.state, directory.entries))
     yield _dumped((_PAST, [], last - len(events)))
     for at in range(0, len(events), _TOGETHER):

@@ -6,8 +6,26 @@ import ctypes
 import os
 
 _NETWORK = {0x6969, 0xFF534D42, 0x517B, 0xFE534D42, 0x65735546}  # NFS, CIFS, SMB, SMB2, FUSE
-# Made up by the kernel, large, and without reports of changes: proc, sysfs, debugfs, tracefs, the two kinds of cgroup.
-_MADE_UP = {0x9FA0, 0x62656572, 0x64626720, 0x74726163, 0x27E0EB, 0x63677270}
+# Made up by the kernel, and without reports of changes.
+_MADE_UP = {
+    0x9FA0,  # proc
+    0x62656572,  # sysfs
+    0x64626720,  # debugfs
+    0x74726163,  # tracefs
+    0x27E0EB,  # cgroup
+    0x63677270,  # cgroup2
+    0x1CD1,  # devpts
+    0x73636673,  # securityfs
+    0x62656570,  # configfs
+    0xCAFE4A11,  # bpf
+    0x6165676C,  # pstore
+    0xDE5E81E4,  # efivarfs
+    0x42494E4D,  # binfmt_misc
+    0x65735543,  # fusectl
+    0xF97CFF8C,  # selinuxfs
+    0x43415D53,  # smackfs
+    0x6E736673,  # nsfs
+}
 _STATFS_BYTES = 256  # its first field is the kind, the rest differs between machines
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -54,8 +54,8 @@ class Directory:
             is renamed gets a new one of these.
         gone: it is not in the picture any more.
         state: as state_of.
-        entries: states by name of what is in it, without `below`.
-        below: the directories in it, if the picture goes that deep.
+        entries: states by name of what is in it, without `below`. More come by `put`.
+        below: the directories in it, if the picture goes that deep. More come by `put_below`.
         watch: by which changes in it are reported; None if they are not.
     """
 
@@ -64,10 +64,26 @@ class Directory:
     def __init__(self, prefix: str, state: int) -> None:
         self.prefix = prefix
         self.state = state
-        self.entries: dict[str, int] = {}
-        self.below: dict[str, Directory] = {}
+        self.entries = _NO_ENTRIES
+        self.below = _NONE_BELOW
         self.watch: int | None = None
         self.gone = False
+
+    def put(self, name: str, state: int) -> None:
+        """Have an entry that is not entered."""
+        if self.entries is _NO_ENTRIES:
+            self.entries = {}
+        self.entries[name] = state
+
+    def forget(self) -> None:
+        """Have no entries, as far as they are not below."""
+        self.entries = _NO_ENTRIES
+
+    def put_below(self, name: str, directory: Directory) -> None:
+        """Have a directory."""
+        if self.below is _NONE_BELOW:
+            self.below = {}
+        self.below[name] = directory
 
     def tree(self) -> Iterator[Directory]:
         """Yield it and all directories below, each before what is in it."""
@@ -79,3 +95,8 @@ class Directory:
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries or name in self.below
+
+
+# Most directories have nothing below, and without a picture none has entries: 64 bytes each for a hundred thousand.
+_NO_ENTRIES: dict[str, int] = {}
+_NONE_BELOW: dict[str, Directory] = {}

@@ -12,10 +12,10 @@ from envd.supervise import Supervisor
 
 from .account import Account, Room
 from .anchor import Anchor, find_anchor
-from .hub import Follower, Hub, no_watch
+from .hub import CrowdedError, Follower, Hub, no_watch
 from .lookout import Lookout
-from .picture import DIRECTORY, Directory
-from .scanning import LONGEST_BYTES, Found, Scan, ScanStoppedError, TooLongError
+from .picture import Directory
+from .scanning import LONGEST_BYTES, Bounds, Scan, ScanStoppedError, TooLongError, TooManyError
 from .tops import Top
 from .turns import Turns
 
@@ -31,6 +31,7 @@ class Means:
     Attributes:
         threads: scans are made in.
         room: for all pictures together.
+        directories: that one watch may have.
         turns: on the loop, for all who have much to do there.
         away_s: how long the path of a tree may lead elsewhere; a directory above that was renamed may be renamed back.
     """
@@ -39,6 +40,7 @@ class Means:
     threads: Threads
     jobs: Supervisor
     room: Room
+    directories: int
     lookout: Lookout
     turns: Turns
     away_s: float
@@ -62,41 +64,50 @@ class Reach:
         self._closed = False
         self._threads = means.threads.at(top.real)
 
-    async def walk(self, directories: list[Directory]) -> tuple[list[Found | None], bool]:
+    async def walk(self, directories: list[Directory]) -> tuple[list[Directory | None], Scan]:
         """Follow directories with all below, then look what is there.
 
         Returns:
-            For each directory what was found, None if it is gone; and whether there is more than room for a picture.
+            For each directory what was found, None if it is gone; and the scan that did.
 
         Raises:
             AwayError: the path of the tree does not lead to it.
-            EnvdError: RESOURCE_EXHAUSTED if the kernel allows no more watches, or the tree is too deep.
+            EnvdError: RESOURCE_EXHAUSTED if there are too many directories, or the tree is too deep. Nothing is
+                followed then that was not before.
             ScanStoppedError: this was closed meanwhile.
         """
-        top, account = self._top, self._account
-        whole_tree = directories == [account.root]
-        room = max(self._means.room.left, 0) + (account.held if whole_tree else 0)
-        scan = Scan(None if top.remote else self._arm, recursive=top.recursive, room=room, network=top.network)
+        top, scan, done = self._top, self.scan_for(directories), False
         self._scan = scan
         try:
             found = await self._threads.settle(self._walk, scan, [one.prefix for one in directories])
+            done = not self._closed
+        except CrowdedError as exc:
+            raise _crowded(top.path, exc) from exc
         except OSError as exc:
-            self._abandon(scan)
             raise no_watch(top.path, exc) from exc
         except TooLongError as exc:
-            self._abandon(scan)
             raise _too_deep(top.path) from exc
-        except BaseException:
-            self._abandon(scan)
-            raise
+        except TooManyError as exc:
+            raise _too_many(top.path, self._means.directories) from exc
         finally:
             self._scan = None
-        if self._closed:
-            self._abandon(scan)
+            if not done:
+                scan.stopped = True  # its thread may still walk
+                await self._threads.finish(self._undo, scan)
+        if not done:
             raise ScanStoppedError
-        return found, scan.cut
+        return found, scan
 
-    def _walk(self, scan: Scan, prefixes: list[str]) -> list[Found | None]:
+    def scan_for(self, directories: list[Directory]) -> Scan:
+        """Return the scan that finds out about directories; it has not begun."""
+        top, account, means = self._top, self._account, self._means
+        whole_tree = directories == [account.root]
+        room = max(means.room.left, 0) + (account.held if whole_tree else 0)
+        left = means.directories - (0 if whole_tree else account.directories)
+        bounds = Bounds(top.recursive, top.network, room, left, all_or_none=whole_tree)
+        return Scan(None if top.remote else self._arm, bounds)
+
+    def _walk(self, scan: Scan, prefixes: list[str]) -> list[Directory | None]:
         top = self._top
         anchor = self.anchor if self.anchor is not None or top.remote else find_anchor(top.real)
         with acting_as(top.user):
@@ -135,13 +146,26 @@ class Reach:
     def _arm(self, fd: int, key: tuple[int, int]) -> int:
         return self._means.hub.add(fd, key, self._follower)
 
-    def _abandon(self, scan: Scan) -> None:
-        """End the watches of a scan that came to nothing."""
-        for watch in scan.armed - self._account.places.keys():
-            ghost = Directory("", DIRECTORY)
-            ghost.watch, ghost.gone = watch, True
-            self._account.places[watch] = ghost
-            self._account.loose.append((0.0, ghost))
+    def _undo(self, scan: Scan) -> None:
+        """End the watches of a scan that came to nothing. Blocks; nobody else changes who is followed meanwhile."""
+        for watch in scan.armed.keys() - self._account.places.keys():
+            self._means.hub.remove(watch, self._follower)
+
+
+def _crowded(path: str, exc: CrowdedError) -> EnvdError:
+    return EnvdError(
+        Code.RESOURCE_EXHAUSTED,
+        f"{path} cannot be watched with all below: all watches together follow {exc.most} directories, the most there "
+        "may be; end watches that are not needed, or watch directories that are farther down",
+    )
+
+
+def _too_many(path: str, most: int) -> EnvdError:
+    return EnvdError(
+        Code.RESOURCE_EXHAUSTED,
+        f"{path} is too large to be watched with all below: there are more than {most} directories; watch those that "
+        "matter, one by one, farther down",
+    )
 
 
 def _too_deep(path: str) -> EnvdError:

@@ -19,7 +19,7 @@ from .picture import DIRECTORY, Directory
 from .polling import INTERVAL_S, Poller
 from .reach import Means, Reach
 from .reports import Reports
-from .scanning import Found, ScanStoppedError
+from .scanning import Scan, ScanStoppedError
 from .tops import Top
 
 log = logging.getLogger("envd.filesystem.watching")
@@ -133,7 +133,7 @@ class Repair:
             start = partial(self._poller.start, self._top.real, recursive=self._top.recursive)
             await self._threads.run(start)
         try:
-            (found,), cut = await self._walk([account.root], course)
+            (found,), scan = await self._walk([account.root], course)
         except EnvdError as exc:
             if quiet or not self._top.remote:
                 raise
@@ -145,13 +145,16 @@ class Repair:
                 return
             course.gone(REMOVED)
             raise ScanStoppedError
-        if cut and account.whole:
+        if scan.cut and account.whole:
             account.give_up()
         root = account.root
         if root.state not in (DIRECTORY, found.state):
             account.tell(Kind.CHMOD, ROOT, found.state)
         account.quiet = quiet or not account.whole
-        await account.merge(root, found, course.breathe)
+        if account.quiet and account.fresh:
+            account.adopt(found, scan.armed, scan.entries, scan.directories)
+        else:
+            await account.merge(root, found, course.breathe)
         account.quiet = quiet
         if not account.whole and not quiet:
             self._audience.lost(worthless=True)
@@ -160,8 +163,8 @@ class Repair:
     async def _scan_arrivals(self, course: Course) -> None:
         arrived, self._reports.arrived = self._reports.arrived, {}
         there = [directory for directory in arrived if not directory.gone]
-        found, cut = await self._walk(there, course)
-        if cut:
+        found, scan = await self._walk(there, course)
+        if scan.cut:
             if self._account.whole:
                 self._account.give_up()
             self._audience.lost(worthless=True)
@@ -171,7 +174,7 @@ class Repair:
                 await self._account.merge(directory, one, course.breathe, moved=arrived[directory])
         await self._reach.release()
 
-    async def _walk(self, directories: list[Directory], course: Course) -> tuple[list[Found | None], bool]:
+    async def _walk(self, directories: list[Directory], course: Course) -> tuple[list[Directory | None], Scan]:
         """Scan directories, once the path of the tree leads to it."""
         while True:
             try:
@@ -179,7 +182,7 @@ class Repair:
             except AwayError:
                 await self._find(course)
                 if self.leaving:
-                    return [None] * len(directories), False
+                    return [None] * len(directories), self._reach.scan_for(directories)
 
     async def _find(self, course: Course) -> None:
         """Return when the path leads to the tree, or the kernel has said how it left; end if neither comes."""

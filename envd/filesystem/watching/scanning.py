@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from envd.filesystem.access import open_path
@@ -16,7 +16,7 @@ from envd.filesystem.walking import READ, MovedError, Walk, inode_of, open_down
 
 from .anchor import LEADS_NOWHERE, AwayError
 from .mounts import is_made_up, on_network
-from .picture import state_of
+from .picture import Directory, state_of
 from .placements import Key
 
 _GONE = (FileNotFoundError, NotADirectoryError)
@@ -40,23 +40,6 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".envd-") and TEMPORARY.fullmatch(name) is not None
 
 
-@dataclass(slots=True)
-class Found:
-    """A directory as it was found.
-
-    Attributes:
-        state: as picture.state_of.
-        watch: by which it is followed; None if it cannot be.
-        entries: states by name of what is in it, without `below`.
-        below: the directories in it, if they were entered.
-    """
-
-    state: int
-    watch: int | None = None
-    entries: dict[str, int] = field(default_factory=dict)
-    below: dict[str, Found] = field(default_factory=dict)
-
-
 class ScanStoppedError(Exception):
     """Nobody wants the result any more."""
 
@@ -65,30 +48,53 @@ class TooLongError(Exception):
     """The path of a directory has more than LONGEST_BYTES bytes."""
 
 
+class TooManyError(Exception):
+    """There are more directories than one watch may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far a scan goes.
+
+    Attributes:
+        recursive: into the directories below.
+        network: enter network file systems that are mounted below.
+        room: entries to take note of at most; beyond that directories are still followed.
+        directories: that there may be.
+        all_or_none: with more entries than room, take note of none.
+    """
+
+    recursive: bool
+    network: bool
+    room: int
+    directories: int
+    all_or_none: bool = False
+
+
 class Scan:
     """Walks directories of one tree, following each before it looks at what is in it: so nothing can be missed.
 
     Args:
         arm: None: look without following.
-        room: entries to take note of at most; beyond that directories are still followed.
-        network: enter network file systems that are mounted below.
+        bounds: how far it goes.
 
     Attributes:
-        armed: the watches that were made.
+        armed: the directories that are followed, by their watches.
+        directories: how many there were.
+        entries: how many were taken note of, without those.
         cut: there were more entries than room.
         stopped: set it to have the walk end.
     """
 
-    def __init__(self, arm: Arming | None, *, recursive: bool, room: int, network: bool) -> None:
+    def __init__(self, arm: Arming | None, bounds: Bounds) -> None:
         self._arm = arm
-        self._recursive = recursive
-        self._room = room
-        self._network = network
-        self.armed: set[int] = set()
+        self._bounds = bounds
+        self.armed: dict[int, Directory] = {}
+        self.directories = self.entries = 0
         self.cut = False
         self.stopped = False
 
-    def walk(self, top: str, key: Key | None, prefixes: Sequence[str]) -> list[Found | None]:
+    def walk(self, top: str, key: Key | None, prefixes: Sequence[str]) -> list[Directory | None]:
         """Walk a tree, or parts of it.
 
         Args:
@@ -105,6 +111,7 @@ class Scan:
             OSError: the tree cannot be followed, or its root not be read.
             ScanStoppedError: it was to stop.
             TooLongError: it is too deep.
+            TooManyError: it is too large.
         """
         try:
             fd = open_path(top, READ, follow=False)
@@ -121,7 +128,7 @@ class Scan:
         finally:
             os.close(fd)
 
-    def _walk_from(self, top: int, prefix: str) -> Found | None:
+    def _walk_from(self, top: int, prefix: str) -> Directory | None:
         length = _length(prefix)
         if length > LONGEST_BYTES:
             raise TooLongError
@@ -130,40 +137,53 @@ class Scan:
                 fd = open_down(top, prefix.split("/")[:-1])
                 undo.callback(os.close, fd)
                 st = os.fstat(fd)
-                found = self._followed(fd, st)
+                found = self._followed(fd, st, prefix)
             except OSError as exc:
                 if not prefix or exc.errno in _SHORTAGES:
                     raise
                 return None
             with Walk(fd, _Place(st.st_dev, length, found), _failed, checked=self._check) as walk:
-                for name, kind in walk:
-                    if not is_temporary(name) and self._note(walk, name, kind):
-                        self._enter(walk, name)
+                self._take_note(walk)
+        if self.cut and self._bounds.all_or_none:
+            self.entries = 0
+            for directory in found.tree():
+                directory.forget()
         return found
 
-    def _followed(self, fd: int, st: os.stat_result) -> Found:
+    def _take_note(self, walk: Walk[_Place]) -> None:
+        """Walk, entering directories, and take note of the rest, as far as there is room."""
+        recursive, without = self._bounds.recursive, self._bounds.all_or_none
+        for name, kind in walk:
+            if is_temporary(name) or (recursive and kind == stat.S_IFDIR and self._enter(walk, name)):
+                continue
+            if not (self.cut and without):
+                self._note(walk, name)
+
+    def _followed(self, fd: int, st: os.stat_result, prefix: str) -> Directory:
         """Follow a directory, before anything in it is read."""
-        found = Found(state_of(st))
+        if self.directories >= self._bounds.directories:
+            raise TooManyError
+        self.directories += 1
+        found = Directory(prefix, state_of(st))
         if self._arm is not None:
             found.watch = self._arm(fd, (st.st_dev, st.st_ino))
-            self.armed.add(found.watch)
+            self.armed[found.watch] = found
         return found
 
-    def _note(self, walk: Walk[_Place], name: str, kind: int) -> bool:
-        """Take note of an entry, as far as there is room; return whether it is a directory to enter."""
+    def _note(self, walk: Walk[_Place], name: str) -> None:
         try:
             st = walk.stat(name)
         except OSError as exc:
             _pass_by(exc)
-            return False
-        if self._room <= 0:
+            return
+        if self.entries >= self._bounds.room:
             self.cut = True
         else:
-            self._room -= 1
-            walk.state.found.entries[name] = state_of(st)
-        return self._recursive and kind == stat.S_IFDIR
+            self.entries += 1
+            walk.state.found.put(name, state_of(st))
 
-    def _enter(self, walk: Walk[_Place], name: str) -> None:
+    def _enter(self, walk: Walk[_Place], name: str) -> bool:
+        """Enter and follow a directory; return whether that was done, or it is gone. Else it is an entry like any."""
         place = walk.state
         length = place.length + _length(name) + 1
         if length > LONGEST_BYTES:
@@ -171,27 +191,27 @@ class Scan:
         try:
             st = walk.enter(name, place)
         except _GONE:
-            place.found.entries.pop(name, None)
-            return
+            return True
         except OSError as exc:
             if exc.errno in _SHORTAGES:
                 raise
-            return  # not ours to read: it stays an entry without anything below
+            return False  # not ours to read
+        found = None
         try:
-            found = None if self._is_foreign(walk.here, st, place.device) else self._followed(walk.here, st)
+            if not self._is_foreign(walk.here, st, place.device):
+                found = self._followed(walk.here, st, f"{place.found.prefix}{name}/")
         except OSError as exc:  # nobody may follow it, as some of /proc
             _pass_by(exc)
-            found = None
         if found is None:
             walk.leave()
-            return
+            return False
         walk.state = _Place(st.st_dev, length, found)
-        place.found.entries.pop(name, None)
-        place.found.below[name] = found
+        place.found.put_below(name, found)
+        return True
 
     def _is_foreign(self, fd: int, st: os.stat_result, device: int) -> bool:
         """Whether the directory is where another file system begins that is not to be entered."""
-        return st.st_dev != device and (is_made_up(fd) or (not self._network and on_network(fd)))
+        return st.st_dev != device and (is_made_up(fd) or (not self._bounds.network and on_network(fd)))
 
     def _check(self) -> None:
         if self.stopped:
@@ -207,7 +227,7 @@ class _Place(NamedTuple):
 
     device: int
     length: int
-    found: Found
+    found: Directory
 
 
 def _failed(_: _Place, exc: OSError) -> None:
