@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -16,6 +17,7 @@ from .orphans import Orphans, Seen, Shared, children_of, read_mark, read_process
 _KILL_ROUNDS = 100
 _DEATH_S = 0.01
 _WAITED_FOR = 64
+_NO_PIDFDS = (errno.ENOSYS, errno.EPERM)  # gVisor and kernels before 5.3; a seccomp filter
 _RLIMIT_LOCKS = 10  # missing from the resource module; setrlimit(2)
 
 
@@ -132,12 +134,15 @@ def _kill(found: list[Seen]) -> int:
         dying: list[int] = []
         for seen in found:
             with _descriptor_of(seen) as descriptor:
-                if _signal(descriptor, signal.SIGKILL):
+                if _signal(seen, descriptor, signal.SIGKILL):
                     count += 1
-                    if len(dying) < _WAITED_FOR:
+                    if descriptor is not None and len(dying) < _WAITED_FOR:
                         dying.append(os.dup(descriptor))
                         unwind.callback(os.close, dying[-1])
-        _await_deaths(dying)
+        if dying or not count:
+            _await_deaths(dying)
+        else:
+            time.sleep(_DEATH_S)
     return count
 
 
@@ -152,33 +157,42 @@ def _await_deaths(descriptors: list[int]) -> None:
 
 def _send(seen: Seen, number: int) -> bool:
     with _descriptor_of(seen) as descriptor:
-        return _signal(descriptor, number)
+        return _signal(seen, descriptor, number)
 
 
-def _signal(descriptor: int, number: int) -> bool:
-    """Signal a process; False if it is gone, or not ours to signal."""
-    if descriptor < 0:
-        return False
+def _signal(seen: Seen, descriptor: int | None, number: int) -> bool:
+    """Signal a process by its pidfd, or by its pid where there are none; False if it is gone, or not ours to signal."""
     try:
-        signal.pidfd_send_signal(descriptor, number)
+        if descriptor is None:
+            os.kill(seen.pid, number)
+        elif descriptor < 0:
+            return False
+        else:
+            signal.pidfd_send_signal(descriptor, number)
     except (ProcessLookupError, PermissionError):
         return False
     return True
 
 
 @contextlib.contextmanager
-def _descriptor_of(seen: Seen) -> Iterator[int]:
-    """Yield a pidfd of exactly the process that was seen, not of a later one with its pid; -1 if it is gone."""
-    try:
-        descriptor = os.pidfd_open(seen.pid)
-    except ProcessLookupError:
-        yield -1
-        return
-    try:
+def _descriptor_of(seen: Seen) -> Iterator[int | None]:
+    """Yield a pidfd of exactly the process that was seen, not of a later one with its pid; -1 if it is gone.
+
+    None where there are no pidfds: then the process was the one that was seen a moment ago.
+    """
+    with contextlib.ExitStack() as unwind:
+        try:
+            opened = os.pidfd_open(seen.pid)
+            unwind.callback(os.close, opened)
+            descriptor: int | None = opened
+        except ProcessLookupError:
+            descriptor = -1
+        except OSError as exc:
+            if exc.errno not in _NO_PIDFDS:
+                raise
+            descriptor = None
         again = read_process(seen.pid)
         yield descriptor if again is not None and again.started == seen.started else -1
-    finally:
-        os.close(descriptor)
 
 
 def _open_files(pid: int) -> set[str]:

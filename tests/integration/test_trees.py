@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -165,3 +166,25 @@ def test_a_look_that_is_shared_began_after_each_who_gets_it_has_asked() -> None:
     before = len(looks)
     shared.now()
     assert len(looks) == before + 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_a_tree_is_killed_where_the_kernel_has_no_pidfds(monkeypatch: pytest.MonkeyPatch, number):
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    marker = uuid.uuid4().hex
+    program = ["sh", "-c", "sleep 1000 & echo begun; wait"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, start_new_session=True, env={**os.environ, "MARKER": marker}
+    ) as leader:
+        assert leader.stdout is not None
+        assert leader.stdout.readline() == b"begun\n"
+        try:
+            assert Trees(os.getpid(), set()).signal(leader.pid, 0, signal.SIGKILL) >= 2
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(leader.pid, signal.SIGKILL)
+    assert leader.returncode == -signal.SIGKILL
+    assert living(marker) == []
