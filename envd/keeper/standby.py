@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -63,17 +64,25 @@ def await_turn(prepare: Callable[[], T]) -> Turn[T]:
             return Turn(link, generation, protocol, end, prepare() if prepared is None else prepared)
         assert end is not None
         link, prepared = end, prepare()
-        with socket.socket(fileno=os.dup(link)) as sock:
-            wire.send(sock, wire.pack((wire.READY, os.getpid())), [])
+        _say_ready(link)
 
 
 def _wait(link: int) -> int:
     """Wait for the keeper's first message; return the generation it gives."""
-    with socket.socket(fileno=os.dup(link)) as sock:
+    message: wire.Message | None = None
+    with socket.socket(fileno=os.dup(link)) as sock, suppress(ConnectionResetError):
         message, _ = wire.receive(sock)
     if message is None:
         os._exit(os.EX_OK)  # another one stands by, or the keeper has gone
     return int(message[1])
+
+
+def _say_ready(link: int) -> None:
+    with socket.socket(fileno=os.dup(link)) as sock:
+        try:
+            wire.send(sock, wire.pack((wire.READY, os.getpid())), [])
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(os.EX_OK)  # as above
 
 
 def _fork_next(link: int) -> tuple[bool, int | None]:
