@@ -7,8 +7,8 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from envd_proto.process.process_pb2 import OutputPosition, ProcessEvent, StartRequest, StartResponse
-from tests.support.process import START, Follower, Processes, pid, shell
+from envd_proto.process.process_pb2 import OutputPosition, ProcessEvent, ProcessSelector, StartRequest, StartResponse
+from tests.support.process import START, Follower, Processes, shell
 from tests.support.wires import RpcError, Wire
 
 _LINES = 300  # of standard output in one turn, and one of standard error
@@ -90,7 +90,9 @@ class Followed:
                 # cannot say where this client is, a Connect can.
                 return await self._read(follower, events if first else 0)
         resume = OutputPosition(stdout=self._at[0], stderr=self._at[1])
-        async with self._processes.connect(pid(self._pid), resume=resume) as follower:
+        # By its key: so many programs end in a quarter of an hour that the kernel uses pids again.
+        program = ProcessSelector(idempotency_key=request.idempotency_key)
+        async with self._processes.connect(program, resume=resume) as follower:
             return await self._read(follower, events)
 
     async def _read(self, follower: Follower, events: int) -> ProcessEvent.EndEvent | None:

@@ -246,8 +246,9 @@ async def test_a_large_output_comes_whole_over_kills(own_daemon: Daemon, own: Pr
 async def test_without_a_position_a_reader_gets_at_least_what_it_had_not_acknowledged(
     own_daemon: Daemon, own: Processes
 ) -> None:
-    # It stops in the middle: what the peer's kernel has taken is its own, the rest must come again.
-    size = 3 * 1024 * 1024
+    # It stops in the middle: what the peer's kernel has taken is its own, the rest must come again. More than the
+    # buffers of both kernels and the journal hold, so that not all of it is under way when the server is killed.
+    size = 16 * 1024 * 1024
     request = shell(f"seq -f '%015.0f' {size // 16}; exec sleep 1000")
     async with own.start(request, receive_buffer_bytes=64 * 1024) as follower:
         await follower.until(b"000000000001000\n")

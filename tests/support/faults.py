@@ -34,6 +34,7 @@ from tests.support.connect import Client, ConnectError, frame
 from tests.support.daemon import ROOT, Daemon
 from tests.support.kernel import children, descendants, open_pidfds, readable
 from tests.support.process import CONNECT, START
+from tests.support.wires import RpcError
 
 DEADLINE_S = 60.0
 
@@ -97,11 +98,17 @@ async def settled(
 
 
 async def persist(call: Callable[[], Awaitable[ValueT]]) -> ValueT:
-    """Make a call again for as long as the server is killed under it."""
+    """Make a call again for as long as the server is killed under it, also if the port says that this was too often."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
-            with suppress(*CUT_OFF):
+            try:
                 return await call()
+            except CUT_OFF:
+                continue
+            except RpcError as exc:
+                if "HTTP 503" not in str(exc):
+                    raise
+                await asyncio.sleep(0.05)
 
 
 async def launch(client: Client, request: StartRequest, *, timeout_ms: int | None = None) -> int:

@@ -20,6 +20,9 @@ OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.enable_retries", 0),
+    # Its own are up to two minutes; a server that was killed is there again in a moment.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _ATTEMPTS = 5
 
