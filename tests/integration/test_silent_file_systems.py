@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -275,15 +276,20 @@ async def test_who_leaves_work_that_hangs_does_not_wait_for_it_and_what_comes_be
     pool: Threads, silent: Hanging
 ):
     silent.stop_answering()
-    threads, done = pool.at(str(silent.path)), []
+    threads, done, begun = pool.at(str(silent.path)), [], threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        done.append(os.stat(silent.path / "small").st_size)
 
     async def call() -> None:
         try:
-            await threads.settle(lambda: done.append(os.stat(silent.path / "small").st_size))
+            await threads.settle(hang)
         finally:
             await threads.finish(done.append, "closed")
 
     task = asyncio.ensure_future(call())
+    await asyncio.to_thread(begun.wait, DEADLINE_S)  # a step that has not begun is called off
     await asyncio.to_thread(silent.wait_for_requests, 1)
     task.cancel()
     async with asyncio.timeout(DEADLINE_S):
