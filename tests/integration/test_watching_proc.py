@@ -37,6 +37,7 @@ def coming_and_going() -> Iterator[None]:
         process.wait()
 
 
+@pytest.mark.timeout(300)  # thousands of directories that come and go, twice over
 @pytest.mark.parametrize("kind", ["stream", "polled"])
 @pytest.mark.slow
 async def test_proc_is_watched_without_harm(own: Daemon, kind: str):
@@ -53,12 +54,12 @@ async def test_proc_is_watched_without_harm(own: Daemon, kind: str):
             assert error.code in ("resource_exhausted", "permission_denied"), error  # noqa: PT017
 
     with coming_and_going():
-        async with asyncio.timeout(DEADLINE_S):
-            for _ in range(3):
+        async with asyncio.timeout(4 * DEADLINE_S):
+            for _ in range(2):
                 watching = asyncio.ensure_future(watch())
                 while not watching.done():
                     await files.stat("/proc")
                     answered += 1
                 await watching
-    assert answered >= 3 * MEANWHILE
+    assert answered >= 2 * MEANWHILE
     await until_watches(own.server_pid(), 0)
