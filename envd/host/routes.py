@@ -79,7 +79,7 @@ class Sandbox:
         try:
             await self._initialiser.apply(settings)
         except EnvdError as exc:
-            return self._refusal(_STATUS[exc.code], exc.message)
+            return self._refusal(_STATUS.get(exc.code, 500), exc.message)
         return Response(204, self._always)
 
     async def _decoded(self, data: bytes) -> Settings:
@@ -93,7 +93,12 @@ class Sandbox:
 
 
 # Clients of the reference expect text here, not an error in JSON.
-_STATUS = {Code.UNAUTHENTICATED: 401, Code.INVALID_ARGUMENT: 400, Code.RESOURCE_EXHAUSTED: 507, Code.INTERNAL: 500}
+_STATUS = {
+    Code.UNAUTHENTICATED: 401,
+    Code.INVALID_ARGUMENT: 400,
+    Code.RESOURCE_EXHAUSTED: 507,
+    Code.UNAVAILABLE: 503,
+}
 
 
 def _settings(data: bytes) -> Settings:

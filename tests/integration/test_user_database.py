@@ -147,6 +147,13 @@ async def test_a_user_of_a_database_that_does_not_answer_is_unavailable(late: La
     assert answer.status == 503
 
 
+async def test_a_default_user_of_a_database_that_does_not_answer_is_unavailable(late: Late):
+    async with asyncio.timeout(DEADLINE_S):
+        answer = await exchange(late.daemon.port, "POST", "/init", body=b'{"defaultUser":"elsewhere"}')
+    assert answer.status == 503
+    assert b"elsewhere" in answer.body
+
+
 async def test_a_user_of_the_files_works_while_other_databases_do_not_answer(late: Late):
     async with asyncio.timeout(DEADLINE_S):
         outcome = await Processes(Client(late.daemon.port, Codec.PROTO)).as_user("nobody").run(shell("id -un"))
