@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import pwd
 import random
 import subprocess
 import sys
@@ -17,14 +18,16 @@ import pytest
 from envd.config import Config, Limits
 from envd.config import Uploads as Bounds
 from tests.integration.test_uploads import peak_bytes
+from tests.support.connect import Client, Codec
 from tests.support.daemon import ROOT, Daemon, running_daemon
-from tests.support.disks import small_disk
+from tests.support.disks import small_disk, small_ext4
 from tests.support.faults import descriptors, settled
 from tests.support.files import refusal
 from tests.support.http1 import connection, request
 from tests.support.readers import configured
+from tests.support.trusted import trusted_directory
 from tests.support.uploads import Uploads, fields, missing, persist, rest, upload
-from tests.support.wires import OpenWire
+from tests.support.wires import OpenWire, RpcError
 
 CONTENT = random.Random(1).randbytes(12_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -340,6 +343,34 @@ async def test_a_part_under_way_keeps_an_upload_and_ends_when_it_falls_silent(ha
             await asyncio.sleep(0.1)  # longer in all than an upload without parts is kept
         assert "no byte of the" in refusal(await conn.read_response(), 504)
     await gone(tmp_path)
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+async def test_another_file_with_the_number_of_the_hidden_one_is_not_taken_for_it(
+    daemon: Daemon, other_user: pwd.struct_passwd, *, as_root: bool
+):
+    """Whose directory it is may remove the hidden file, and put one there that got its inode."""
+    uploads = Uploads(Client(daemon.port, Codec.PROTO))
+    uploads = uploads if as_root else uploads.as_user(other_user.pw_name)
+    with trusted_directory() as top, small_ext4(top / "disk", 4 << 20) as disk:
+        os.chown(disk, other_user.pw_uid, other_user.pw_gid)
+        ident = await uploads.new(disk / "target")
+        await uploads.part(ident, 0, b"theirs")
+        (hidden,) = disk.glob(".envd-*.tmp")
+        number = hidden.stat().st_ino
+        hidden.unlink()
+        secret = disk / "secret"
+        secret.write_bytes(b"secret")
+        secret.chmod(0o600)
+        if secret.stat().st_ino != number:
+            pytest.skip("this kernel gives the number to another file")
+        secret.rename(hidden)
+        for call in (uploads.commit(ident), uploads.part(ident, 6, b"more")):
+            with pytest.raises(RpcError) as error:
+                await call
+            assert error.value.code == "not_found"
+        assert (hidden.read_bytes(), hidden.stat().st_mode & 0o777) == (b"secret", 0o600)
+        assert not (disk / "target").exists()
 
 
 async def test_when_the_daemon_ends_nothing_is_left(tmp_path: Path):

@@ -10,6 +10,7 @@ from .mounts import mount_of
 from .opening import check_landing, is_mount_point, open_below, open_parent, open_path, path_of, reopen
 from .own_processes import refuse_own
 from .resolving import Landing, resolve_by_steps
+from .system_calls import born_ns
 from .trusted import is_readable, open_trusted_parent
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "acting_as",
     "acts_as_itself",
     "as_user",
+    "born_ns",
     "check_landing",
     "help_instead",
     "is_mount_point",

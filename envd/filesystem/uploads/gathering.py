@@ -12,6 +12,7 @@ from envd.filesystem.access import (
     Landing,
     acting_as,
     acts_as_itself,
+    born_ns,
     help_instead,
     open_path,
     path_of,
@@ -51,9 +52,10 @@ class Beginning:
             undo.callback(self._file.close)
             st = os.fstat(self._file.fd)
             os.fchmod(self._file.fd, 0o600)  # until it is whole it is nobody's to read
-            path = path_of(directory)
+            path, born = path_of(directory), born_ns(self._file.fd)
             self._undo = undo.pop_all()
-        self.kept = Kept(path, temporary_name(), st.st_dev, st.st_ino, stat.S_IMODE(st.st_mode))
+        mode = stat.S_IMODE(st.st_mode)
+        self.kept = Kept(path, temporary_name(), st.st_dev, st.st_ino, mode, st.st_uid, born)
 
     def name(self) -> None:
         """Give it its hidden name.
@@ -181,7 +183,7 @@ class Gathered:
                 raise _lost(kept) from exc
             except OSError as exc:
                 raise from_os_error(exc, doing=f"open {kept.path}") from exc
-            if (st.st_dev, st.st_ino) != (kept.device, kept.inode):
+            if not _is_it(kept, self.fd, st):
                 raise _lost(kept)
             self._undo = undo.pop_all()
 
@@ -212,6 +214,13 @@ class Waiting(Temporary):
 
     def close(self) -> None:
         """Leave it."""
+
+
+def _is_it(kept: Kept, fd: int, st: os.stat_result) -> bool:
+    """Tell whether what is open is the file: the daemon's rights have opened it, in anybody's directory."""
+    if (st.st_dev, st.st_ino) != (kept.device, kept.inode) or kept.owner not in (None, st.st_uid):
+        return False
+    return not kept.born_ns or kept.born_ns == born_ns(fd)
 
 
 def check(kept: Kept) -> None:

@@ -92,6 +92,8 @@ class Kept:
         name: in it.
         device, inode: of the file, so that nothing else is taken for it.
         mode: what it gets if it becomes a new file and the client did not say.
+        owner: of the file; None if not known, as in what 0.7.0 wrote.
+        born_ns: when the file was made; 0 if not known. A later file may get the same inode, and be put in its place.
     """
 
     directory: str
@@ -99,6 +101,8 @@ class Kept:
     device: int
     inode: int
     mode: int
+    owner: int | None = None
+    born_ns: int = 0
 
     @property
     def path(self) -> str:
