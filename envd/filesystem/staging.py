@@ -13,12 +13,22 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from envd.errors import Code, EnvdError, from_os_error
+from envd.errors import NO_ROOM, Code, EnvdError, from_os_error
 from envd.host.users import User
 
 from .access import Landing, acting_as, acts_as_itself, help_instead, is_readable, was_denied
 from .directories import make_directories_as, make_parents, parent_of, remove_directories, remove_directories_as
-from .drafts import AppendedDraft, Buffer, CopiedDraft, DeviceDraft, Draft, KernelDraft, NamedDraft, WholeDraft
+from .drafts import (
+    AppendedDraft,
+    Buffer,
+    CopiedDraft,
+    DeviceDraft,
+    Draft,
+    KernelDraft,
+    NamedDraft,
+    WholeDraft,
+    number_of,
+)
 from .place import Intent, Place, find_place
 from .spool import Make, Spool
 from .temporary import Temporaries, Temporary
@@ -188,13 +198,27 @@ def _stage(path: str, intent: Intent, source: _Source) -> Staged:
         except (OSError, EnvdError) as exc:
             if not helped or not was_denied(exc):
                 raise
-            with contextlib.suppress(OSError, EnvdError):
+            try:
                 return _stage_with_help(path, intent, source, exc)
-            # Nobody can put another file in its place: it may be one that the user can write in place.
-            with acting_as(intent.actor):
-                return _stage_as_user(path, intent, source)
+            except (OSError, EnvdError) as why:
+                return _stage_in_place(path, intent, source, why)
     except OSError as exc:
         raise from_os_error(exc, doing=f"write {path}") from exc
+
+
+def _stage_in_place(path: str, intent: Intent, source: _Source, why: OSError | EnvdError) -> Staged:
+    """Begin where nobody can put another file in its place: it may be one that the user can write in place.
+
+    Raises:
+        OSError, EnvdError: it is none; `why` nobody could, if that was for want of room.
+    """
+    try:
+        with acting_as(intent.actor):
+            return _stage_as_user(path, intent, source)
+    except (OSError, EnvdError) as exc:
+        if was_denied(exc) and number_of(why) in NO_ROOM:
+            raise why from why.__cause__
+        raise
 
 
 def _stage_as_user(path: str, intent: Intent, source: _Source) -> Staged:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from envd_proto.filesystem.search_pb2 import Pattern, ReplaceRequest, ReplaceResponse, Selection
+from tests.support.archives import Archives
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
 from tests.support.disks import fill, mounted, small_disk, small_ext4
@@ -156,6 +157,19 @@ async def test_without_an_inode_left_an_overwrite_is_possible_and_a_new_file_is_
         await refused(files.write(disk / "c", b"x"), "resource_exhausted")
         assert ((disk / "a").read_bytes(), (disk / "b").stat().st_size) == (b"new content", 2 << 20)
         assert sorted(os.listdir(disk)) == ["a", "b"]
+
+
+@needs_root
+@pytest.mark.parametrize("below", ["new", "missing/new"])
+async def test_who_is_helped_is_told_of_a_full_disk_and_not_of_missing_rights(
+    files: Files, other_user: pwd.struct_passwd, below: str
+):
+    helped = files.as_user(other_user.pw_name)
+    with trusted_directory() as app, small_disk(app / "disk", "size=1m,nr_inodes=2,mode=0755") as disk:
+        (disk / "old").write_bytes(b"old")
+        await refused(helped.write(disk / below, b"new"), "resource_exhausted")
+        extraction = Archives(helped.wire).extract(disk / below, bytes(1024))
+        await refused(extraction, "resource_exhausted")
 
 
 async def test_content_too_large_for_memory_waits_in_the_directory_for_temporaries(files: Files, tmp_path: Path):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from envd.errors import Code, EnvdError, from_os_error
+from envd.errors import Code, EnvdError, NoRoomError, from_os_error
 from envd.filesystem.access import acting_as, open_path, path_of
 from envd.filesystem.directories import make_directories_as, make_parents, remove_directories, remove_directories_as
 from envd.filesystem.temporary import Temporaries, hidden_in
@@ -123,9 +123,14 @@ class Extraction:
         """Make the target where only root has a say, with the daemon's own rights; what is in it is the user's work.
 
         Return False if that is not such a place.
+
+        Raises:
+            NoRoomError: it is, and the disk is full.
         """
         try:
             self._helped = make_directories_as(self._order.path, self._order.user, helped=True)
+        except NoRoomError:
+            raise
         except (OSError, EnvdError):
             return False
         return bool(self._helped)
