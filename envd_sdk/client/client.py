@@ -5,13 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from envd import __version__
 from envd_sdk.connection_config import ConnectionConfig
 from envd_sdk.exceptions import AuthenticationException, SandboxException
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -95,17 +93,11 @@ def _credentials(config: ConnectionConfig) -> Mapping[str, str]:
 
 
 def _identity() -> Mapping[str, str]:
-    from importlib import metadata  # noqa: PLC0415 - a tenth of the SDK's import, for a line of a header
-
-    try:
-        release = metadata.version("sandbox-envd")
-    except metadata.PackageNotFoundError:
-        release = "0"
     return {
-        "User-Agent": f"envd-python-sdk/{release}",
+        "User-Agent": f"envd-python-sdk/{__version__}",
         "lang": "python",
         "lang_version": platform.python_version(),
-        "package_version": release,
+        "package_version": __version__,
         "publisher": "envd",
         "system": platform.system(),
     }
