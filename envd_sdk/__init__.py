@@ -6,7 +6,6 @@ with Sandbox.local() as sandbox:
     print(sandbox.commands.run("echo hello").stdout)
 """
 
-from envd import __version__ as __version__
 from envd_sdk import client
 from envd_sdk._async.api_client import AsyncApiClient
 from envd_sdk._async.command_handle import AsyncCommandHandle

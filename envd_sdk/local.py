@@ -56,13 +56,8 @@ class LocalDaemon:
         """Start it and wait until it can be called.
 
         Raises:
-            SandboxException: this system is not Linux, it is not installed, or does not start.
+            SandboxException: it is not installed, or does not start.
         """
-        if sys.platform != "linux":
-            raise SandboxException(
-                f"start a local sandbox: the daemon runs on Linux only, and this is {sys.platform}; use "
-                "Sandbox.connect_local(address) with one that runs elsewhere, or Sandbox.create() with a control plane"
-            )
         command = self._command or _installed()
         with self._lock:
             if self._stopped:

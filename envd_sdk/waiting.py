@@ -11,6 +11,7 @@ from envd_sdk.results import StreamName
 
 # Characters of each stream that an expression is compared with, the newest ones.
 WINDOW = 64 * 1024
+_STREAMS: tuple[StreamName, ...] = ("stdout", "stderr", "pty")
 
 # Seconds between two looks at something that cannot say when it has changed: the first, and the longest.
 FIRST_LOOK_S = 0.02
@@ -32,26 +33,34 @@ class Deadline:
         return self._end is not None and self._clock() >= self._end
 
 
-class Wanted:
-    """An expression, looked for in output that comes in pieces."""
+class OutputMatcher:
+    """Finds expressions in output that comes in pieces. What lies behind the last match stays for the next search.
 
-    def __init__(self, pattern: str | re.Pattern[str], stream: StreamName | None = None) -> None:
-        self._pattern = re.compile(pattern)
-        self._stream = stream
-        self._windows: dict[StreamName, str] = {}
+    Of each stream the newest WINDOW characters stay, and all of the piece that came last.
+    """
+
+    def __init__(self) -> None:
+        self._windows: dict[StreamName, _Window] = {}
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def __str__(self) -> str:
-        return repr(self._pattern.pattern)
-
-    def found_in(self, piece: Piece) -> re.Match[str] | None:
-        """Add a piece to what came before; the match, if there is one now."""
+    def add(self, piece: Piece) -> StreamName:
+        """Add a piece to what came before it; the name of its stream."""
         name, text = self._named(piece)
-        if self._stream not in (None, name):
-            return None
-        window = self._windows.get(name, "") + text
-        self._windows[name] = window[-WINDOW:]
-        return self._pattern.search(window)
+        self._windows.setdefault(name, _Window()).add(text)
+        return name
+
+    def find(self, pattern: re.Pattern[str], stream: StreamName | None = None) -> re.Match[str] | None:
+        """The first match in a stream; what is before its end is not looked at again."""
+        for name in _STREAMS if stream is None else (stream,):
+            window = self._windows.get(name)
+            found = None if window is None else window.find(pattern)
+            if found is not None:
+                return found
+        return None
+
+    def clear(self) -> None:
+        """Forget what came: something else has had it."""
+        self._windows.clear()
 
     def _named(self, piece: Piece) -> tuple[StreamName, str]:
         if piece.stdout is not None:
@@ -59,3 +68,23 @@ class Wanted:
         if piece.stderr is not None:
             return "stderr", piece.stderr
         return "pty", self._decoder.decode(piece.pty or b"")
+
+
+class _Window:
+    """The newest text of one stream, and from where on it is searched."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._begin = 0
+
+    def add(self, text: str) -> None:
+        # The character before the place tells `^` and `\b` whether a line or word begins there.
+        cut = max(self._begin - 1, len(self._text) - WINDOW, 0)
+        self._text = self._text[cut:] + text
+        self._begin = max(self._begin - cut, 0)
+
+    def find(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        found = pattern.search(self._text, self._begin)
+        if found is not None:
+            self._begin = found.end()
+        return found

@@ -16,7 +16,7 @@ from envd_sdk.exceptions import CommandExitException, NotYetException, SandboxEx
 from envd_sdk.output import Piece
 from envd_sdk.results import CommandResult, OutputGap, OutputPosition, StreamName
 from envd_sdk.starting import limit
-from envd_sdk.waiting import Deadline, Wanted
+from envd_sdk.waiting import Deadline, OutputMatcher
 
 
 class AsyncCommandHandle:
@@ -45,7 +45,10 @@ class AsyncCommandHandle:
             room = 0
         self._delivered = following.output.delivered
         self._iterated: OutputPosition | None = None
-        self._reader: AsyncReader[Piece] = AsyncReader(following.next, self._deliver, room=room)
+        self._unmatched = OutputMatcher()
+        self._reader: AsyncReader[Piece] = AsyncReader(
+            following.next, self._deliver, passed=self._unmatched.add, room=room
+        )
 
     @property
     def pid(self) -> int:
@@ -123,7 +126,10 @@ class AsyncCommandHandle:
     async def wait_for(
         self, pattern: str | re.Pattern[str], timeout: float | None = 60, *, stream: StreamName | None = None
     ) -> re.Match[str]:
-        """Read its output until an expression is found in it. Iterating goes on behind that.
+        """Read its output until an expression is found in it.
+
+        What was read and lies behind the match, or all of it if the time was up, is looked at again by the next call.
+        Iterating goes on behind what was read.
 
         Args:
             pattern: compared with the newest 64 KiB of each stream; of a terminal as UTF-8.
@@ -135,18 +141,20 @@ class AsyncCommandHandle:
             CommandExitException: the command has ended, with another status than 0, without it.
             SandboxException: the command has ended without it.
         """
-        wanted, deadline = Wanted(pattern, stream), Deadline(limit(timeout), clock)
-        doing = f"wait for {wanted} in the output of {self.pid}"
+        wanted, deadline = re.compile(pattern), Deadline(limit(timeout), clock)
+        doing = f"wait for {wanted.pattern!r} in the output of {self.pid}"
         try:
-            while (piece := await self._reader.next(deadline.left_s())) is not None:
+            found = self._unmatched.find(wanted, stream)
+            while found is None and (piece := await self._reader.next(deadline.left_s())) is not None:
                 self._iterated = piece.position
-                found = wanted.found_in(piece)
-                if found is not None:
-                    return found
-                if deadline.passed():
+                name = self._unmatched.add(piece)
+                found = self._unmatched.find(wanted, name) if stream in (None, name) else None
+                if found is None and deadline.passed():
                     raise NotYetException
         except NotYetException:
             raise NotYetException(f"{doing}: it has not come in {timeout} s") from None
+        if found is not None:
+            return found
         self._result()
         raise SandboxException(f"{doing}: it has ended without it")
 
@@ -182,6 +190,7 @@ class AsyncCommandHandle:
     async def __aiter__(self) -> AsyncIterator[tuple[str | None, str | None, bytes | None]]:
         while (piece := await self._reader.next()) is not None:
             self._iterated = piece.position
+            self._unmatched.clear()
             yield piece.stdout, piece.stderr, piece.pty
 
     async def _deliver(self, piece: Piece) -> None:

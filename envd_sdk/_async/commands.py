@@ -51,11 +51,7 @@ class AsyncCommands(AsyncFeeding):
         return await self._input.kill(pid, request_timeout)
 
     async def send_signal(self, pid: int, number: int, request_timeout: float | None = None) -> bool:
-        """Send any signal to a command: a member of `signal.Signals`, or its number on Linux; False if there is none.
-
-        Raises:
-            InvalidArgumentException: Linux has no such signal.
-        """
+        """Send any signal (1 to 64) to a command; False if there is none by that pid."""
         return await self._input.signal(pid, number, request_timeout)
 
     async def send_stdin(self, pid: int, data: str | bytes, request_timeout: float | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -13,7 +14,6 @@ from envd_sdk.exceptions import NotFoundException
 from envd_sdk.messages import by_pid, input_from, size_from
 from envd_sdk.results import PtySize
 from envd_sdk.retrying import Repeat
-from envd_sdk.signals import SIGKILL, linux_number
 
 
 class AsyncInput:
@@ -60,13 +60,13 @@ class AsyncInput:
 
     async def kill(self, pid: int, request_timeout: float | None = None) -> bool:
         """SIGKILL a program and everything it started; False if it is not there any more."""
-        return await self.signal(pid, SIGKILL, request_timeout)
+        return await self.signal(pid, signal.SIGKILL, request_timeout)
 
     async def signal(self, pid: int, number: int, request_timeout: float | None = None) -> bool:
         """Send a signal; False if the program is not there any more."""
-        request = pb.SendSignalRequest(process=by_pid(pid), signal_number=linux_number(number))
+        request = pb.SendSignalRequest(process=by_pid(pid), signal_number=number)
         # Killing twice is killing once; of other signals a program may count each.
-        repeat = Repeat.SAFE if request.signal_number == SIGKILL else Repeat.UNSENT
+        repeat = Repeat.SAFE if number == signal.SIGKILL else Repeat.UNSENT
         try:
             await self._calls.unary(
                 SEND_SIGNAL, request, doing=f"signal {pid}", repeat=repeat, request_timeout=request_timeout

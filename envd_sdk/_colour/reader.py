@@ -23,8 +23,9 @@ class AsyncReader(Generic[T]):
     Args:
         source: yields some at a time, None at the end. What it raises, `next` and `drain` raise.
         deliver: awaited for each of them, before they can be had from `next`.
-        room: how many are kept that nobody has asked for yet; then the source waits. None: all. 0: none, and nothing
-            waits.
+        passed: called with each that is not kept for `next`, because there is no room.
+        room: how many are kept that nobody has asked for yet; then the source waits. None: all. 0: none but for who
+            waits in `next`, and nothing waits.
     """
 
     def __init__(
@@ -32,11 +33,14 @@ class AsyncReader(Generic[T]):
         source: Callable[[], Awaitable[Iterable[T] | None]],
         deliver: Callable[[T], Awaitable[None]],
         *,
+        passed: Callable[[T], object],
         room: int | None,
     ) -> None:
         self._source = source
         self._deliver = deliver
+        self._passed = passed
         self._room = room
+        self._asking = 0
         self._unread: deque[T] = deque()
         self._changed = asyncio.Condition()
         self._failure: Exception | None = None
@@ -49,31 +53,32 @@ class AsyncReader(Generic[T]):
         Raises:
             NotYetException: there is none yet.
         """
-        async with self._changed:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._changed.wait_for(lambda: self._unread or self._over)
-            except TimeoutError:
-                raise NotYetException("nothing came in time") from None
-            if self._unread:
-                self._changed.notify_all()
-                return self._unread.popleft()
+        self._asking += 1
+        try:
+            async with self._changed:
+                await self._wait_until(lambda: self._unread or self._over, timeout_s)
+                if self._unread:
+                    self._changed.notify_all()
+                    return self._unread.popleft()
+        except TimeoutError:
+            raise NotYetException("nothing came in time") from None
+        finally:
+            self._asking -= 1
         self._raise()
         return None
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Wait for the end. From now on nothing is kept for `next`.
+        """Wait for the end. From now on nothing is kept but for who waits in `next`.
 
         Raises:
             NotYetException: it has not come.
         """
         async with self._changed:
             self._room = 0
-            self._unread.clear()
+            self._pass_unread()
             self._changed.notify_all()
             try:
-                async with asyncio.timeout(timeout_s):
-                    await self._changed.wait_for(lambda: self._over)
+                await self._wait_until(lambda: self._over, timeout_s)
             except TimeoutError:
                 raise NotYetException("it has not ended in time") from None
         self._raise()
@@ -103,13 +108,20 @@ class AsyncReader(Generic[T]):
             self._changed.notify_all()
 
     async def _keep(self, one: T) -> None:
-        if self._room == 0:
-            return
         async with self._changed:
             await self._changed.wait_for(lambda: not self._room or len(self._unread) < self._room)
-            if self._room != 0:
-                self._unread.append(one)
-                self._changed.notify_all()
+            self._unread.append(one)
+            if self._room == 0 and not self._asking:
+                self._pass_unread()
+            self._changed.notify_all()
+
+    async def _wait_until(self, holds: Callable[[], object], timeout_s: float | None) -> None:
+        async with asyncio.timeout(timeout_s):
+            await self._changed.wait_for(holds)
+
+    def _pass_unread(self) -> None:
+        while self._unread:
+            self._passed(self._unread.popleft())
 
     def _raise(self) -> None:
         if self._failure is not None:
@@ -124,10 +136,12 @@ class Reader(Generic[T]):
         source: Callable[[float | None], Iterable[T] | None],
         deliver: Callable[[T], None],
         *,
+        passed: Callable[[T], object],
         room: int | None,  # noqa: ARG002 - nothing waits here
     ) -> None:
         self._source = source
         self._deliver = deliver
+        self._passed = passed
         self._ready: deque[T] = deque()
         self._over = False
 
@@ -144,7 +158,8 @@ class Reader(Generic[T]):
 
     def drain(self, timeout_s: float | None = None) -> None:
         deadline = Deadline(timeout_s, time.monotonic)
-        while self.next(deadline.left_s()) is not None:
+        while (one := self.next(deadline.left_s())) is not None:
+            self._passed(one)
             if deadline.passed():
                 raise NotYetException("it has not ended in time")
 

@@ -52,11 +52,7 @@ class Commands(Feeding):
         return self._input.kill(pid, request_timeout)
 
     def send_signal(self, pid: int, number: int, request_timeout: float | None = None) -> bool:
-        """Send any signal to a command: a member of `signal.Signals`, or its number on Linux; False if there is none.
-
-        Raises:
-            InvalidArgumentException: Linux has no such signal.
-        """
+        """Send any signal (1 to 64) to a command; False if there is none by that pid."""
         return self._input.signal(pid, number, request_timeout)
 
     def send_stdin(self, pid: int, data: str | bytes, request_timeout: float | None = None) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import posixpath
+import os.path
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -59,7 +59,7 @@ class PartedUpload:
             raise
         metadata = dict(self._destination.options.metadata or {})
         raw = upload.raw_path if upload.HasField("raw_path") else None
-        name = posixpath.basename(upload.path)
+        name = os.path.basename(upload.path)
         return WriteInfo(name, FileType.FILE, upload.path, metadata=metadata, raw_path=raw)
 
     def _begin(self) -> pb.UploadInfo | None:

@@ -190,5 +190,4 @@ def _never_let_go(found: list[Any]) -> None:
 
 fork = Fork()
 atexit.register(_end_quietly)
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(before=fork.before, after_in_parent=fork.in_parent, after_in_child=fork.in_child)
+os.register_at_fork(before=fork.before, after_in_parent=fork.in_parent, after_in_child=fork.in_child)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from envd import __version__
 from envd_sdk.connection_config import ConnectionConfig
 from envd_sdk.exceptions import AuthenticationException, SandboxException
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,17 @@ def _credentials(config: ConnectionConfig) -> Mapping[str, str]:
 
 
 def _identity() -> Mapping[str, str]:
+    from importlib import metadata  # noqa: PLC0415 - a tenth of the SDK's import, for a line of a header
+
+    try:
+        release = metadata.version("sandbox-envd")
+    except metadata.PackageNotFoundError:
+        release = "0"
     return {
-        "User-Agent": f"envd-python-sdk/{__version__}",
+        "User-Agent": f"envd-python-sdk/{release}",
         "lang": "python",
         "lang_version": platform.python_version(),
-        "package_version": __version__,
+        "package_version": release,
         "publisher": "envd",
         "system": platform.system(),
     }

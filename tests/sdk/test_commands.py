@@ -16,6 +16,7 @@ from envd_sdk import (
     CommandResult,
     ConflictException,
     NotFoundException,
+    NotYetException,
     OutputGap,
     Sandbox,
     SandboxException,
@@ -121,6 +122,40 @@ async def test_output_is_waited_for(sandbox, colour):
     assert await colour.call(handle.kill) is True
     with pytest.raises(CommandExitException):
         await colour.call(handle.wait_for, "never")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_a_wait_has_read_in_vain_is_there_for_the_next_one(sandbox, colour, kept):
+    handle = await colour.call(
+        sandbox.commands.run,
+        "echo one two >&2; echo three four; read go; echo five; sleep 1000",
+        background=True,
+        stdin=True,
+        on_stderr=None if kept else lambda _: None,
+        retain_output=kept,
+    )
+    for wait in ((handle.wait_for, "five"), (handle.wait,)):
+        with pytest.raises(NotYetException):
+            await colour.call(*wait, timeout=0.5)
+    for pattern in ("three", "one", "four", "two"):
+        assert await colour.call(handle.wait_for, pattern, timeout=20)
+    with pytest.raises(NotYetException):
+        await colour.call(handle.wait_for, "three", timeout=0.1)
+    await colour.call(handle.send_stdin, "\n")
+    assert await colour.call(handle.wait_for, "five", timeout=20)
+    await colour.call(handle.kill)
+
+
+async def test_an_iteration_takes_what_it_reads_from_the_next_wait(sandbox, colour):
+    handle = await colour.call(
+        sandbox.commands.run, "echo one; read go; echo two; read go; echo three", background=True, stdin=True
+    )
+    await colour.call(handle.wait_for, "one", timeout=20)
+    await colour.call(handle.send_stdin, "\n")
+    assert (await colour.first(handle))[0] == "two\n"
+    await colour.call(handle.send_stdin, "\n")
+    with pytest.raises(SandboxException, match="without it"):
+        await colour.call(handle.wait_for, "two", timeout=20)
 
 
 async def test_an_end_is_waited_for_as_long_as_asked(sandbox, colour):

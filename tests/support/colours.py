@@ -31,5 +31,11 @@ class Colour:
             return await asyncio.to_thread(list, source)
         return [one async for one in source]
 
+    async def first(self, source: Any) -> Any:
+        """The first thing an iteration gives."""
+        if self.name == "sync":
+            return await asyncio.to_thread(lambda: next(iter(source)))
+        return await anext(aiter(source))
+
 
 COLOURS = [Colour("async", AsyncSandbox), Colour("sync", Sandbox)]

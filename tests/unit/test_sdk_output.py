@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,7 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from envd_proto.process import process_pb2 as pb
 from envd_sdk import OutputGap, OutputPosition
 from envd_sdk.output import AnotherError, HoleError, Output, Piece
-from envd_sdk.waiting import WINDOW, Deadline, Wanted
+from envd_sdk.results import StreamName
+from envd_sdk.waiting import WINDOW, Deadline, OutputMatcher
 
 STDOUT, STDERR, PTY = (
     pb.ProcessEvent.STREAM_STDOUT,
@@ -132,24 +134,48 @@ def test_nothing_is_kept_that_shall_not_be():
     assert output.stdout == ""
 
 
+def find(matcher: OutputMatcher, pattern: str, stream: StreamName | None = None) -> str | None:
+    found = matcher.find(re.compile(pattern), stream)
+    return None if found is None else found.group()
+
+
+def matcher_of(*pieces: Piece) -> OutputMatcher:
+    matcher = OutputMatcher()
+    for piece in pieces:
+        matcher.add(piece)
+    return matcher
+
+
 def test_an_expression_is_found_across_pieces():
-    wanted = Wanted("port ([0-9]+)!")
-    assert wanted.found_in(Piece(stdout="po")) is None
-    assert wanted.found_in(Piece(stderr="rt 1!")) is None
-    found = wanted.found_in(Piece(stdout="rt 80!"))
-    assert found is not None
-    assert found.group(1) == "80"
-    assert Wanted("ä", "pty").found_in(Piece(stdout="ä")) is None
-    terminal = Wanted("ä")
-    assert terminal.found_in(Piece(pty=b"\xc3")) is None
-    assert terminal.found_in(Piece(pty=b"\xa4")) is not None
+    matcher = matcher_of(Piece(stdout="po"), Piece(stderr="rt 1!"))
+    assert find(matcher, "port ([0-9]+)!") is None
+    assert matcher.add(Piece(stdout="rt 80!")) == "stdout"
+    assert find(matcher, "port ([0-9]+)!") == "port 80!"
+    assert find(matcher_of(Piece(stdout="ä")), "ä", "pty") is None
+    matcher = matcher_of(Piece(pty=b"\xc3"))
+    assert find(matcher, "ä") is None
+    matcher.add(Piece(pty=b"\xa4"))
+    assert find(matcher, "ä") == "ä"
 
 
 def test_an_expression_is_compared_with_the_newest_output_only():
-    wanted = Wanted("^a.*b$", "stdout")
-    assert wanted.found_in(Piece(stdout="a")) is None
-    assert wanted.found_in(Piece(stdout="x" * WINDOW)) is None
-    assert wanted.found_in(Piece(stdout="b")) is None
+    matcher = matcher_of(Piece(stdout="a"), Piece(stdout="x" * WINDOW), Piece(stdout="b"))
+    assert find(matcher, "^a.*b$", "stdout") is None
+
+
+def test_what_lies_behind_a_match_stays_for_the_next_expression():
+    matcher = matcher_of(Piece(stdout="one two\nthree"), Piece(stderr="one"))
+    assert find(matcher, "never") is None
+    assert find(matcher, "tw") == "tw"
+    assert find(matcher, r"^o|\bo") == "o"  # of stderr: behind the match no line and no word begins
+    assert find(matcher, "(?m)^thr") == "thr"
+    matcher.add(Piece(stdout="ee"))
+    assert find(matcher, "^e") is None
+    assert find(matcher, "one", "stdout") is None
+    assert find(matcher, "eeeee") is None
+    assert find(matcher, "(?<=r)eeee") == "eeee"
+    matcher.clear()
+    assert find(matcher, "e") is None
 
 
 def test_a_deadline_passes_or_never_does():
