@@ -63,11 +63,11 @@ class Follower:
         caught_up_at: since when it has had nothing to take, None while it has.
         given_up: True if others no longer wait for it; until it takes something.
         longest_pause_s: the longest time it has left something untaken.
-        resumes: its client understands gaps, and names its place when it comes back.
+        resumes: its client names its place when it comes back.
         acknowledged: see Receipts.
     """
 
-    def __init__(self, source: Source, position: Position, *, gaps: bool, receipts: Receipts) -> None:
+    def __init__(self, source: Source, position: Position, *, gaps: bool, receipts: Receipts, resumes: bool) -> None:
         for name, offset, end in zip(_NAMES, position, source.ends, strict=True):
             if offset > end:
                 raise EnvdError(
@@ -86,7 +86,7 @@ class Follower:
         self.caught_up_at: float | None = None
         self.given_up = False
         self.longest_pause_s = 0.0
-        self.resumes = gaps
+        self.resumes = resumes
 
     @property
     def idle_s(self) -> float:

@@ -230,19 +230,22 @@ class Output:
 
     # Following.
 
-    def follow(self, position: Position | None, *, gaps: bool, receipts: Receipts) -> Follower:
+    def follow(
+        self, position: Position | None, *, gaps: bool, receipts: Receipts, resumes: bool | None = None
+    ) -> Follower:
         """Begin to follow: at a position, or with what nobody has taken yet.
 
         Args:
             position: where to begin, None for what nobody has taken.
-            gaps: the client understands that bytes are missing, and names its place if its connection breaks.
+            gaps: the client understands that bytes are missing.
             receipts: tell how far the peer has what was handed out; also asked later.
+            resumes: it names its place if its connection breaks; None if it does so as it understands gaps.
 
         Raises:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
         begin = position or self.audience.untaken()
-        follower = Follower(self, begin, gaps=gaps, receipts=receipts)
+        follower = Follower(self, begin, gaps=gaps, receipts=receipts, resumes=gaps if resumes is None else resumes)
         if position is None and not gaps:
             follower.skip_lost()
         self.audience.join(follower)

@@ -12,7 +12,8 @@ from envd_proto.process import process_pb2 as pb
 
 from . import list_encoding, messages, signals
 from .command import check_key
-from .events import BEGINNING, Event, Position
+from .events import BEGINNING, Event
+from .follower import Follower
 from .keyed_input import KeyedWrite
 from .running import Running, nothing_aside
 from .table import Table
@@ -39,11 +40,13 @@ class ProcessService:
     async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
         """Start a program and follow it."""
         command = messages.command_from(request, call.timeout_s)
-        position = messages.position_from(request.resume) if request.HasField("resume") else None
+        resume = request.HasField("resume")
         running, existing = await self._table.start(command, call.username)
-        if not existing:
-            position = None if position is None else BEGINNING
-        async for event in _follow(running, call, position, existing=existing, gaps=request.HasField("resume")):
+        position = messages.position_from(request.resume) if resume and existing else BEGINNING
+        # What an earlier call was sent need not have reached anybody, so a repeated one begins where that began. Who
+        # gives keys knows GapEvent.
+        follower = running.output.follow(position, gaps=resume or existing, resumes=resume, receipts=call)
+        async for event in _follow(running, call, follower, existing=existing):
             yield messages.reply_from(event, pb.StartResponse, request.event_bytes)
 
     async def connect(self, request: pb.ConnectRequest, call: Call) -> AsyncIterator[Reply]:
@@ -53,7 +56,8 @@ class ProcessService:
         running = select(self._table, request.process)
         resume = request.HasField("resume")
         position = messages.position_from(request.resume) if resume else None
-        async for event in _follow(running, call, position, existing=False, gaps=resume or request.gaps):
+        follower = running.output.follow(position, gaps=resume or request.gaps, receipts=call)
+        async for event in _follow(running, call, follower, existing=False):
             yield messages.reply_from(event, pb.ConnectResponse, request.event_bytes)
 
     async def update(self, request: pb.UpdateRequest, _: Call) -> pb.UpdateResponse:
@@ -151,10 +155,7 @@ def _input(running: Running, message: pb.ProcessInput) -> bytes:
     return messages.input_from(message, terminal=running.terminal is not None)
 
 
-async def _follow(
-    running: Running, call: Call, position: Position | None, *, existing: bool, gaps: bool
-) -> AsyncGenerator[Event, None]:
-    follower = running.output.follow(position, gaps=gaps, receipts=call)
+async def _follow(running: Running, call: Call, follower: Follower, *, existing: bool) -> AsyncGenerator[Event, None]:
     events: AsyncGenerator[Event, None] = running.follow(
         follower,
         existing=existing,

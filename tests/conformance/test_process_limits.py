@@ -110,6 +110,41 @@ async def test_an_idempotency_key_with_a_position_goes_on_where_the_client_was(p
             assert (await again.rest()).stdout == b"456789abc"
 
 
+@pytest.mark.every_wire
+async def test_a_repeated_start_without_a_position_begins_at_the_beginning(processes: Processes):
+    # Its first call broke: what the kernel had received of that, it need not have seen.
+    request = shell("head -c 200000 /dev/zero; echo written >&2; read _; printf abc")
+    request.idempotency_key = os.urandom(8).hex()
+    async with processes.start(request) as first:
+        await first.until(b"written\n")
+        first.leave()
+        async with processes.start(request) as again:
+            start = again.seen.events[0].start
+            assert (start.existing, start.pid, start.position.stdout) == (True, first.pid, 0)
+            await again.until(b"written\n")
+            await processes.send_input(pid(first.pid), b"\n")
+            assert (await again.rest()).stdout == b"\0" * 200_000 + b"abc"
+    assert (await processes.run(request)).stdout == b"\0" * 200_000 + b"abc"
+
+
+@pytest.mark.every_wire
+async def test_a_repeated_start_without_a_position_is_told_what_is_no_longer_kept(processes: Processes):
+    size = 12 * 1024 * 1024
+    request = shell(f"head -c {size} /dev/zero; echo written >&2; read _; printf abc")
+    request.idempotency_key = os.urandom(8).hex()
+    async with processes.start(request) as first:
+        while not (await first.next()).data.stderr:
+            pass
+        assert len(first.seen.stdout) == size
+        await processes.send_input(pid(first.pid), b"\n")
+        await first.rest()
+    again = await processes.run(request)
+    [gap] = [event.gap for event in again.events if event.HasField("gap")]
+    assert (gap.begin, again.data[0].offset) == (0, gap.end)
+    assert 0 < gap.end < size
+    assert again.stdout == b"\0" * (size - gap.end) + b"abc"
+
+
 async def test_different_keys_are_different_programs(processes: Processes):
     pids = set()
     for _ in range(2):
