@@ -9,12 +9,15 @@ import sys
 from tests.support.daemon import ROOT
 from tests.test_architecture import code_lines, sources
 
-# What the interpreter itself loads on the way to these: `os` and its path module, the encoding of file names.
+# What the interpreter itself loads on the way to these: `os` with its path module and `abc` (before 3.14 every
+# interpreter begins with that one), the encoding of file names.
 ALLOWED = {
     "__future__",
+    "_abc",
     "_collections_abc",
     "_socket",
     "_stat",
+    "abc",
     "errno",
     "gc",
     "genericpath",
