@@ -103,8 +103,6 @@ class Keeper:
         code = os.waitstatus_to_exitcode(status)
         if self._stopping and code >= 0:
             self.exit_status = code
-        elif code == os.EX_CONFIG:
-            self.exit_status = code  # it cannot start, and said why
         else:
             self._restart(code)
 

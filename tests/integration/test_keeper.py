@@ -138,11 +138,6 @@ async def test_a_server_that_is_missing_is_tried_again_too() -> None:
         assert [(await keeper.noted())["exit_code"] for _ in range(2)] == [127, 127]
 
 
-async def test_a_server_that_says_its_configuration_is_wrong_is_not_tried_again() -> None:
-    async with keeper_of("/bin/sh", "-c", f"exit {os.EX_CONFIG}") as keeper:
-        assert await keeper.ended() == os.EX_CONFIG
-
-
 async def test_what_a_killed_server_had_sent_is_done() -> None:
     # The first server never reads: what it had not read when it died must not hide what it had sent.
     script = """
