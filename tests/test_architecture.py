@@ -216,14 +216,14 @@ def _sdk(name: str) -> Layer:
         ours = [module for module in sources() if within(module, ("envd_sdk",)) and not within(module, (other,))]
         return Layer((*(module for module in ours if module != "envd_sdk"), "envd_proto"), ("google.protobuf",))
     if name == "envd_sdk":
-        return Layer(("envd_sdk", "envd"))
+        return Layer(("envd_sdk",))
     # Decisions and data: nothing that is done twice, once for each colour.
     shells = ("envd_sdk._async", "envd_sdk._sync", "envd_sdk._wire.aio", "envd_sdk._wire.blocking")
     below = [module for module in sources() if within(module, ("envd_sdk",)) and not within(module, shells)]
-    httpx, version = (("httpx",), ("envd",)) if name == "envd_sdk.client.client" else ((), ())
+    httpx = ("httpx",) if name == "envd_sdk.client.client" else ()
     # A name stands for what is below it, too: not those of folders that hold both kinds.
     ours = [module for module in below if module not in ("envd_sdk", "envd_sdk._wire")]
-    return Layer((*ours, *version, "envd_proto"), ("google.protobuf", *httpx))
+    return Layer((*ours, "envd_proto"), ("google.protobuf", *httpx))
 
 
 def _domain(name: str) -> Layer:
@@ -247,9 +247,7 @@ def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
 def allowed(name: str, layer: Layer, one: Import) -> bool:
     first = one.module.split(".")[0]
     if first in PACKAGES:
-        # Of the daemon the SDK knows the version, which is that of both.
-        exact = name == "envd.__main__" or within(name, ("envd_sdk",)) and within(one.module, ("envd",))
-        if exact or one.module == "envd":
+        if name == "envd.__main__" or one.module == "envd":
             return one.module in layer.ours
         return within(one.module, layer.ours) or (within(name, ("envd.host",)) and one.module == "envd.errors")
     if first in sys.stdlib_module_names:
@@ -478,9 +476,6 @@ FORBIDDEN = [
     ("envd_sdk.retrying", "from envd_sdk._async.calls import AsyncCalls"),
     ("envd_sdk.output", "from envd_sdk._wire.aio import AsyncWire"),
     ("envd_sdk.client.models", "import httpx"),
-    ("envd_sdk.client.models", "from envd import __version__"),
-    ("envd_sdk.client.client", "from envd import errors"),
-    ("envd_sdk.client.client", "import envd.errors"),
     ("envd_sdk._wire.aio", "from envd_sdk.retrying import Attempts"),
     ("envd_sdk._async.commands", "import grpc"),
     ("envd_sdk._async.commands", "from envd_sdk._sync.calls import Calls"),
@@ -510,7 +505,6 @@ ALLOWED = [
     ("envd_sdk._wire.aio", "def late():\n    import grpc.aio"),
     ("envd_sdk._async.commands", "from envd_sdk.output import Output"),
     ("envd_sdk.output", "from envd_proto.process import process_pb2"),
-    ("envd_sdk.client.client", "import envd"),
 ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -13,7 +12,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from tests.support.connect import Client, Codec
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, daemon_of
 from tests.support.faults import descriptors
 from tests.support.http1 import exchange, request
 from tests.support.http2 import END_HEADERS, HEADERS, PREFACE, PRIORITY, WINDOW_UPDATE, call_fields, h2_frame, settings
@@ -154,24 +153,13 @@ def _fds(pid: int) -> list[str]:
 async def test_with_few_descriptors_connections_without_the_token_keep_nobody_out():
     limited = "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512)); "
     command = [sys.executable, "-c", limited + "runpy.run_module('envd', run_name='__main__')"]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--listen", "127.0.0.1"],
-        env={**os.environ, "ENVD_ACCESS_TOKEN": TOKEN},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    started = Daemon(process)
-    try:
-        started.ready = started._first_line()  # noqa: SLF001 - started by hand, with a limit
-        with ExitStack() as stack:
-            for _ in range(300):
-                stack.enter_context(opened(started.port, _http2()))
-            assert descriptors(started.server_pid()) < 400
-            processes = Processes(Client(started.port, Codec.PROTO, token_header(TOKEN)))
-            for _ in range(5):
-                assert (await exchange(started.port, "GET", "/health")).status == 204
-                assert (await processes.run(start_request("true"))).end.exited
+    command += ["--port", "0", "--listen", "127.0.0.1"]
+    with daemon_of(command, env={"ENVD_ACCESS_TOKEN": TOKEN}) as started, ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(opened(started.port, _http2()))
+        assert descriptors(started.server_pid()) < 400
+        processes = Processes(Client(started.port, Codec.PROTO, token_header(TOKEN)))
+        for _ in range(5):
+            assert (await exchange(started.port, "GET", "/health")).status == 204
+            assert (await processes.run(start_request("true"))).end.exited
         assert len(started.stderr) < 1000
-    finally:
-        started.stop()

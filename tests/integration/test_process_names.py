@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.connect import Client, Codec
-from tests.support.daemon import ROOT, Daemon
+from tests.support.daemon import Daemon
 from tests.support.kernel import descendants
 from tests.support.process import Processes, shell, start_request
 from tests.support.searching import Search
@@ -68,12 +68,8 @@ async def test_ending_all_python_programs_leaves_the_daemon_alone(isolated: list
     if shutil.which(_KILLS[kill]) is None:
         pytest.skip(f"no {_KILLS[kill]} here")
     command = [*isolated, sys.executable, "-m", "envd", "--port", "0", "--listen", "127.0.0.1"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    daemon = Daemon(process)
+    daemon = Daemon.run(command)
     try:
-        daemon.ready = daemon._first_line()
         processes = Processes(Client(daemon.port, Codec.PROTO))
         victim = start_request(sys.executable, "-c", "print('ready', flush=True); input()", stdin=True)
         async with processes.start(victim) as follower:

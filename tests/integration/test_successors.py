@@ -7,7 +7,6 @@ import http.client
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +17,7 @@ import pytest
 
 from envd_proto.process.process_pb2 import SIGNAL_SIGKILL, OutputPosition
 from tests.support.connect import Client, Codec, ConnectError
-from tests.support.daemon import ROOT, Daemon, running_daemon
+from tests.support.daemon import ROOT, Daemon, daemon_of, running_daemon
 from tests.support.faults import kill_server, launch, persist, settled
 from tests.support.filesystem import Files
 from tests.support.fuse import hanging
@@ -187,20 +186,8 @@ def copied_daemon(tmp_path: Path) -> Iterator[Daemon]:
     for package in ("envd", "envd_proto"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     run = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from envd.__main__ import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", run, "--port", "0", "--listen", "127.0.0.1"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    daemon = Daemon(process)
-    try:
-        daemon.ready = daemon._first_line()
+    with daemon_of([sys.executable, "-P", "-c", run, "--port", "0", "--listen", "127.0.0.1"]) as daemon:
         yield daemon
-    finally:
-        daemon.stop()
 
 
 @pytest.mark.parametrize("damage", ["removed", "broken", "half"])

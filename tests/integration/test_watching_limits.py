@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.connect import Client, Codec
-from tests.support.daemon import ROOT, Daemon
+from tests.support.daemon import Daemon, daemon_of
 from tests.support.watching import Watching, said
 from tests.support.wires import RpcError
 
@@ -28,21 +28,8 @@ def limited(name: str, value: int) -> Iterator[Daemon]:
     if shutil.which("unshare") is None or subprocess.run(probe, check=False, capture_output=True).returncode:
         pytest.skip("no user namespace can be made here, or it has no limits of its own")
     script = f'echo {value} > {setting} && exec "$0" -m envd --port 0 --listen 127.0.0.1'
-    process = subprocess.Popen(
-        [*probe[:5], script, sys.executable],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    daemon = Daemon(process)
-    try:
-        daemon.ready = daemon._first_line()
+    with daemon_of([*probe[:5], script, sys.executable]) as daemon:
         yield daemon
-    finally:
-        daemon.stop()
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_one_stopped_from_elsewhere_while_it_starts():
 IMPORT = """
 import sys
 import envd_sdk
-daemon = [name for name in sys.modules if name.startswith("envd.")]  # `envd` alone is the version
+daemon = [name for name in sys.modules if name == "envd" or name.startswith("envd.")]
 print(len(sys.modules), daemon, "grpc" in sys.modules, "httpx" in sys.modules)
 """
 

@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,8 +60,13 @@ class Daemon:
             within: a command that runs the one that follows it, in surroundings of its own.
         """
         command = [sys.executable, "-m", "envd", *(arguments or ("--port", "0", "--listen", "127.0.0.1"))]
+        return cls.run([*within, *(command if user is None else command_as(user, *command))], env=env)
+
+    @classmethod
+    def run(cls, command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Daemon:
+        """Run a command that becomes a daemon, and wait for its readiness line; `env` is added to the environment."""
         process = subprocess.Popen(
-            [*within, *(command if user is None else command_as(user, *command))],
+            command,
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -180,6 +185,16 @@ class Daemon:
     def _read_stderr(self, pipe: IO[str]) -> None:
         for line in pipe:
             self.stderr.append(line.rstrip("\n"))
+
+
+@contextmanager
+def daemon_of(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+    """The daemon that a command of the test's own becomes, as `Daemon.run` does it."""
+    daemon = Daemon.run(command, env=env)
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
 
 
 @asynccontextmanager

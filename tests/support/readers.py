@@ -8,7 +8,6 @@ import os
 import random
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,7 +28,7 @@ from envd_proto.process.process_pb2 import (
     StartResponse,
 )
 from tests.support.connect import Codec, ConnectError, Frame, error_in, frame
-from tests.support.daemon import ROOT, Daemon
+from tests.support.daemon import Daemon, daemon_of
 from tests.support.http1 import request
 from tests.support.process import CONNECT, START, Processes, pid, start_request
 
@@ -372,21 +371,8 @@ command._become_keeper(config.to_json(), config.log_level)
 @contextmanager
 def configured(config: Config, host: str = "127.0.0.1") -> Iterator[Daemon]:
     """A daemon with sizes and times of one's own, so that a test need not wait for the usual ones."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _LAUNCH, config.to_json(), host],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    daemon = Daemon(process)
-    try:
-        daemon.ready = daemon._first_line()
+    with daemon_of([sys.executable, "-c", _LAUNCH, config.to_json(), host]) as daemon:
         yield daemon
-    finally:
-        daemon.stop()
 
 
 @asynccontextmanager
