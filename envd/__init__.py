@@ -1,3 +1,3 @@
-"""The daemon inside a sandbox. Imports nothing: the keeper imports it, and the SDK for the version on every system."""
+"""The daemon inside a sandbox. Import-light on purpose: the keeper imports it too."""
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
