@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from envd.errors import Code, EnvdError, from_os_error
 
 from . import metadata as pairs
-from .access import open_path
+from .access import naming_in, open_path
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -44,6 +44,9 @@ _FDS = "/proc/self/fd"
 _HAS_FDS = os.path.exists(_FDS)
 _HAVE_METADATA = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+
+Seen = tuple[str, str, os.stat_result]
+"""The name of an entry in its directory, the path to show, and its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +145,30 @@ def _describe_open(fd: int, path: str) -> Entry:
 
 def describe_in(directory: int, name: str, path: str, st: os.stat_result, *, with_metadata: bool = True) -> Entry:
     """Return an entry of an open directory whose state is known already, shown by a path. Blocks."""
+    return describe_all(directory, ((name, path, st),), with_metadata=with_metadata)[0]
+
+
+def describe_all(directory: int, seen: Iterable[Seen], *, with_metadata: bool = True) -> list[Entry]:
+    """Return entries of an open directory: for each name in it, the path to show and its state. Blocks."""
+    if not with_metadata:
+        return [_described(directory, one, None) for one in seen]
+    with naming_in(directory) as prefix:
+        return [_described(directory, one, prefix) for one in seen]
+
+
+def _described(directory: int, seen: Seen, prefix: str | None) -> Entry:
+    """Return one entry, with its metadata if there is what goes before its name to read them."""
+    name, path, st = seen
     file_type = stat.S_IFMT(st.st_mode)
     if file_type == stat.S_IFLNK:
         try:
             text = os.readlink(os.fsencode(name), dir_fd=directory)
         except OSError:
             return Entry(path, st)  # no link any more
-        return _describe_link(text, path, name, directory, st, with_metadata=with_metadata)
+        return _describe_link(text, path, name, directory, st, with_metadata=prefix is not None)
     # xattr(7): fifos, sockets and devices have no attributes of this kind.
-    if with_metadata and file_type in _HAVE_METADATA:
-        return Entry(path, st, None, pairs.read(f"{_FDS}/{directory}/{name}", follow=False) or _NOTHING)
+    if prefix is not None and file_type in _HAVE_METADATA:
+        return Entry(path, st, None, pairs.read(prefix + name, follow=False) or _NOTHING)
     return Entry(path, st)
 
 

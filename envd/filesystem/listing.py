@@ -6,15 +6,16 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
 
 from .access import open_path
-from .entries import Entry, describe_in
+from .entries import Entry, Seen, describe_all
 from .walking import READ, Walk
 
 _GONE = (FileNotFoundError, NotADirectoryError)
+_RUN = 128  # entries of one directory that are described together
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ def walk(listing: Listing) -> Generator[Entry, None, None]:
     """
     root = _open_root(listing.path)
     try:
-        with _Lister(listing, root).walk as way:
-            yield from _entries(listing, way)
+        lister = _Lister(listing, root)
+        with lister.walk:
+            yield from lister.entries()
     finally:
         os.close(root)
 
@@ -79,48 +81,70 @@ class _Place:
         return after[1:] if os.fsencode(name) == after[0] else None
 
 
-@dataclass(slots=True)
 class _Lister:
-    listing: Listing
-    root: int
-    walk: Walk[_Place] = field(init=False)
+    """Goes through the directories, and describes what it sees in runs: all of a run is in one directory."""
 
-    def __post_init__(self) -> None:
-        after = self.listing.after
-        top = _Place(self.listing.shown.rstrip("/") + "/", after)
-        self.walk = Walk(self.root, top, self.failed, ordered=self.listing.ordered)
+    def __init__(self, listing: Listing, root: int) -> None:
+        after = listing.after
+        self._listing = listing
+        top = _Place(listing.shown.rstrip("/") + "/", after)
+        self._seen: list[Seen] = []
+        self._described: list[Entry] = []
+        self.walk = Walk(root, top, self._failed, ordered=listing.ordered, leaving=self._leaving)
         self.walk.begin_at(after[0] if after else b"")
 
-    def failed(self, place: _Place, exc: OSError) -> None:
-        _unreadable(self.listing, place.prefix.rstrip("/") or "/", exc, root=not self.walk.depth)
+    def entries(self) -> Generator[Entry, None, None]:
+        """Yield all entries."""
+        for name, _ in self.walk:
+            below = self._see(name)
+            if below is not None or len(self._seen) >= _RUN:
+                self._describe()
+            if self._described:
+                yield from self._described
+                self._described = []
+            if below is not None:
+                self._enter(name, below)
+        yield from self._described
 
-
-def _entries(listing: Listing, way: Walk[_Place]) -> Generator[Entry, None, None]:
-    for name, _ in way:
-        place = way.state
+    def _see(self, name: str) -> _Place | None:
+        """Look at an entry; return it as a place if it is a directory to go into."""
+        place, walk = self.walk.state, self.walk
         after = place.take_after(name) if place.after else None
         path = place.prefix + name
         try:
-            st = way.stat(name)
+            st = os.lstat(name, dir_fd=walk.here)
         except _GONE:
-            continue
+            return None
         except OSError as exc:  # the directory may be read, but not searched
-            _unreadable(listing, place.prefix.rstrip("/") or "/", exc, root=not way.depth)
-            way.leave()
-            continue
+            self._failed(place, exc)
+            self._describe()
+            walk.leave()
+            return None
         if after is None:
-            yield describe_in(way.here, name, path, st, with_metadata=listing.with_metadata)
-        if way.depth + 1 < listing.depth and stat.S_ISDIR(st.st_mode):
-            _enter(listing, way, name, _Place(path + "/", after or ()))
+            self._seen.append((name, path, st))
+        if stat.S_ISDIR(st.st_mode) and walk.depth + 1 < self._listing.depth:
+            return _Place(path + "/", after or ())
+        return None
 
+    def _describe(self) -> None:
+        """Describe what was seen in the directory where the walk is."""
+        seen, self._seen = self._seen, []
+        self._described += describe_all(self.walk.here, seen, with_metadata=self._listing.with_metadata)
 
-def _enter(listing: Listing, way: Walk[_Place], name: str, below: _Place) -> None:
-    try:
-        way.enter(name, below)
-        way.begin_at(below.after[0] if below.after else b"")
-    except OSError as exc:
-        if not isinstance(exc, _GONE) and exc.errno != errno.ELOOP:  # a link by now
-            _unreadable(listing, below.prefix[:-1], exc, root=False)
+    def _enter(self, name: str, below: _Place) -> None:
+        try:
+            self.walk.enter(name, below)
+            self.walk.begin_at(below.after[0] if below.after else b"")
+        except OSError as exc:
+            if not isinstance(exc, _GONE) and exc.errno != errno.ELOOP:  # a link by now
+                _unreadable(self._listing, below.prefix[:-1], exc, root=False)
+
+    def _leaving(self, _: _Place) -> None:
+        if self._seen:
+            self._describe()
+
+    def _failed(self, place: _Place, exc: OSError) -> None:
+        _unreadable(self._listing, place.prefix.rstrip("/") or "/", exc, root=not self.walk.depth)
 
 
 def _unreadable(listing: Listing, shown: str, exc: OSError, *, root: bool) -> None:

@@ -12,6 +12,7 @@ from .own_processes import refuse_own
 from .resolving import Landing, resolve_by_steps
 from .system_calls import born_ns
 from .trusted import is_readable, open_trusted_parent
+from .working_directory import naming_in
 
 __all__ = [
     "Landing",
@@ -25,6 +26,7 @@ __all__ = [
     "is_mount_point",
     "is_readable",
     "mount_of",
+    "naming_in",
     "open_below",
     "open_parent",
     "open_path",

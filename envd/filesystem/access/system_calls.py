@@ -16,6 +16,7 @@ CACHED = 0x20
 
 _AT_FDCWD = -100
 _OPENAT2 = 437
+_CLONE_FS = 0x200
 _HOW = struct.Struct("QQQ")
 _FileSystem = (ctypes.c_uint32 if platform.machine() == "s390x" else ctypes.c_long) * 64  # a struct statfs and more
 
@@ -34,6 +35,9 @@ _openat2.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_cha
 _fstatfs = _BLOCKING["fstatfs"]
 _fstatfs.restype = ctypes.c_int
 _fstatfs.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_unshare = _BLOCKING["unshare"]
+_unshare.restype = ctypes.c_int
+_unshare.argtypes = [ctypes.c_int]
 
 
 def _failure() -> OSError:
@@ -95,3 +99,12 @@ def born_ns(fd: int) -> int:
         return 0
     seconds, nanoseconds = _TIME.unpack_from(found, _BIRTH_AT)
     return int(seconds) * _BILLION + int(nanoseconds)
+
+
+def unshare_working_directory() -> bool:
+    """Give this thread a working directory, root and umask of its own; False if it may not have them.
+
+    A seccomp filter may forbid it, as Docker's does for those who are not CAP_SYS_ADMIN. A thread that this one starts
+    shares with this one.
+    """
+    return not _unshare(_CLONE_FS)
