@@ -159,7 +159,4 @@ def test_nothing_behind_a_link_is_scanned_for_a_watch(race: Race, tries: int):
 
 
 def _names(found: Directory) -> list[str]:
-    names = [*found.entries, *found.below]
-    for below in found.below.values():
-        names += _names(below)
-    return names
+    return [name for directory in found.tree() for name in (*directory.entries, *directory.names_below)]

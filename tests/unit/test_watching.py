@@ -10,9 +10,9 @@ import pytest
 
 from envd.filesystem.watching.events import Kind
 from envd.filesystem.watching.history import Backlog, History
-from envd.filesystem.watching.picture import FILLED, UNKNOWN, changed_attributes, state_of, wrote
-from envd.filesystem.watching.placements import Placements
+from envd.filesystem.watching.placements import Placements, number_of
 from envd.filesystem.watching.slots import Slot, Slots
+from envd.filesystem.watching.states import FILLED, UNKNOWN, changed_attributes, state_of, wrote
 
 RECORDS = [b"first", b"second" * 1000, b"x"]
 HEAD_BYTES = 4096
@@ -140,6 +140,7 @@ def test_states_say_what_has_changed(tmp_path: Path):
 
 
 HERE = (1, 2)
+NUMBER = number_of(HERE)
 
 
 def test_placements_are_remembered_where_somebody_watches_and_as_long():
@@ -148,29 +149,29 @@ def test_placements_are_remembered_where_somebody_watches_and_as_long():
         pass
     assert not placements.pending
     with placements.placing(HERE, "watched by now", filled=True):
-        placements.watched(HERE)
-    assert placements.take(HERE, "watched by now", 0) is True
+        placements.watched(NUMBER)
+    assert placements.take(NUMBER, "watched by now", 0) is True
     for number in range(5000):
         with placements.placing(HERE, str(number), filled=False):
             pass
     assert placements.pending == 4096
-    assert placements.take(HERE, "0", 0) is None
-    assert placements.take(HERE, "4999", 0) is False
-    assert placements.take(HERE, "4999", 0) is None
-    placements.unwatched(HERE)
+    assert placements.take(NUMBER, "0", 0) is None
+    assert placements.take(NUMBER, "4999", 0) is False
+    assert placements.take(NUMBER, "4999", 0) is None
+    placements.unwatched(NUMBER)
     assert not placements.pending
 
 
 def test_each_of_several_placements_at_once_is_remembered():
     placements = Placements()
-    placements.watched(HERE)
+    placements.watched(NUMBER)
     with placements.placing(HERE, "file", filled=False):
         pass
     with pytest.raises(FileExistsError), placements.placing(HERE, "file", filled=True):
         raise FileExistsError
     with placements.placing(HERE, "file", filled=True):
         pass
-    assert [placements.take(HERE, "file", 0) for _ in range(3)] == [True, True, None]
+    assert [placements.take(NUMBER, "file", 0) for _ in range(3)] == [True, True, None]
     assert not placements.pending
 
 
@@ -178,5 +179,5 @@ def test_the_halves_of_renames_are_found_together_in_whatever_order_they_come():
     placements = Placements()
     for cookie in (7, 8):
         placements.unhidden(cookie)
-    assert [placements.take(HERE, "file", cookie) for cookie in (7, 9, 8, 8)] == [True, None, True, None]
+    assert [placements.take(NUMBER, "file", cookie) for cookie in (7, 9, 8, 8)] == [True, None, True, None]
     assert not placements.pending

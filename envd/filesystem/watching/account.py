@@ -7,7 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from .events import ROOT, Event, Kind
-from .picture import DIRECTORY, FILLED, UNKNOWN, Directory, changed_attributes, same_kind, wrote
+from .picture import Directory, Picture
+from .states import DIRECTORY, FILLED, UNKNOWN, changed_attributes, same_kind, wrote
 
 Tell = Callable[[Kind, str, int], None]
 """Takes a change: what, name, and the entry's state from now on."""
@@ -32,7 +33,8 @@ class Account:
 
     Attributes:
         root: the picture.
-        places: directories by their watches, also those that are not in the picture any more but still followed.
+        places: numbers of directories by their watches, also of those that are not in the picture any more but still
+            followed.
         whole: there is a picture.
         quiet: nothing is told, because the client does not listen yet.
         held: entries in the picture.
@@ -46,9 +48,10 @@ class Account:
         self._recursive = recursive
         self._room = room
         room.left -= 1
-        self.root = Directory("", DIRECTORY)
+        picture = Picture()
+        self.root = Directory(picture, picture.add(DIRECTORY))
         self.held = self.directories = 1
-        self.places: dict[int, Directory] = {}
+        self.places: dict[int, int] = {}
         self.whole = True
         self.quiet = False
         self.loose: list[tuple[float, Directory]] = []
@@ -58,6 +61,12 @@ class Account:
         """Tell the client, if it listens."""
         if not self.quiet:
             self._tell_client(kind, name, state)
+
+    def place(self, watch: int) -> Directory | None:
+        """Return the directory of the picture whose changes are reported by a watch; None if there is none."""
+        number = self.places.get(watch)
+        picture = self.root.picture
+        return None if number is None or picture.ages[number] & 1 else Directory(picture, number)
 
     def knows(self, place: Directory, name: str) -> bool:
         """Return whether an entry is in the picture; without one, whether it was found a moment ago."""
@@ -70,8 +79,7 @@ class Account:
 
     def create_directory(self, place: Directory, name: str, state: int = DIRECTORY) -> Directory:
         """Take in a directory that is entered."""
-        directory = Directory(f"{place.prefix}{name}/", state)
-        place.put_below(name, directory)
+        directory = place.add_below(name, state)
         self.directories += 1
         self._use(1)  # also without a picture: it is by these that a tree is followed
         self.tell(Kind.CREATE, place.prefix + name, state)
@@ -79,27 +87,26 @@ class Account:
 
     def replace(self, place: Directory, name: str) -> None:
         """Note that another entry has taken the place of one."""
-        if name in place.entries:
-            place.entries[name] = place.entries[name] & DIRECTORY
+        self._doubt(place, name)
         self.tell(Kind.CREATE, place.prefix + name)
 
     def change(self, place: Directory, name: str, kind: Kind) -> None:
         """Note that an entry has changed."""
-        if name in place.entries:
-            place.entries[name] = place.entries[name] & DIRECTORY
-        elif name in place.below:
-            place.below[name].state = DIRECTORY
+        if self._doubt(place, name):
+            pass
+        elif (below := place.below(name)) is not None:
+            below.state = DIRECTORY
         elif self.whole or _NAMELESS.fullmatch(name):
             return
         self.tell(kind, place.prefix + name, UNKNOWN)
 
     def vanish(self, place: Directory, name: str, kind: Kind) -> None:
         """Note that an entry is gone, with all below."""
-        directory = place.below.pop(name, None)
+        directory = place.part(name)
         if directory is not None:
             self._loosen(directory)
-        elif name in place.entries:
-            del place.entries[name]
+        elif place.entry(name) is not None:
+            place.drop(name)
             self._use(-1)
         elif self.whole:
             return
@@ -115,14 +122,19 @@ class Account:
     def give_up(self) -> None:
         """Do without a picture: there is no room for it."""
         self.whole = False
-        for directory in self.root.tree():
-            self._use(-len(directory.entries))
-            directory.forget()
+        self._use(self.directories - self.held)
+        self.root.picture.forget()
 
     def close(self) -> None:
         """Give back the room, and have everything loose. Nothing is taken in any more."""
         self._use(-self.held)
         self.loose.append((time.monotonic(), self.root))
+
+    def forget(self) -> None:
+        """Give back the memory, once it is closed and nothing is loose."""
+        if not self.loose:
+            picture = Picture()
+            self.root, self.places = Directory(picture, picture.add(DIRECTORY)), {}
 
     def settled(self) -> None:
         """Note that every report from before the last merge was taken."""
@@ -136,13 +148,14 @@ class Account:
             place = self._at(above and above + "/")
             if place is None:
                 return
-            directory = Directory(prefix, state)
-            place.put_below(name, directory)
+            directory = place.add_below(name, state)
             self.directories += 1
             self._use(1)
         directory.state = state
         if self.whole:
-            directory.entries = entries
+            for name, each in entries.items():
+                directory.put(name, each)
+            directory.pack()
             self._use(len(entries))
 
     def apply(self, event: Event) -> None:
@@ -154,36 +167,37 @@ class Account:
             return
         if kind in (Kind.REMOVE, Kind.RENAME):
             self.vanish(place, name, Kind(kind))
-        elif name in place.below:
-            place.below[name].state = state | DIRECTORY
+        elif (below := place.below(name)) is not None:
+            below.state = state | DIRECTORY
         elif kind == Kind.CREATE and state & DIRECTORY and self._recursive:
             self.create_directory(place, name, state)
-        elif kind == Kind.CREATE or name in place.entries:
+        elif kind == Kind.CREATE or place.entry(name) is not None:
             self._keep(place, name, state)
 
     def _at(self, prefix: str) -> Directory | None:
         place: Directory | None = self.root
         for name in prefix.split("/")[:-1]:
-            place = place.below.get(name) if place is not None else None
+            place = place.below(name) if place is not None else None
         return place
 
     @property
     def fresh(self) -> bool:
         """Nobody has looked yet what there is."""
-        return self.root.watch is None and not (self.root.entries or self.root.below or self.places)
+        return self.root.watch is None and not (self.root.entries or self.root.names_below or self.places)
 
-    def adopt(self, found: Directory, places: dict[int, Directory], entries: int, directories: int) -> None:
+    def adopt(self, found: Directory, places: dict[int, int], entries: int, directories: int) -> None:
         """Take in a whole tree that was found, when nobody has looked before and nothing is told.
 
         At once, however large it is: what was found is the picture from now on.
 
         Args:
             found: its root.
-            places: its directories by their watches.
+            places: the numbers of its directories by their watches.
             entries: how many it has, without directories.
             directories: how many it has.
         """
         self.root, self.places, self.directories = found, places, directories
+        self.loose.clear()  # of what was before, nothing is followed
         self._use(entries + directories - 1)
 
     async def merge(
@@ -207,35 +221,39 @@ class Account:
                 count += 1
                 if count % _SLICE == 0:
                     await breathe()
-            waiting.extend((here.below[name], below) for name, below in there.below.items() if name in here.below)
+            here.pack()
+            waiting.extend(_both_below(here, there))
 
     def follow(self, place: Directory, watch: int | None) -> None:
         """Have a directory's reports come by another watch."""
         old, place.watch = place.watch, watch
-        if old is not None and old != watch and self.places.get(old) is place:
-            stale = Directory(place.prefix, place.state)
-            stale.watch, stale.gone = old, True
-            self.places[old] = stale
+        if old is not None and old != watch and self.places.get(old) == place.number:
+            stale = Directory(place.picture, place.picture.add(place.state))
+            stale.watch = old
+            stale.leave()
+            self.places[old] = stale.number
             self.loose.append((time.monotonic(), stale))
         if watch is not None:
-            self.places[watch] = place
+            self.places[watch] = place.number
 
     def _steps(self, here: Directory, there: Directory, *, moved: bool) -> Iterator[None]:
-        for name in [name for name in here.entries if name not in there.entries]:
+        same = here.holds_same(there)
+        before, after = (here.entries, there.entries) if not same else ({}, {})
+        for name in [name for name in before if name not in after]:
             self.vanish(here, name, Kind.REMOVE)
             yield
-        for name in [name for name in here.below if name not in there.below]:
+        for name in [name for name in here.names_below if not there.has_below(name)]:
             yield from self._remove_tree(here, name)
-        for name, state in there.entries.items():
-            if here.entries.get(name) != state:
+        for name, state in after.items():
+            if before.get(name) != state:
                 self._compare(here, name, state, moved=moved)
             yield
-        for name, below in there.below.items():
-            self._compare_below(here, name, below.state)
+        for name in there.names_below:
+            self._compare_below(here, there, name)
             yield
 
     def _compare(self, here: Directory, name: str, state: int, *, moved: bool) -> None:
-        old = here.entries.get(name)
+        old = here.entry(name)
         if old is not None and not same_kind(old, state):
             self.vanish(here, name, Kind.REMOVE)
             old = None
@@ -246,14 +264,17 @@ class Account:
             if state & FILLED and not moved:
                 self.tell(Kind.WRITE, here.prefix + name, state)
             return
-        here.entries[name] = state
+        here.put(name, state)
         if changed_attributes(old, state):
             self.tell(Kind.CHMOD, here.prefix + name, state)
         if not state & DIRECTORY and wrote(old, state):
             self.tell(Kind.WRITE, here.prefix + name, state)
 
-    def _compare_below(self, here: Directory, name: str, state: int) -> None:
-        below = here.below.get(name)
+    def _compare_below(self, here: Directory, there: Directory, name: str) -> None:
+        found, below = there.below(name), here.below(name)
+        if found is None:
+            return
+        state = found.state
         if below is None:
             self.create_directory(here, name, state)
         elif changed_attributes(below.state, state):
@@ -261,12 +282,12 @@ class Account:
 
     def _remove_tree(self, here: Directory, name: str) -> Iterator[None]:
         """Tell that a directory is gone: first what was in it, as if it had been removed one by one."""
-        top = here.below[name]
-        for directory in reversed(list(top.tree())):
+        top = here.below(name)
+        for directory in top.tree(upwards=True) if top is not None else ():
             for entry in directory.entries:
                 self.tell(Kind.REMOVE, directory.prefix + entry)
                 yield
-            if directory is not top:
+            if directory != top:
                 self.tell(Kind.REMOVE, directory.prefix[:-1])
                 yield
         self.vanish(here, name, Kind.REMOVE)
@@ -275,10 +296,17 @@ class Account:
     def _keep(self, place: Directory, name: str, state: int) -> None:
         if not self.whole:
             return
-        is_new = name not in place.entries
+        is_new = place.entry(name) is None
         place.put(name, state)
         if is_new:
             self._use(1)
+
+    def _doubt(self, place: Directory, name: str) -> bool:
+        """Have the state of an entry be unknown; return whether it is there, and no directory below."""
+        state = place.entry(name)
+        if state is not None:
+            place.put(name, state & DIRECTORY)
+        return state is not None
 
     def _use(self, entries: int) -> None:
         self.held += entries
@@ -287,8 +315,14 @@ class Account:
             self.give_up()
 
     def _loosen(self, directory: Directory) -> None:
-        for each in directory.tree():
-            each.gone = True
-            self.directories -= 1
-            self._use(-len(each.entries) - 1)
+        directories, entries = directory.leave()
+        self.directories -= directories
+        self._use(-directories - entries)
         self.loose.append((time.monotonic(), directory))
+
+
+def _both_below(here: Directory, there: Directory) -> Iterator[tuple[Directory, Directory]]:
+    for name in there.names_below:
+        mine, found = here.below(name), there.below(name)
+        if mine is not None and found is not None:
+            yield mine, found

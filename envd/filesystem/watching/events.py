@@ -21,7 +21,7 @@ class Kind(enum.IntEnum):
 Event = tuple[int, int, str, int]
 """One change: its number among those of its watch, without gaps, from 1; a Kind, as a number; its name, relative to the
 watched directory, `.` for that one, where bytes that are no UTF-8 are surrogates; the state of the entry from now on,
-see picture.py. The state of an overflow is 1 if what the client knows is worthless.
+see states.py. The state of an overflow is 1 if what the client knows is worthless.
 
 There are hundreds of thousands of them. What is a tuple of numbers and texts, and nothing more, no garbage collection
 looks at twice.

@@ -13,7 +13,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from . import inotify
 from .inotify import Raw
 from .intake import Intake
-from .placements import FILLED, PLACED, Key, Placements
+from .placements import FILLED, PLACED, Key, Placements, number_of
 from .scanning import is_temporary
 
 # Followers that are told of one report in one step.
@@ -68,7 +68,7 @@ class Hub:
         self._lock = threading.Lock()
         self._intake: Intake | None = None
         self._followers: dict[int, tuple[Follower, ...]] = {}
-        self._keys: dict[int, Key] = {}
+        self._numbers: dict[int, int] = {}
 
     def open(self) -> None:
         """Have the instance, from the first watch on.
@@ -104,8 +104,8 @@ class Hub:
             alone = self._alone.setdefault(follower, (follower,))
             self._followers[watch] = (*followers, follower) if followers else alone
             if not followers:
-                self._keys[watch] = key
-                self.placements.watched(key)
+                number = self._numbers[watch] = number_of(key)
+                self.placements.watched(number)
             return watch
 
     def remove(self, watch: int, follower: Follower) -> None:
@@ -134,7 +134,10 @@ class Hub:
     def _forget(self, watch: int) -> None:
         for follower in self._followers.pop(watch):
             self._discount(follower)
-        self.placements.unwatched(self._keys.pop(watch))
+        self.placements.unwatched(self._numbers.pop(watch))
+        if not self._followers:  # dicts that once were large keep their memory until they are cleared
+            self._followers.clear()
+            self._numbers.clear()
 
     def _discount(self, follower: Follower) -> None:
         self._total -= 1
@@ -172,8 +175,8 @@ class Hub:
 
     def _marked(self, raw: Raw) -> Raw:
         """Return a report with what is known of the file that has appeared, if the daemon has put it there."""
-        key = self._keys.get(raw.watch)
-        filled = None if key is None else self.placements.take(key, raw.name, raw.cookie)
+        number = self._numbers.get(raw.watch)
+        filled = None if number is None else self.placements.take(number, raw.name, raw.cookie)
         if filled is None:
             return raw
         return raw._replace(mask=raw.mask | PLACED | (FILLED if filled else 0))

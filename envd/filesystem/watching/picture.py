@@ -1,102 +1,296 @@
-"""What a client that has applied every event knows of a tree: names, and what is needed to see that one has changed."""
+"""What a client that has applied every event knows of a tree: its directories, and what is in them."""
 
 from __future__ import annotations
 
-import os
-import stat
+from array import array
 from collections.abc import Iterator
 
-# A state is one number, to keep hundreds of thousands of them: from the top, flags, then 32 bits each of what changes
-# with the content, with mode or owner, and with anything.
-DIRECTORY = 1 << 96
-FILLED = 1 << 97
-UNKNOWN = 0
-"""The state of a file of which only is known that it has changed since anybody looked."""
+from .packing import MOST, NOTHING, Entries, count, pack, unpack
+from .states import DIRECTORY
 
-_BITS = 0xFFFF_FFFF
-
-
-def state_of(st: os.stat_result) -> int:
-    """Return the state of an entry."""
-    attributes = hash((st.st_mode, st.st_uid, st.st_gid)) & _BITS
-    if stat.S_ISDIR(st.st_mode):
-        # Size and times of a directory change with what is in it, which has events of its own.
-        return DIRECTORY | (hash(st.st_ino) & _BITS) << 64 | attributes << 32
-    content = hash((st.st_ino, st.st_size, st.st_mtime_ns)) & _BITS
-    filled = FILLED if st.st_size and stat.S_ISREG(st.st_mode) else 0
-    return filled | content << 64 | attributes << 32 | hash(st.st_ctime_ns) & _BITS
+NONE = -1
+"""No directory, or no watch."""
+_STATE_SHIFT = 32
+_STATE_BITS = (1 << 64) - 1
 
 
-def same_kind(old: int, new: int) -> bool:
-    """Return whether both are directories or neither."""
-    return not (old ^ new) & DIRECTORY
+class Picture:
+    """The directories of a tree. Each is a number, so a hundred thousand are nothing that garbage collections visit.
 
+    Numbers of directories that were freed are used again.
 
-def wrote(old: int, new: int) -> bool:
-    """Return whether the content of a file may have changed between two states."""
-    return not old & ~FILLED or (old >> 64 ^ new >> 64) & _BITS != 0
+    Attributes:
+        watches: by which changes in a directory are reported; negative if they are not.
+        ages: odd for what has left the picture or was freed. Another one for each use of a number.
+    """
 
+    __slots__ = ("_above", "_below", "_entries", "_free", "_last", "_names", "_states", "ages", "watches")
 
-def changed_attributes(old: int, new: int) -> bool:
-    """Return whether mode, owner or anything but the content may have changed between two states."""
-    if not old & ~(FILLED | DIRECTORY):
-        return bool(old & DIRECTORY)
-    if wrote(old, new) and not new & DIRECTORY:
-        return (old >> 32 ^ new >> 32) & _BITS != 0
-    return (old ^ new) & (_BITS << 32 | _BITS) != 0
+    def __init__(self) -> None:
+        self.watches = array("i")
+        self.ages = array("I")
+        self._above = array("i")
+        self._states = array("Q")  # the lowest bits say nothing of directories, the highest the same of all
+        self._names: list[str] = []
+        self._entries: list[Entries | bytes] = []
+        self._below: list[dict[str, int]] = []
+        self._free = array("i")
+        self._last = (NONE, "")
+
+    def add(self, state: int, above: int = NONE, name: str = "") -> int:
+        """Have one more directory; without one above it is a root, whose path is empty."""
+        number = self._free.pop() if self._free else self._grown()
+        self.ages[number] += 1
+        self._above[number], self._names[number] = above, name
+        self.set_state(number, state)
+        if above != NONE:
+            below = self._below[above]
+            if below is _NOTHING_BELOW:
+                below = self._below[above] = {}
+            below[name] = number
+        return number
+
+    def _grown(self) -> int:
+        self.watches.append(NONE)
+        self.ages.append(1)
+        self._above.append(NONE)
+        self._states.append(0)
+        self._names.append("")
+        self._entries.append(NOTHING)
+        self._below.append(_NOTHING_BELOW)
+        return len(self._names) - 1
+
+    def part(self, number: int, name: str) -> int | None:
+        """Take a directory out of the one above; return its number, None if there is none. It has no other use yet."""
+        return self._below[number].pop(name, None)
+
+    def lose(self, number: int) -> tuple[int, int]:
+        """Note that a directory has left the picture; return how many have, with all below, and entries in them."""
+        numbers = self.tree(number)
+        ages, entries = self.ages, self._entries
+        lost = 0
+        for each in numbers:
+            ages[each] |= 1
+            if entries[each]:
+                lost += self.count(each)
+        return len(numbers), lost
+
+    def free(self, number: int) -> None:
+        """Let go of a directory, and nothing below it."""
+        self.ages[number] |= 1
+        self.watches[number] = self._above[number] = NONE
+        self._names[number] = ""
+        self._entries[number] = NOTHING
+        self._below[number] = _NOTHING_BELOW
+        self._free.append(number)
+        self._last = (NONE, "")
+
+    def tree(self, number: int) -> array[int]:
+        """Return a directory and all below, each before what is in it."""
+        found = array("i")
+        all_below = self._below
+        waiting = [number]
+        while waiting:
+            number = waiting.pop()
+            found.append(number)
+            if below := all_below[number]:
+                waiting.extend(below.values())
+        return found
+
+    def below(self, number: int) -> dict[str, int]:
+        """Return the directories in one, by their names, if the picture goes that deep; not to be changed."""
+        return self._below[number]
+
+    def state(self, number: int) -> int:
+        """Return the state of a directory."""
+        return DIRECTORY | self._states[number] << _STATE_SHIFT
+
+    def set_state(self, number: int, state: int) -> None:
+        """Have another state of a directory."""
+        self._states[number] = state >> _STATE_SHIFT & _STATE_BITS
+
+    def prefix(self, number: int) -> str:
+        """Return the path of a directory from its root on, with a slash behind; empty for that."""
+        above, names = self._above, self._names
+        last, known = self._last
+        if number == last:
+            return known
+        if last != NONE and above[last] in (number, above[number]):
+            known = known[: -len(names[last]) - 1]
+            last = above[last]
+        if number != last:
+            known = self._joined(number, last, known)
+        self._last = (number, known)
+        return known
+
+    def _joined(self, number: int, known: int, prefix: str) -> str:
+        """Return the path of a directory, by one whose path is known if that is on the way."""
+        above, way = self._above, []
+        while number != known and above[number] != NONE:
+            way.append(self._names[number])
+            number = above[number]
+        return (prefix if number == known else "") + "".join(f"{name}/" for name in reversed(way))
+
+    # Entries that are not entered.
+
+    def entries(self, number: int) -> Entries:
+        """Return what is in a directory, not to be changed."""
+        entries = self._entries[number]
+        return unpack(entries) if isinstance(entries, bytes) else entries
+
+    def open_entries(self, number: int) -> Entries:
+        """Return what is in a directory, to be changed."""
+        entries = self._entries[number]
+        if isinstance(entries, bytes):
+            entries = self._entries[number] = unpack(entries)
+        return entries
+
+    def put(self, number: int, name: str, state: int) -> None:
+        """Have an entry in a directory that is not entered."""
+        self.open_entries(number)[name] = state
+
+    def pack(self, number: int) -> None:
+        """Have what is in a directory take less memory."""
+        entries = self._entries[number]
+        if not isinstance(entries, bytes) and len(entries) <= MOST:
+            self._entries[number] = pack(entries)
+
+    def packed(self, number: int) -> bytes | None:
+        """Return what is in a directory, alike for the same; None if it is not packed."""
+        entries = self._entries[number]
+        return entries if isinstance(entries, bytes) else None
+
+    def count(self, number: int) -> int:
+        """Return how many entries are in a directory."""
+        entries = self._entries[number]
+        return count(entries) if isinstance(entries, bytes) else len(entries)
+
+    def forget(self) -> None:
+        """Have no entries anywhere, as far as they are not below."""
+        self._entries = [NOTHING] * len(self._entries)
 
 
 class Directory:
-    """One directory of the picture.
+    """One directory of a picture. Two of these are the same if they are of the same.
 
     Attributes:
-        prefix: its path from the root on, with a slash behind; empty for the root. It never changes: a directory that
-            is renamed gets a new one of these.
-        gone: it is not in the picture any more.
-        state: as state_of.
-        entries: states by name of what is in it, without `below`. More come by `put`.
-        below: the directories in it, if the picture goes that deep. More come by `put_below`.
-        watch: by which changes in it are reported; None if they are not.
+        picture: which.
+        number: in there.
     """
 
-    __slots__ = ("below", "entries", "gone", "prefix", "state", "watch")
+    __slots__ = ("_age", "number", "picture")
 
-    def __init__(self, prefix: str, state: int) -> None:
-        self.prefix = prefix
-        self.state = state
-        self.entries = _NO_ENTRIES
-        self.below = _NONE_BELOW
-        self.watch: int | None = None
-        self.gone = False
+    def __init__(self, picture: Picture, number: int) -> None:
+        self.picture = picture
+        self.number = number
+        self._age = picture.ages[number]
+
+    @property
+    def gone(self) -> bool:
+        """It is not in the picture any more."""
+        return bool(self._age & 1) or self.picture.ages[self.number] != self._age
+
+    @property
+    def prefix(self) -> str:
+        """Its path from the root on, with a slash behind; empty for the root.
+
+        It never changes: what is renamed is another directory from then on.
+        """
+        return self.picture.prefix(self.number)
+
+    @property
+    def state(self) -> int:
+        """As state_of."""
+        return self.picture.state(self.number)
+
+    @state.setter
+    def state(self, state: int) -> None:
+        self.picture.set_state(self.number, state)
+
+    @property
+    def watch(self) -> int | None:
+        """By which changes in it are reported; None if they are not."""
+        watch = self.picture.watches[self.number]
+        return None if watch < 0 else watch
+
+    @watch.setter
+    def watch(self, watch: int | None) -> None:
+        self.picture.watches[self.number] = NONE if watch is None else watch
+
+    @property
+    def entries(self) -> Entries:
+        """States by name of what is in it, without directories below; not to be changed."""
+        return self.picture.entries(self.number)
+
+    @property
+    def names_below(self) -> list[str]:
+        """The names of the directories in it."""
+        return list(self.picture.below(self.number))
+
+    def below(self, name: str) -> Directory | None:
+        """Return a directory in it, None if there is none."""
+        number = self.picture.below(self.number).get(name)
+        return None if number is None else Directory(self.picture, number)
+
+    def has_below(self, name: str) -> bool:
+        """Return whether a directory is in it."""
+        return name in self.picture.below(self.number)
+
+    def add_below(self, name: str, state: int) -> Directory:
+        """Have one more directory in it."""
+        return Directory(self.picture, self.picture.add(state, self.number, name))
+
+    def part(self, name: str) -> Directory | None:
+        """Take a directory out of it; return that, None if there is none."""
+        number = self.picture.part(self.number, name)
+        return None if number is None else Directory(self.picture, number)
+
+    def entry(self, name: str) -> int | None:
+        """Return the state of what is in it, None if that is nothing, or a directory."""
+        return self.picture.open_entries(self.number).get(name)
 
     def put(self, name: str, state: int) -> None:
         """Have an entry that is not entered."""
-        if self.entries is _NO_ENTRIES:
-            self.entries = {}
-        self.entries[name] = state
+        self.picture.put(self.number, name, state)
 
-    def forget(self) -> None:
-        """Have no entries, as far as they are not below."""
-        self.entries = _NO_ENTRIES
+    def drop(self, name: str) -> None:
+        """Do not have an entry any more."""
+        del self.picture.open_entries(self.number)[name]
 
-    def put_below(self, name: str, directory: Directory) -> None:
-        """Have a directory."""
-        if self.below is _NONE_BELOW:
-            self.below = {}
-        self.below[name] = directory
+    def pack(self) -> None:
+        """Have what is in it take less memory."""
+        self.picture.pack(self.number)
 
-    def tree(self) -> Iterator[Directory]:
-        """Yield it and all directories below, each before what is in it."""
-        waiting = [self]
-        while waiting:
-            directory = waiting.pop()
-            yield directory
-            waiting.extend(directory.below.values())
+    def holds_same(self, other: Directory) -> bool:
+        """Return whether it is certain that the same entries, with the same states, are in another."""
+        mine = self.picture.packed(self.number)
+        return mine is not None and mine == other.picture.packed(other.number)
+
+    def leave(self) -> tuple[int, int]:
+        """Leave the picture, with all below; return how many directories that were, and entries in them."""
+        left = self.picture.lose(self.number)
+        self._age |= 1
+        return left
+
+    def tree(self, *, upwards: bool = False) -> Iterator[Directory]:
+        """Yield it and all directories below, each before what is in it, or with `upwards` behind that."""
+        numbers = self.picture.tree(self.number)
+        for number in reversed(numbers) if upwards else numbers:
+            yield Directory(self.picture, number)
 
     def __contains__(self, name: str) -> bool:
-        return name in self.entries or name in self.below
+        return self.has_below(name) or self.entry(name) is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Directory) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[int, int, int]:
+        return id(self.picture), self.number, self._age
 
 
-# Most directories have nothing below, and without a picture none has entries: 64 bytes each for a hundred thousand.
-_NO_ENTRIES: dict[str, int] = {}
-_NONE_BELOW: dict[str, Directory] = {}
+# Most directories have nothing below: 64 bytes each for a hundred thousand.
+_NOTHING_BELOW: dict[str, int] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,10 +15,16 @@ FILLED = 1 << 41
 Key = tuple[int, int]
 """Device and inode of a directory."""
 
+
+def number_of(key: Key) -> int:
+    """Return one number for a directory: a hundred thousand of them take a third of the memory of pairs."""
+    return key[0] << 64 | key[1]
+
+
 _PENDING = 4096
 # Renames in several directories at once are reported mixed, never by more than threads there are to make them.
 _RENAMES = 64
-_Place = tuple[Key, str]
+_Place = tuple[int, str]
 
 
 class Placements:
@@ -30,7 +36,7 @@ class Placements:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watched: Counter[Key] = Counter()
+        self._watched: dict[int, int] = {}
         # By places, the oldest first: whether the files that are to come have content.
         self._pending: dict[_Place, deque[bool]] = {}
         self._count = 0
@@ -41,31 +47,34 @@ class Placements:
         """How many are to come."""
         return self._count + len(self._renames)
 
-    def watched(self, key: Key) -> None:
+    def watched(self, number: int) -> None:
         """Note that a directory is watched."""
         with self._lock:
-            self._watched[key] += 1
+            self._watched[number] = self._watched.get(number, 0) + 1
 
-    def unwatched(self, key: Key) -> None:
+    def unwatched(self, number: int) -> None:
         """Note that a directory is not watched any more."""
         with self._lock:
-            self._watched[key] -= 1
-            if not self._watched[key]:
-                del self._watched[key]
-                for place in [place for place in self._pending if place[0] == key]:
+            self._watched[number] -= 1
+            if not self._watched[number]:
+                del self._watched[number]
+                for place in [place for place in self._pending if place[0] == number]:
                     self._count -= len(self._pending.pop(place))
+                if not self._watched:
+                    self._watched.clear()  # else it keeps the memory of its largest size
 
     @contextmanager
     def placing(self, key: Key, name: str, *, filled: bool) -> Iterator[None]:
         """Put a file in a directory within the block. What fails puts none there."""
-        self._mark((key, name), filled=filled)
+        place = (number_of(key), name)
+        self._mark(place, filled=filled)
         try:
             yield
         except BaseException:
-            self._unmark((key, name), filled=filled)
+            self._unmark(place, filled=filled)
             raise
-        if key not in self._watched:  # only now: a watch that began meanwhile has the report
-            self._unmark((key, name), filled=filled)
+        if place[0] not in self._watched:  # only now: a watch that began meanwhile has the report
+            self._unmark(place, filled=filled)
 
     def unhidden(self, cookie: int) -> None:
         """Note that something with a hidden name gets another; the two reports of it have the same cookie.
@@ -74,13 +83,13 @@ class Placements:
         """
         self._renames.append(cookie)
 
-    def take(self, key: Key, name: str, cookie: int) -> bool | None:
+    def take(self, number: int, name: str, cookie: int) -> bool | None:
         """Return whether what appeared has content; None if it is none of ours.
 
         Of several files that take one place at once nobody knows which comes first: one of them may have content. So
         may what only is known to have had a hidden name.
         """
-        filled = self._take((key, name))
+        filled = self._take((number, name))
         if cookie and cookie in self._renames:
             self._renames.remove(cookie)
             return True if filled is None else filled

@@ -135,13 +135,18 @@ class Reach:
         account.loose = [one for one in account.loose if not (self._closed or now - one[0] >= LIMBO_S)]
         count = 0
         for directory in due:
-            for each in directory.tree():
-                if each.watch is not None and places.get(each.watch) is each:
-                    del places[each.watch]
-                    self._means.hub.remove(each.watch, self._follower)
+            picture = directory.picture
+            for number in picture.tree(directory.number):
+                watch = picture.watches[number]
+                if places.get(watch) == number:
+                    del places[watch]
+                    self._means.hub.remove(watch, self._follower)
+                picture.free(number)
                 count += 1
                 if count % _SLICE == 0:
                     await self._means.turns.mine()
+        if self._closed:
+            account.forget()
 
     def _arm(self, fd: int, key: tuple[int, int]) -> int:
         return self._means.hub.add(fd, key, self._follower)

@@ -15,11 +15,12 @@ from .account import Account
 from .anchor import REMOVED, AwayError, Departure, departure, find_anchor
 from .audience import Audience
 from .events import ROOT, Kind
-from .picture import DIRECTORY, Directory
+from .picture import Directory
 from .polling import INTERVAL_S, Poller
 from .reach import Means, Reach
 from .reports import Reports
 from .scanning import Scan, ScanStoppedError
+from .states import DIRECTORY
 from .tops import Top
 
 log = logging.getLogger("envd.filesystem.watching")

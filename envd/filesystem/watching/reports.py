@@ -9,8 +9,9 @@ from .account import Account
 from .anchor import REMOVED, RENAMED, UNMOUNTED, Departure
 from .events import ROOT, Kind
 from .inotify import Raw
-from .picture import DIRECTORY, UNKNOWN, Directory
+from .picture import Directory
 from .placements import FILLED, PLACED
+from .states import DIRECTORY, UNKNOWN
 
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 _NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY
@@ -50,8 +51,8 @@ class Reports:
 
     def take(self, raw: Raw) -> None:
         """Take one report."""
-        place = self.account.places.get(raw.watch)
-        if place is None or place.gone:
+        place = self.account.place(raw.watch)
+        if place is None:
             return
         mask, name = raw.mask, raw.name
         if not name:
@@ -82,7 +83,7 @@ class Reports:
 
     def _follow_self(self, place: Directory, mask: int) -> None:
         account = self.account
-        if place is not account.root:
+        if place != account.root:
             if mask & inotify.UNMOUNT:
                 self.arrived[place] = True  # what was below the mount is there now
             if mask & inotify.IGNORED and place.watch is not None:
@@ -121,11 +122,11 @@ class Reports:
             elif moved and not self.settling:
                 account.replace(place, name)
             return
-        if name in place.entries:
+        if place.entry(name) is not None:
             if self.settling or not moved:
                 return  # the scan has found what came after it
             account.vanish(place, name, Kind.REMOVE)
-        directory = place.below.get(name)
+        directory = place.below(name)
         if directory is None:
             directory = account.create_directory(place, name)
         elif not moved:

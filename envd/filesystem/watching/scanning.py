@@ -16,13 +16,17 @@ from envd.filesystem.walking import READ, MovedError, Walk, inode_of, open_down
 
 from .anchor import LEADS_NOWHERE, AwayError
 from .mounts import is_made_up, on_network
-from .picture import Directory, state_of
+from .picture import NONE, Directory, Picture
 from .placements import Key
+from .states import state_of
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 # What only concerns one directory: it is gone, may not be read or followed, or is of a process that has ended.
 _ITS_OWN = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESRCH, errno.EINVAL)
+
+# Many directories have the names of others: among so many names is looked for one that is in memory.
+_NAMES = 8192
 
 LONGEST_BYTES = 16 * 1024
 """How long the path of a directory may be, from the watched one on: names grow with the square of a tree's depth."""
@@ -79,7 +83,7 @@ class Scan:
         bounds: how far it goes.
 
     Attributes:
-        armed: the directories that are followed, by their watches.
+        armed: the numbers of directories that are followed, by their watches.
         directories: how many there were.
         entries: how many were taken note of, without those.
         cut: there were more entries than room.
@@ -89,7 +93,9 @@ class Scan:
     def __init__(self, arm: Arming | None, bounds: Bounds) -> None:
         self._arm = arm
         self._bounds = bounds
-        self.armed: dict[int, Directory] = {}
+        self._picture = Picture()
+        self._names: dict[str, str] = {}
+        self.armed: dict[int, int] = {}
         self.directories = self.entries = 0
         self.cut = False
         self.stopped = False
@@ -137,18 +143,15 @@ class Scan:
                 fd = open_down(top, prefix.split("/")[:-1])
                 undo.callback(os.close, fd)
                 st = os.fstat(fd)
-                found = self._followed(fd, st, prefix)
+                found = self._followed(fd, st)
             except OSError as exc:
                 if not prefix or exc.errno in _SHORTAGES:
                     raise
                 return None
-            with Walk(fd, _Place(st.st_dev, length, found), _failed, checked=self._check) as walk:
+            place = _Place(st.st_dev, length, found)
+            with Walk(fd, place, _failed, leaving=self._done_with, checked=self._check) as walk:
                 self._take_note(walk)
-        if self.cut and self._bounds.all_or_none:
-            self.entries = 0
-            for directory in found.tree():
-                directory.forget()
-        return found
+        return Directory(self._picture, found)
 
     def _take_note(self, walk: Walk[_Place]) -> None:
         """Walk, entering directories, and take note of the rest, as far as there is room."""
@@ -159,15 +162,20 @@ class Scan:
             if not (self.cut and without):
                 self._note(walk, name)
 
-    def _followed(self, fd: int, st: os.stat_result, prefix: str) -> Directory:
-        """Follow a directory, before anything in it is read."""
+    def _followed(self, fd: int, st: os.stat_result, above: int = NONE, name: str = "") -> int:
+        """Follow a directory, before anything in it is read; return its number."""
         if self.directories >= self._bounds.directories:
             raise TooManyError
         self.directories += 1
-        found = Directory(prefix, state_of(st))
-        if self._arm is not None:
-            found.watch = self._arm(fd, (st.st_dev, st.st_ino))
-            self.armed[found.watch] = found
+        if len(self._names) < _NAMES:
+            self._names.setdefault(name, name)
+        name = self._names.get(name, name)
+        if self._arm is None:
+            return self._picture.add(state_of(st), above, name)
+        watch = self._arm(fd, (st.st_dev, st.st_ino))
+        found = self._picture.add(state_of(st), above, name)
+        self._picture.watches[found] = watch
+        self.armed[watch] = found
         return found
 
     def _note(self, walk: Walk[_Place], name: str) -> None:
@@ -176,11 +184,21 @@ class Scan:
         except OSError as exc:
             _pass_by(exc)
             return
-        if self.entries >= self._bounds.room:
-            self.cut = True
-        else:
+        if not self._is_full():
             self.entries += 1
-            walk.state.found.put(name, state_of(st))
+            self._picture.put(walk.state.found, name, state_of(st))
+            return
+        self.cut = True
+        if self._bounds.all_or_none:  # at once: names are most of what a large tree takes
+            self._picture.forget()
+            self.entries = 0
+
+    def _is_full(self) -> bool:
+        directories = self.directories if self._bounds.all_or_none else 0  # they have room, but are part of a picture
+        return self.entries + directories >= self._bounds.room
+
+    def _done_with(self, place: _Place) -> None:
+        self._picture.pack(place.found)
 
     def _enter(self, walk: Walk[_Place], name: str) -> bool:
         """Enter and follow a directory; return whether that was done, or it is gone. Else it is an entry like any."""
@@ -199,14 +217,13 @@ class Scan:
         found = None
         try:
             if not self._is_foreign(walk.here, st, place.device):
-                found = self._followed(walk.here, st, f"{place.found.prefix}{name}/")
+                found = self._followed(walk.here, st, place.found, name)
         except OSError as exc:  # nobody may follow it, as some of /proc
             _pass_by(exc)
         if found is None:
             walk.leave()
             return False
         walk.state = _Place(st.st_dev, length, found)
-        place.found.put_below(name, found)
         return True
 
     def _is_foreign(self, fd: int, st: os.stat_result, device: int) -> bool:
@@ -223,11 +240,12 @@ class _Place(NamedTuple):
 
     Attributes:
         length: of its path from the watched one on, in bytes.
+        found: its number.
     """
 
     device: int
     length: int
-    found: Directory
+    found: int
 
 
 def _failed(_: _Place, exc: OSError) -> None:
