@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from envd.errors import Code, EnvdError
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]*)?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@ ,]+")  # what the command takes for one
 _OWN_SITES = ("same-origin", "none")  # none: typed, or a bookmark
 _SHOWN = 100
 _INSTEAD = "set an access token (--access-token-file, ENVD_ACCESS_TOKEN or /init)"
@@ -85,8 +86,8 @@ class Origins:
         raise EnvdError(
             Code.PERMISSION_DENIED,
             f"Host '{shown}' is no name of this daemon's: while there is no access token it answers to localhost and "
-            f"loopback addresses only, for a web page could have made up another name. Call it by one of these, "
-            f"{_INSTEAD}, or start it with --allow-host {_without_port(shown)}",
+            f"loopback addresses only, for a web page could have made up another name. Call it by one of these, or "
+            f"{_INSTEAD}{_option('--allow-host', _without_port(host))}",
         )
 
     def _check_origin(self, origin: str, hosts: Sequence[str]) -> None:
@@ -100,7 +101,8 @@ class Origins:
         raise EnvdError(
             Code.PERMISSION_DENIED,
             f"this request is a web page's, of origin '{shown}', and while there is no access token pages of others "
-            f"may not call this daemon: {_INSTEAD}, or start it with --allow-origin {shown}",
+            f"may not call this daemon: {_INSTEAD}"
+            f"{_option('--allow-origin', origin if _ORIGIN.fullmatch(origin) else None)}",
         )
 
     def _is_own(self, host: str) -> bool:
@@ -122,9 +124,15 @@ def _is_loopback(text: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _without_port(host: str) -> str:
-    found = _HOST.fullmatch(host.lower())
-    return found[1] if found else host
+def _without_port(host: str) -> str | None:
+    """Return a host as the command takes it; None if it is none."""
+    found = _HOST.fullmatch(host.strip().lower())
+    return found[1] if found else None
+
+
+def _option(name: str, value: str | None) -> str:
+    """Say how to let something in, if that can be."""
+    return "" if value is None or len(value) > _SHOWN else f", or start it with {name} {_shown(value)}"
 
 
 def _shown(text: str) -> str:

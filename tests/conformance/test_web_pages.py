@@ -139,6 +139,22 @@ async def test_a_refusal_says_how_to_allow_the_name(open_daemon: Daemon, host: s
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "localhost@evil.example"},
+        {"Host": "localhost, evil.example"},
+        {"Host": "localhost", "Origin": "null"},
+        {"Host": "localhost", "Origin": ""},
+        {"Host": "localhost", "Origin": f"{ALLOWED}, {EVIL}"},
+    ],
+)
+async def test_a_refusal_names_no_option_that_the_command_refuses(open_daemon: Daemon, headers: dict[str, str]):
+    response = await exchange(open_daemon.port, "GET", "/metrics", headers=headers)
+    assert refused(response)
+    assert b"start it with" not in response.body
+
+
+@pytest.mark.parametrize(
     "host",
     [
         "localhost",
