@@ -96,7 +96,7 @@ def _append(source: str, target: Staged, user: User) -> None:
     with acting_as(user):
         fd = open_to_read(source, partial(_check_regular, source))
     try:
-        while _copy(fd, target):
+        while _copy(fd, target, user):
             pass
     finally:
         os.close(fd)
@@ -107,8 +107,11 @@ def _check_regular(path: str, st: os.stat_result) -> None:
         raise EnvdError(Code.INVALID_ARGUMENT, f"source path is not a regular file: {path}")
 
 
-def _copy(source: int, target: Staged) -> int:
-    """Copy from a file's position to the end of the content; return how much, nothing at the end."""
+def _copy(source: int, target: Staged, user: User) -> int:
+    """Copy from a file's position to the end of the content; return how much, nothing at the end.
+
+    Files of the kernel's judge who reads, and not who has opened; they look empty to copy_file_range.
+    """
     try:
         copied = os.copy_file_range(source, target.fd, _AT_ONCE)
     except OSError as exc:
@@ -117,7 +120,8 @@ def _copy(source: int, target: Staged) -> int:
         copied = 0
     if copied:
         return copied
-    data = os.read(source, _PIECE)  # a file the kernel makes up looks empty to copy_file_range
+    with acting_as(user):
+        data = os.read(source, _PIECE)
     target.write(data)
     return len(data)
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from envd.errors import NO_ROOM, EnvdError
 
 from . import attributes, content, metadata
+from .access import acting_as
 from .place import Intent, Place
 from .spool import NO_PLACE, Spool
 from .temporary import Temporary
@@ -272,7 +273,10 @@ class KernelDraft:
 
 
 class AppendedDraft:
-    """Content that is added to a file as it comes; what came stays, but an empty file that is new does not."""
+    """Content that is added to a file as it comes; what came stays, but an empty file that is new does not.
+
+    Each write is the user's doing, as with a device: files of the kernel's judge who writes, and not who has opened.
+    """
 
     def __init__(self, place: Place, intent: Intent) -> None:
         self._place, self._intent = place, intent
@@ -281,7 +285,8 @@ class AppendedDraft:
         self.fd = os.open(place.name, flags, 0o666, dir_fd=place.directory)
 
     def write(self, data: Buffer) -> None:
-        content.write_all(self.fd, data)
+        with acting_as(self._intent.actor):
+            content.write_all(self.fd, data)
 
     def commit(self) -> None:
         _finish(self.fd, self._intent, None)
@@ -307,14 +312,15 @@ class DeviceDraft:
     """Content that goes to a device as it comes. The device stays whose it is."""
 
     def __init__(self, place: Place, intent: Intent) -> None:
-        self._place, self._sync = place, intent.sync
+        self._place, self._intent = place, intent
         self.fd = os.open(place.name, os.O_WRONLY | _SPECIAL, dir_fd=place.directory)
 
     def write(self, data: Buffer) -> None:
-        content.write_all(self.fd, data)
+        with acting_as(self._intent.actor):
+            content.write_all(self.fd, data)
 
     def commit(self) -> None:
-        if self._sync:
+        if self._intent.sync:
             with contextlib.suppress(OSError):  # most devices keep nothing
                 os.fsync(self.fd)
 

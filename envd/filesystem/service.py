@@ -21,7 +21,7 @@ from .staging import Staged, stage
 from .temporary import Temporaries
 from .threads import Held, Threads
 from .upload import Upload, put_whole
-from .views import Views
+from .views import View, Views
 
 _CHUNK_BYTES = 256 * 1024
 _LARGEST_CHUNK_BYTES = 1024 * 1024
@@ -97,7 +97,7 @@ class FilesystemService:
             start.entry.CopyFrom(await held.run(lambda: caller.message(held.it.entry)))
             yield pb.ReadResponse(start=start)
             done = 0
-            async with aclosing(_content(held, request.chunk_size)) as content:
+            async with aclosing(_content(held, request.chunk_size, view)) as content:
                 async for run in content:
                     yield run
                     done = run.position - request.offset
@@ -211,15 +211,18 @@ class FilesystemService:
         return await self._threads.at(path, *others).run(both)
 
 
-async def _content(held: Held[reading.Reader], chunk_bytes: int) -> AsyncGenerator[EncodedContent, None]:
-    """Yield a file's content; the next run is read while the last one is sent."""
+async def _content(held: Held[reading.Reader], chunk_bytes: int, view: View) -> AsyncGenerator[EncodedContent, None]:
+    """Yield a file's content; the next run is read while the last one is sent.
+
+    Each is the user's doing: files of the kernel's judge who reads, and not who has opened.
+    """
     chunk = min(chunk_bytes or _CHUNK_BYTES, _LARGEST_CHUNK_BYTES)
     run = min(chunk * _CHUNKS_AT_ONCE, _LARGEST_CHUNK_BYTES)
     reader = held.it
     offset, done = reader.begin, 0
-    reading_on = held.begin(partial(reader.read, done, run))
+    reading_on = held.begin(as_user(view.user, partial(reader.read, done, run)))
     while data := await reading_on:
         done += len(data)
-        reading_on = held.begin(partial(reader.read, done, run))
+        reading_on = held.begin(as_user(view.user, partial(reader.read, done, run)))
         yield EncodedContent(offset, data, chunk)
         offset += len(data)

@@ -407,6 +407,29 @@ async def test_what_proc_says_of_others_stays(daemon: Daemon):
         assert (await root.files.read(path)).data, path
 
 
+async def test_files_of_the_kernels_judge_the_user_and_not_the_daemon_that_reads_and_writes(theirs: Theirs, home: Path):
+    """Some look at who reads or writes, whoever has opened them: what they hide of root's processes stays hidden."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            state, slack = Path(f"/proc/{process.pid}/stat"), Path(f"/proc/{process.pid}/timerslack_ns")
+            if not slack.exists() or _code_at(state.read_bytes()) == b"1":
+                pytest.skip("this kernel has not, or hides from root as well, where the code of a process is")
+            assert _code_at((await theirs.files.read(state)).data) == b"1"
+            await theirs.composed(state, home / "composed")
+            assert _code_at((home / "composed").read_bytes()) == b"1"
+            before = slack.read_bytes()
+            with suppress(RpcError):
+                await theirs.files.write(slack, b"4321", append=True)
+            assert slack.read_bytes() == before
+        finally:
+            process.kill()
+
+
+def _code_at(state: bytes) -> bytes:
+    """Where the code of a process begins; proc_pid_stat(5), startcode."""
+    return state.rpartition(b")")[2].split()[23]
+
+
 def _environment(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/environ").read_bytes()

@@ -10,7 +10,7 @@ from envd.filesystem.access import as_user
 from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response
 
-from .addresses import Addresses, address_from_query, meant
+from .addresses import Addresses, Caller, address_from_query, meant
 from .answers import refused, refused_in_text
 from .conditions import NAMES, Verdict, Version, judge, range_holds
 from .content_type import content_type
@@ -50,7 +50,7 @@ class Download:
         threads, outgoing = self._threads.at(path), Outgoing(path)
         try:
             await threads.settle(as_user(caller.user, outgoing.open))
-            return await _Answer(request, reply, outgoing, threads, self._idle_s).send()
+            return await _Answer(request, reply, outgoing, threads, self._idle_s, caller).send()
         finally:
             if not (outgoing.closed and threads.at_rest):
                 await threads.finish(outgoing.close)
@@ -59,7 +59,10 @@ class Download:
 class _Answer:
     """The response to one request about an open file."""
 
-    def __init__(self, request: Request, reply: Reply, outgoing: Outgoing, threads: Threads, idle_s: float) -> None:
+    def __init__(
+        self, request: Request, reply: Reply, outgoing: Outgoing, threads: Threads, idle_s: float, caller: Caller
+    ) -> None:
+        self._user = caller.user
         self._threads = threads
         self._idle_s = idle_s
         self._request = request
@@ -161,7 +164,7 @@ class _Answer:
     async def _send_slices(self, *, gzip: bool) -> None:
         slices = Slices(self._outgoing, gzip=gzip)
         while not slices.ended:
-            piece = await self._threads.settle(slices.next)
+            piece = await self._threads.settle(as_user(self._user, slices.next))
             if piece:
                 await self._write(piece)
 
