@@ -46,8 +46,8 @@ class Call:
         acknowledged: the position of the last `Encoded` that the peer's kernel has acknowledged as a whole, None if
             none was. Stays callable after the call and after its connection.
         consumed: the same of the last one that the peer's application surely has: what its library has read ahead
-            is lost if the connection breaks. Never beyond `acknowledged`, and the same function where the wire says no
-            more.
+            is lost if the connection breaks. Never beyond `acknowledged`, and the same where the wire says no more.
+        unread_at_most: so many acknowledged bytes the peer may not have read, where the wire does not say; else 0.
         response: what the handler sends beside its messages.
     """
 
@@ -56,6 +56,7 @@ class Call:
     timeout_s: float | None = None
     acknowledged: Callable[[], object] = _nothing
     consumed: Callable[[], object] = _nothing
+    unread_at_most: int = 0
     response: Metadata = field(default_factory=Metadata)
 
 

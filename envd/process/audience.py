@@ -147,17 +147,17 @@ class Audience:
         places.extend(absent.read_to[stream] for absent in self.expected.now())
         return min(places, default=None)
 
-    def received(self, *, memory_is_short: bool) -> list[Position]:
+    def received(self, *, memory_is_short: bool, unread_bytes: int | None = None) -> list[Position]:
         """Return how far the peers of those the program waits for have received.
 
         What a follower was handed may still be in buffers of ours, of a kernel or of the peer's library, and is lost if
         its connection breaks. So memory is freed by this, while `read_to` decides whether the program has to wait. When
-        memory is short, what the peer's kernel has must do.
+        memory is short, what the peer's kernel has must do; before that, `unread_bytes` behind it.
         """
         absent, holders = self.expected.now(), self._holders()
         if memory_is_short:
             return [*(one.read_to for one in absent), *(one.acknowledged_position() for one in holders)]
-        return [*(one.held for one in absent), *(one.consumed_position() for one in holders)]
+        return [*(one.held for one in absent), *(one.consumed_position(unread_bytes) for one in holders)]
 
     def expect_starter(self) -> float:
         """Wait a moment for whoever had the program started; return the seconds."""

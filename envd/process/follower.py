@@ -12,8 +12,6 @@ from envd.errors import Code, EnvdError
 from .events import STREAMS, Gap, Position, Run
 
 _RUN_BYTES = 256 * 1024
-# Where a wire does not say what a client has read, so much may lie in kernels on the way, a proxy's among them.
-_UNSEEN_BYTES = 16 * 1024 * 1024
 _NAMES = ("stdout", "stderr", "pty")
 
 
@@ -43,8 +41,8 @@ class Receipts(Protocol):
 
     Attributes:
         acknowledged: its kernel has it.
-        consumed: its application has it, so that no broken connection can cost it any more. The same function where
-            nobody says.
+        consumed: its application has it, so that no broken connection can cost it any more.
+        unread_at_most: of what is consumed so many bytes may not be, for the wire does not say; else 0.
     """
 
     @property
@@ -52,6 +50,9 @@ class Receipts(Protocol):
 
     @property
     def consumed(self) -> Callable[[], object]: ...
+
+    @property
+    def unread_at_most(self) -> int: ...
 
 
 class Follower:
@@ -80,7 +81,7 @@ class Follower:
         self._begin = position
         self.acknowledged = receipts.acknowledged
         self._consumed = receipts.consumed
-        self._unseen = _UNSEEN_BYTES if gaps and receipts.consumed == receipts.acknowledged else 0
+        self._unread_at_most = receipts.unread_at_most if gaps else 0
         self.offsets = list(position)
         self.progress_at = time.monotonic()
         self.caught_up_at: float | None = None
@@ -103,14 +104,17 @@ class Follower:
         acknowledged = self.acknowledged()
         return acknowledged if isinstance(acknowledged, tuple) else self._begin
 
-    def consumed_position(self) -> Position:
-        """Return the place up to which the peer's application surely has everything."""
+    def consumed_position(self, unread_bytes: int | None = None) -> Position:
+        """Return the place up to which the peer's application surely has everything.
+
+        Args:
+            unread_bytes: suppose no more than this to lie unread in kernels on the way, where the wire does not say.
+        """
         consumed = self._consumed()
         if not isinstance(consumed, tuple):
             return self._begin
-        if not self._unseen:
-            return consumed
-        at = [max(begin, end - self._unseen) for begin, end in zip(self._begin, consumed, strict=True)]
+        unread = self._unread_at_most if unread_bytes is None else min(self._unread_at_most, unread_bytes)
+        at = [max(begin, end - unread) for begin, end in zip(self._begin, consumed, strict=True)]
         return at[0], at[1], at[2]
 
     def skip_lost(self) -> None:

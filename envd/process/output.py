@@ -215,7 +215,7 @@ class Output:
         """Keep at most `at_most` bytes per stream (None: what is due), but all that a follower's peer lacks."""
         if not self.kept:
             return
-        received = self.audience.received(memory_is_short=self._pool.short)
+        received = self.audience.received(memory_is_short=self._pool.short, unread_bytes=self._pool.unread_bytes)
         for number, stream in self.streams.items():
             keep = self._keep(stream) if at_most is None else at_most
             to = min([stream.journal.end - keep, *(position[number] for position in received)])

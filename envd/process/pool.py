@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _PAUSE_S = 0.1
+_UNREAD_SHARE = 16  # of all memory, that is kept behind each reader once half of it is in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,14 @@ class Pool:
     def keep_live(self) -> int:
         """Bytes a live stream may keep now."""
         return self.sizes.trimmed if self.short else self.sizes.live
+
+    @property
+    def unread_bytes(self) -> int | None:
+        """How much may be kept of what a reader's kernel has and its application may not have; None for all of it.
+
+        Kept on suspicion, it must not be what makes finished programs go.
+        """
+        return self.sizes.total // _UNREAD_SHARE if self.kept > self.sizes.total // 2 else None
 
     def count(self, change: int) -> None:
         """Note that journals keep more (or, negative, fewer) bytes."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from .origins import Place
+from .peer import unread_at_most
 
 # ioctl SIOCOUTQ has the number of TIOCOUTQ: bytes not yet acknowledged. Source: tcp(7), unix(7).
 _SIOCOUTQ = termios.TIOCOUTQ
@@ -20,6 +21,10 @@ _LIBRARY_BYTES = 256 * 1024
 # A window may be so large that a client never says what it has consumed. Who buffers more than this ahead of its
 # application loses some of it with the connection; without a bound all that was ever sent would be kept for it.
 _UNREAD_BYTES = 16 * 1024 * 1024
+# Where a wire says nothing of it at all. Linux 6.16 lets a receive buffer grow to 32 MiB, earlier ones to 6; more than
+# the upper bound would take too much of all journals' memory for one reader.
+_ON_THE_WAY_BYTES = 16 * 1024 * 1024
+_MOST_ON_THE_WAY_BYTES = 64 * 1024 * 1024
 
 _Value = TypeVar("_Value")
 
@@ -28,6 +33,9 @@ class Delivery:
     """Byte counts of one connection, in one direction; usable after the connection is gone.
 
     Errs on the side of less: bytes that may still be in our buffer or the kernel's do not count.
+
+    Attributes:
+        unread_at_most: so many acknowledged bytes may lie unread in kernels on the way, a proxy's among them.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -35,6 +43,7 @@ class Delivery:
         self._written = 0
         self._sent = 0
         self._final = 0
+        self.unread_at_most = min(max(unread_at_most(sock), _ON_THE_WAY_BYTES), _MOST_ON_THE_WAY_BYTES)
 
     @property
     def written(self) -> int:

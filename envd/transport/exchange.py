@@ -194,6 +194,11 @@ class Exchange:
         self._held += b"0\r\n\r\n" if self._chunked else b""
         self._flush()
 
+    @property
+    def unread_at_most(self) -> int:
+        """So many bytes that count as consumed the peer may not have read."""
+        return self._wire.delivery.unread_at_most
+
     def marks(self) -> Marks:
         """Return a fresh record of which positions have been written, acknowledged and consumed."""
         return Marks(self._wire.delivery)

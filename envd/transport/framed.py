@@ -73,8 +73,15 @@ def _begin(exchange: Exchange, terms: Terms, dialect: Dialect, response: Metadat
 async def _run(exchange: Exchange, method: Method, terms: Terms, dialect: Dialect, response: Metadata) -> None:
     exchange.body_may_idle = method.client_streaming
     marks = exchange.marks()
-    arrived = marks.acknowledged  # HTTP/1.1 says no more
-    call = Call(exchange.username, exchange.head.headers, terms.timeout_s, arrived, arrived, response)
+    call = Call(
+        exchange.username,
+        exchange.head.headers,
+        terms.timeout_s,
+        marks.acknowledged,
+        marks.acknowledged,  # HTTP/1.1 says no more
+        exchange.unread_at_most,
+        response,
+    )
     async with aclosing(replies(method, _requests(exchange, method, terms), call)) as answers:
         async for reply in answers:
             if not exchange.started:

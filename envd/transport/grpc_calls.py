@@ -111,7 +111,7 @@ class GrpcCalls:
         if timeout_s is not None and timeout_s <= 0:
             raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
         marks = Marks(sender.delivery)
-        call = Call(username, headers, timeout_s, marks.acknowledged, marks.consumed, sender.response)
+        call = Call(username, headers, timeout_s, marks.acknowledged, marks.consumed, response=sender.response)
         async with aclosing(replies(method, self._requests(method, received, sender.delivery), call)) as answers:
             async for reply in answers:
                 await sender.send(reply)

@@ -24,9 +24,11 @@ _PROBE_INTERVAL_MS = 15_000
 # struct tcp_info: eight bytes (the fourth is tcpi_probes), then 32-bit fields. Source: linux/tcp.h.
 _INFO = struct.Struct("=8B24I")
 _PROBES = 3
+_WINDOW_SCALES = 6  # what the peer scales its window by, in the lower four bits
 _UNACKED = 8 + 4
 _LAST_ACK_RECEIVED_MS = 8 + 12
 _SILENT_PROBES = 2
+_WINDOW_BYTES = 64 * 1024  # RFC 9293, section 3.1, before scaling
 
 
 def prepare(sock: socket.socket) -> None:
@@ -59,10 +61,24 @@ def is_dead(sock: socket.socket, silence_s: float) -> bool:
     """Tell whether a peer that owes us an answer has been silent for `silence_s` seconds."""
     if sock.family == socket.AF_UNIX:
         return False
-    try:
-        info = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
-    except (OSError, struct.error):
-        return False
-    if info[_LAST_ACK_RECEIVED_MS] < silence_s * 1000:
+    info = _info(sock)
+    if info is None or info[_LAST_ACK_RECEIVED_MS] < silence_s * 1000:
         return False
     return bool(info[_UNACKED] > 0 or info[_PROBES] >= _SILENT_PROBES)
+
+
+def unread_at_most(sock: socket.socket) -> int:
+    """Return how many bytes the peer's kernel can hold that its application has not read.
+
+    A kernel chooses the scale of its windows so that they can span its largest buffer: RFC 7323, section 2.3. On a unix
+    socket what is not read is not acknowledged either.
+    """
+    info = None if sock.family == socket.AF_UNIX else _info(sock)
+    return 0 if info is None else _WINDOW_BYTES << (info[_WINDOW_SCALES] & 0xF)
+
+
+def _info(sock: socket.socket) -> tuple[int, ...] | None:
+    try:
+        return _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
+    except (OSError, struct.error):
+        return None

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import pytest
 from google.protobuf.message import Message
 
 from envd.config import Config
+from envd.process.stream import readable_bytes
 from envd_proto.process.process_pb2 import (
     SIGNAL_SIGKILL,
     ConnectRequest,
@@ -35,6 +37,7 @@ from tests.support.process import CONNECT, START, Processes, pid, start_request
 MIB = 1 << 20
 DEADLINE_S = 60.0
 _RECV_BYTES = 512 * 1024
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 # The pattern: blocks of 1 MiB, each its number in 8 bytes and then always the same noise. No two blocks are equal, so
 # bytes that are lost, doubled or moved show.
@@ -99,6 +102,17 @@ async def at_rest(value: Callable[[], int], *, quiet_s: float = 0.7, timeout_s: 
     return last
 
 
+def _set_receive_buffer(sock: socket.socket, size: int) -> None:
+    """Set it beyond the machine's limit, too, or skip."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= size:
+        return
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:
+        pytest.skip("a receive buffer beyond net.core.rmem_max needs CAP_NET_ADMIN")
+
+
 class Tap:
     """A stream of events read on a plain blocking socket, binary codec: nothing is read that the test does not read.
 
@@ -119,7 +133,7 @@ class Tap:
         self._response = response
         self.socket = sock or socket.socket()
         if receive_buffer_bytes is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            _set_receive_buffer(self.socket, receive_buffer_bytes)
         self.socket.settimeout(DEADLINE_S)
         self._raw = bytearray()
         self._body = bytearray()
@@ -222,6 +236,10 @@ class Tap:
             return b""
         finally:
             self.socket.settimeout(DEADLINE_S)
+
+    def unread_bytes(self) -> int:
+        """How many bytes that are."""
+        return readable_bytes(self.socket.fileno())
 
     def received(self) -> list[ProcessEvent]:
         """Every whole event received beyond those read so far. Afterwards the tap can only be closed."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from envd.transport.delivery import Delivery, Marks, StreamDelivery
+from envd.transport.peer import unread_at_most
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,3 +329,26 @@ def test_a_stream_of_an_unknown_connection_is_never_consumed():
     delivery.carried(100 * MIB, 100 * MIB)
     delivery.granted(100 * MIB)
     assert (delivery.acknowledged(), delivery.consumed()) == (0, 0)
+
+
+def test_what_a_kernel_may_hold_unread_is_what_its_windows_can_span():
+    """A buffer of a size of one's own has the kernel choose the scale for it."""
+    bounds = []
+    for size in (64 * KIB, 2 * MIB):
+        with socket.socket() as listener, socket.socket() as receiver:
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            receiver.connect(listener.getsockname())
+            sender, _ = listener.accept()
+            with sender:
+                bounds.append(unread_at_most(sender))
+                assert 16 * MIB <= Delivery(sender).unread_at_most <= 64 * MIB
+    small, large = bounds
+    assert 128 * KIB <= small < large
+
+
+def test_on_a_unix_socket_nothing_that_is_acknowledged_is_unread():
+    one, other = socket.socketpair()
+    with one, other:
+        assert unread_at_most(one) == 0

@@ -93,12 +93,19 @@ class Program:
 class Reader:
     """A follower whose peer has received whatever it took, unless told otherwise."""
 
-    def __init__(self, program: Program, position: Position | None = (0, 0, 0), *, gaps: bool | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        position: Position | None = (0, 0, 0),
+        *,
+        gaps: bool | None = None,
+        unread_at_most: int = 0,
+    ) -> None:
         """Follow; one that names no place understands no gaps unless told otherwise."""
         gaps = position is not None if gaps is None else gaps
         self.received: Position | None = None
         self.read_ahead = 0  # bytes of the standard output received that lie in the library
-        receipts = Call(acknowledged=lambda: self.received, consumed=self._consumed)
+        receipts = Call(acknowledged=lambda: self.received, consumed=self._consumed, unread_at_most=unread_at_most)
         self.follower: Follower = program.output.follow(position, gaps=gaps, receipts=receipts)
         self.data = bytearray()
         self.gaps: list[Gap] = []
@@ -517,6 +524,30 @@ async def test_what_was_received_but_not_consumed_is_kept_but_holds_up_nobody(pr
     reader.take_all()
     program.output.trim()
     assert program.output.heads[STDOUT] == 3 * KEEP
+
+
+async def test_what_a_kernel_may_hold_unread_is_kept_for_who_can_name_its_place(program: Program):
+    reader = Reader(program, unread_at_most=3 * KEEP)
+    unable = Reader(program, gaps=False, unread_at_most=4 * KEEP)
+    for each in (reader, unable):
+        each.read_on()
+    await program.prints_all(6 * KEEP)
+    await program.settle(6 * KEEP)
+    for each in (reader, unable):
+        each.stop()
+        each.take_all()
+    program.output.trim()
+    assert program.output.heads[STDOUT] == 3 * KEEP
+
+
+async def test_what_a_kernel_may_hold_unread_goes_before_memory_is_short(make: Make):
+    program = make(Pool(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=8 * KEEP)))
+    reader = Reader(program, unread_at_most=100 * KEEP)
+    reader.read_on()
+    await program.prints_all(12 * KEEP)
+    await program.settle(12 * KEEP)
+    reader.stop()
+    assert program.output.kept <= 6 * KEEP
 
 
 async def test_what_was_not_consumed_is_kept_for_a_moment_when_the_connection_breaks(program: Program):
