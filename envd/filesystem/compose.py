@@ -14,7 +14,7 @@ from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
 from envd.host.users import User
 
 from .access import acting_as, open_parent, open_path
-from .drafts import number_of
+from .in_place import number_of
 from .place import Intent
 from .reading import open_to_read
 from .staging import Staged, stage

@@ -42,8 +42,7 @@ def copy(source: int, target: int) -> int:
 def overwrite(source: int, target: int) -> None:
     """Make one open file's content that of another; there has to be room for it. Blocks."""
     size = os.fstat(source).st_size
-    _copy_range(source, target, 0, size)
-    os.ftruncate(target, size)
+    os.ftruncate(target, _copy_range(source, target, 0, size))  # less, if it became shorter
 
 
 def allocate(fd: int, size: int) -> None:
@@ -84,6 +83,17 @@ def sha256_of(fd: int) -> bytes:
         digest.update(piece)
         offset += len(piece)
     return digest.digest()
+
+
+def check_readable(fd: int) -> None:
+    """Read an open file to its end, so that what comes next does not fail in the midst of it. Blocks.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    offset = 0
+    while piece := os.pread(fd, _PIECE, offset):
+        offset += len(piece)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

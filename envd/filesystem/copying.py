@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, from_os_error
@@ -16,6 +16,8 @@ from . import attributes, content
 from .access import open_parent
 from .directories import make_parents, remove_directories
 from .hidden_names import TEMPORARY
+from .in_place import NO_PLACE, Elsewhere, Finish, check_room, copy_into
+from .place import Place
 from .temporary import Temporaries, Temporary, hidden_in
 from .walking import OTHER, READ, SEARCH, Descent, Inode, Walk, inode_of, is_within, open_down, open_entry
 
@@ -129,10 +131,16 @@ def _state(original: Named, path: str) -> os.stat_result:
 def copy_whole(source: Named, destination: Named, temporaries: Temporaries) -> None:
     """Copy an entry with all there is about it; the copy appears complete, or not at all. Blocks.
 
+    A file may take the place of another one; where it cannot, that one is overwritten.
+
     Raises:
         OSError: it could not be copied.
     """
     order = Order(None, times=True, recursive=True, special=True)
+    st = source.look()
+    if st is not None and stat.S_ISREG(st.st_mode):
+        _Copier(replace(order, overwrite=True), Copied(), temporaries).copy(source, destination)
+        return
     _copy_aside(source, destination, _Copier(order, Copied(), temporaries))
 
 
@@ -335,9 +343,15 @@ class _Copier:
             st = os.fstat(original)
             if not stat.S_ISREG(st.st_mode):
                 raise OSError(errno.ELOOP, "another entry has the name by now", source.name)
-            temporary = Temporary(destination.directory, self.temporaries, 0o600)
-            fds.callback(temporary.close)
-            self._copied.size += content.copy(original, temporary.fd)
+            try:
+                self._copied.size += self._copy_beside(original, st, destination)
+            except OSError as exc:
+                self._copied.size += self._copy_into(original, st, destination, exc)
+
+    def _copy_beside(self, original: int, st: os.stat_result, destination: Named) -> int:
+        """Copy into a new file, which takes its place at once; return the size."""
+        with contextlib.closing(Temporary(destination.directory, self.temporaries, 0o600)) as temporary:
+            size = content.copy(original, temporary.fd)
             attributes.copy_extended(original, temporary.fd)
             self._finish(temporary.fd, st)
             try:
@@ -345,6 +359,36 @@ class _Copier:
             except FileExistsError:
                 self._check_replaceable(destination)
                 temporary.replace(destination.name)
+        return size
+
+    def _copy_into(self, original: int, st: os.stat_result, destination: Named, why: OSError) -> int:
+        """Copy into the file that is to be replaced, where no other one can take its place; return the size.
+
+        Raises:
+            OSError: `why`, if that may not be: it is no plain file, has other names, or belongs to somebody else, who
+                may have it open.
+        """
+        there = destination.look()
+        if there is None or not self._may_overwrite(there, st) or why.errno not in NO_PLACE:
+            raise why
+        with contextlib.closing(Place(destination.name, os.dup(destination.directory), destination.name)) as place:
+            check_room(place, why)
+            content.check_readable(original)
+
+            def before(target: int, _: os.stat_result) -> None:
+                attributes.copy_extended(original, target)
+                self._finish(target, st)  # it may not be allowed
+
+            finish = Finish(before, lambda target: self._finish(target, st))
+            with place.turn:
+                copy_into(place, Elsewhere(original), finish, why, alone=True)
+        return os.fstat(original).st_size
+
+    def _may_overwrite(self, there: os.stat_result, st: os.stat_result) -> bool:
+        if not self._order.overwrite or not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+            return False
+        owner = st.st_uid if self._order.owner is None else self._order.owner.uid
+        return there.st_uid == (owner if os.geteuid() == 0 else os.geteuid())
 
     def _check_replaceable(self, place: Named) -> None:
         there = place.look()

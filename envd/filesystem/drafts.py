@@ -9,20 +9,18 @@ import stat
 from collections.abc import Callable
 from typing import Protocol
 
-from envd.errors import NO_ROOM, EnvdError
+from envd.errors import EnvdError
 
 from . import attributes, content, metadata
 from .access import acting_as
+from .in_place import NO_PLACE, Finish, check_room, copy_into, number_of
 from .place import Intent, Place
-from .spool import NO_PLACE, Spool
+from .spool import Spool
 from .temporary import Temporary
 
 Buffer = bytes | memoryview
 
 _KERNEL_BYTES = 4 * 1024 * 1024
-# File systems where what has its blocks is overwritten without others. One that writes everything to a new place, as
-# btrfs, can run out of room in the midst of it.
-_OVERWRITE_IN_PLACE = ("ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay", "vfat", "exfat")
 _SPECIAL = os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -45,12 +43,6 @@ class Draft(Protocol):
 
     def close(self) -> None:
         """Let go of everything; without a commit, leave everything as it was."""
-
-
-def number_of(exc: BaseException) -> int | None:
-    """Return the errno of a failure, also of one that was translated."""
-    cause = exc if isinstance(exc, OSError) else exc.__cause__
-    return cause.errno if isinstance(cause, OSError) else None
 
 
 def _finish(fd: int, intent: Intent, mode: int | None) -> None:
@@ -95,8 +87,8 @@ class WholeDraft:
             except (OSError, EnvdError) as exc:
                 if st is None or intent.atomic or number_of(exc) not in NO_PLACE:
                     raise
-                _check_room(place, exc)
-                _copy_into(place, intent, spool, exc)
+                check_room(place, exc)
+                copy_into(place, spool, _finishing(intent), exc)
                 return
         if intent.sync:
             place.sync()
@@ -190,59 +182,21 @@ class CopiedDraft:
         place, intent = self._place, self._intent
         with place.turn:
             place.check(place.stat(), intent)
-            _copy_into(place, intent, self._spool)
+            copy_into(place, self._spool, _finishing(intent))
 
     def close(self) -> None:
         self._spool.close()
         self._place.close()
 
 
-def _check_room(place: Place, why: Exception) -> None:
-    """Check that content can be copied into a file though the disk is full, for overwriting takes no room there.
+def _finishing(intent: Intent) -> Finish:
+    """Return what gives a file that is overwritten what belongs to it."""
 
-    Raises:
-        Exception: `why`, if it does.
-    """
-    if number_of(why) in NO_ROOM and place.file_system() not in _OVERWRITE_IN_PLACE:
-        raise why
-
-
-def _copy_into(place: Place, intent: Intent, spool: Spool, why: Exception | None = None) -> None:
-    """Copy a content into an existing file; there is room for it, or nothing is changed.
-
-    Raises:
-        OSError: it could not be; `why` instead, if that is given and it was for want of room.
-    """
-    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        target = os.open(place.name, flags, dir_fd=place.directory)
-    except OSError as exc:
-        raise (why if why is not None and number_of(why) in NO_ROOM else exc) from exc
-    try:
-        try:
-            _prepare(target, spool.fd, intent)
-        except OSError as exc:
-            if exc.errno not in NO_ROOM or not spool.move(exc):
-                raise
-            _prepare(target, spool.fd, intent)  # what waited beside it had taken the room
-        content.overwrite(spool.fd, target)
-        if intent.sync:
-            os.fsync(target)
-    finally:
-        os.close(target)
-
-
-def _prepare(target: int, source: int, intent: Intent) -> None:
-    """Do all that can fail for want of room."""
-    old, new = os.fstat(target), os.fstat(source).st_size
-    try:
-        content.allocate(target, new)
+    def before(target: int, old: os.stat_result) -> None:
         mode = attributes.kept_mode(old)
         _finish(target, intent, None if mode == stat.S_IMODE(old.st_mode) else mode)
-    except (OSError, EnvdError):
-        if os.fstat(target).st_blocks != old.st_blocks:
-            os.ftruncate(target, old.st_size)
-        raise
+
+    return Finish(before, os.fsync if intent.sync else None)
 
 
 class KernelDraft:

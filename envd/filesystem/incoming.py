@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
 
-from .drafts import number_of
+from .in_place import number_of
 from .place import Intent
 from .staging import Staged, stage
 from .temporary import Temporaries

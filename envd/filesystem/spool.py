@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from envd.errors import NO_ROOM
 
 from . import content
+from .in_place import NO_PLACE
 from .temporary import Temporary
 
 Make = Callable[[int], Temporary]
 """Makes the file a content waits in, for the directory where it goes."""
-
-NO_PLACE = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EOPNOTSUPP)
-"""Why no file can be made, or take another one's place, in a directory whose files can be written all the same: it is
-full, somebody else's, sticky, immutable, or one of the kernel's own."""
 
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 
@@ -30,6 +27,7 @@ class Spool:
     Args:
         directory: a descriptor; stays the caller's.
         movable: content that lies elsewhere serves too, because it can be copied into a file that is there.
+        filled: where it lies already, if it does; stays the caller's.
 
     Attributes:
         fd: the content, open for reading and writing.
@@ -40,12 +38,14 @@ class Spool:
         OSError: nothing could be made.
     """
 
-    def __init__(self, directory: int, make: Make, *, movable: bool) -> None:
+    def __init__(self, directory: int, make: Make, *, movable: bool, filled: int | None = None) -> None:
         self.beside: Temporary | None = None
         self.why: OSError | None = None
         self.fd = -1
         self._most: int | None = None
         self._others = self._elsewhere(directory) if movable else iter(())
+        if filled is not None:
+            self._others = iter([(os.dup(filled), None)])
         try:
             self.beside = make(directory)
             self.fd = self.beside.fd

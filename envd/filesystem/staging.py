@@ -29,6 +29,7 @@ from .drafts import (
     WholeDraft,
     number_of,
 )
+from .in_place import number_of
 from .place import Intent, Place, find_place
 from .spool import Make, Spool
 from .temporary import Temporaries, Temporary
@@ -171,6 +172,21 @@ def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
     return _stage(path, intent, _Source(make, filled=True))
 
 
+def stage_elsewhere(path: str, intent: Intent, fd: int, why: int) -> Staged:
+    """Begin to overwrite a file that no other one can take the place of, with what an open file has. Blocks.
+
+    `fd` stays the caller's; `why` is the errno that making another file failed with.
+
+    Raises:
+        EnvdError: as stage_gathered; with `why` if nothing is there.
+    """
+
+    def make(_: int) -> Temporary:
+        raise OSError(why, os.strerror(why))
+
+    return _stage(path, intent, _Source(make, filled=True, elsewhere=fd))
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """What makes the file a content waits in, and what finds its place.
@@ -179,10 +195,12 @@ class _Source:
         filled: it has the content already.
         find: None: it is found by its path.
         denied_ends: a directory where the user may make no file is a failure: somebody else may.
+        elsewhere: what has the content, if it only can be copied.
     """
 
     make: Make
     filled: bool = False
+    elsewhere: int | None = None
     find: Callable[[], Place] | None = None
     denied_ends: bool = False
 
@@ -322,7 +340,7 @@ def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _
         return AppendedDraft(place, intent)
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
-    spool = Spool(place.directory, source.make, movable=not (intent.atomic or source.filled))
+    spool = Spool(place.directory, source.make, movable=not (intent.atomic or source.filled), filled=source.elsewhere)
     if spool.beside is None and place.file_system() in _MADE_UP:
         spool.close()
         return KernelDraft(place, intent)

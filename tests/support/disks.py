@@ -57,3 +57,27 @@ def fill(disk: Path, name: str = "filler") -> None:
                 file.write(bytes(size))
             except OSError:
                 size //= 2
+
+
+@contextmanager
+def quota_disk(directory: Path, size_bytes: int) -> Iterator[Path]:
+    """A subvolume of a btrfs that may have so many bytes, on a disk with more room; skips where none can be made."""
+    image, top = directory.with_name(f"{directory.name}.image"), directory.with_name(f"{directory.name}.top")
+    with image.open("wb") as file:
+        file.truncate(128 << 20)
+    try:
+        made = subprocess.run(["mkfs.btrfs", "-q", image], check=False, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("mkfs.btrfs is not installed")
+    if made.returncode:
+        pytest.skip("no btrfs can be made here")
+    top.mkdir()
+    with mounted(top, "-o", "loop", str(image)):
+        for command in (
+            ["quota", "enable", str(top)],
+            ["subvolume", "create", str(top / "limited")],
+            ["qgroup", "limit", str(size_bytes), str(top / "limited")],
+        ):
+            if subprocess.run(["btrfs", *command], check=False, capture_output=True).returncode:
+                pytest.skip("no quota can be set here")
+        yield top / "limited"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
 from contextlib import ExitStack, closing
 
-from envd.errors import Code, EnvdError, from_os_error
+from envd.errors import NO_ROOM, Code, EnvdError, from_os_error
+from envd.filesystem import content
 from envd.filesystem.access import (
     Landing,
     acting_as,
@@ -21,6 +23,7 @@ from envd.filesystem.access import (
 from envd.filesystem.directories import first_missing, parent_of
 from envd.filesystem.entries import ConditionError
 from envd.filesystem.hidden_names import temporary_name
+from envd.filesystem.in_place import NO_PLACE, check_room, number_of
 from envd.filesystem.place import Intent, Place, find_place
 from envd.filesystem.staging import is_replaceable
 from envd.filesystem.temporary import Temporaries, Temporary
@@ -38,12 +41,15 @@ class Beginning:
         directory: a descriptor, closed with the beginning.
         temporaries: are told of it.
         owner: acts as whom; None: the daemon itself.
+        elsewhere: it is not the directory of the file that the parts are of.
 
     Attributes:
         kept: the file, as it is known from now on.
     """
 
-    def __init__(self, directory: int, temporaries: Temporaries, owner: User | None) -> None:
+    def __init__(
+        self, directory: int, temporaries: Temporaries, owner: User | None, *, elsewhere: bool = False
+    ) -> None:
         self._owner = owner
         self._directory = directory
         with ExitStack() as undo:
@@ -55,7 +61,16 @@ class Beginning:
             path, born = path_of(directory), born_ns(self._file.fd)
             self._undo = undo.pop_all()
         mode = stat.S_IMODE(st.st_mode)
-        self.kept = Kept(path, temporary_name(), st.st_dev, st.st_ino, mode, st.st_uid, born)
+        self.kept = Kept(path, temporary_name(), st.st_dev, st.st_ino, mode, st.st_uid, born, elsewhere)
+
+    def check_room(self, size: int) -> None:
+        """Check that there is room for the whole content beside the file that it replaces.
+
+        Raises:
+            OSError: there is none.
+        """
+        content.allocate(self._file.fd, size)
+        os.ftruncate(self._file.fd, 0)
 
     def name(self) -> None:
         """Give it its hidden name.
@@ -73,10 +88,12 @@ class Beginning:
         self._undo.close()
 
 
-def begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
+def begin(path: str, intent: Intent, temporaries: Temporaries, size: int | None = None) -> Beginning:
     """Make the file for parts of another one, in the lowest directory above that there is.
 
     The conditions of the write are checked. Nothing is made that anybody sees before it is named.
+
+    `size` is that of the whole, if it is known.
 
     Raises:
         EnvdError: as stage(); INVALID_ARGUMENT for a device, too.
@@ -86,7 +103,7 @@ def begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
     try:
         try:
             with acting_as(intent.actor):
-                return _begin(path, intent, temporaries)
+                return _begin(path, intent, temporaries, size)
         except (OSError, EnvdError) as exc:
             if not intent.helped or not was_denied(exc) or acts_as_itself(intent.actor):
                 raise
@@ -95,7 +112,32 @@ def begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-def _begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
+def begin_elsewhere(path: str, intent: Intent, temporaries: Temporaries, why: EnvdError) -> Beginning:
+    """Make the file for parts of one that can only be overwritten, in the system's directory for temporaries.
+
+    `why` says why begin() could not make it beside that file, or name it.
+
+    Raises:
+        EnvdError: `why`, if that would not help.
+    """
+    try:
+        with acting_as(intent.actor), closing(find_place(path)) as place:
+            st = place.stat()
+            if st is None or intent.atomic or number_of(why) not in NO_PLACE:
+                raise why
+            _check(place, st, intent)
+            place.check_writable()
+            check_room(place, why)
+            directory = open_path(tempfile.gettempdir(), _DIRECTORY)
+            if number_of(why) in NO_ROOM and os.fstat(directory).st_dev == st.st_dev:
+                os.close(directory)
+                raise why
+            return Beginning(directory, temporaries, intent.actor, elsewhere=True)
+    except OSError:
+        raise why from why.__cause__
+
+
+def _begin(path: str, intent: Intent, temporaries: Temporaries, size: int | None) -> Beginning:
     """Begin with the rights this thread has."""
     parent = parent_of(path)
     above = _existing(parent) if intent.parents else parent
@@ -103,8 +145,22 @@ def _begin(path: str, intent: Intent, temporaries: Temporaries) -> Beginning:
         _check_absent(path, intent)
         return Beginning(open_path(above, _DIRECTORY), temporaries, intent.actor)
     with closing(find_place(path)) as place:
-        _check(place, place.stat(), intent)
-        return Beginning(os.dup(place.directory), temporaries, intent.actor)
+        st = place.stat()
+        _check(place, st, intent)
+        beginning = Beginning(os.dup(place.directory), temporaries, intent.actor)
+        try:
+            if st is not None and size is not None and not intent.atomic and _is_short_of(place, size):
+                beginning.check_room(size)
+        except OSError:
+            beginning.close()
+            raise
+        return beginning
+
+
+def _is_short_of(place: Place, size: int) -> bool:
+    """Tell whether a disk may have no room for so many bytes; quotas are not looked at in memory."""
+    disk = os.fstatvfs(place.directory)
+    return disk.f_bavail * disk.f_frsize < size or place.file_system() not in ("tmpfs", "")
 
 
 def _begin_with_help(path: str, intent: Intent, temporaries: Temporaries, exc: OSError | EnvdError) -> Beginning:

@@ -12,9 +12,10 @@ from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem import content
 from envd.filesystem.access import acting_as, acts_as_itself
 from envd.filesystem.entries import etag_of
+from envd.filesystem.in_place import NO_PLACE, number_of
 from envd.filesystem.place import Intent, find_place
-from envd.filesystem.staging import stage, stage_gathered
-from envd.filesystem.temporary import Temporaries
+from envd.filesystem.staging import Staged, stage, stage_elsewhere, stage_gathered
+from envd.filesystem.temporary import Temporaries, Temporary
 
 from .gathering import Gathered, Waiting, remove
 from .state import Committed, Kept, State
@@ -77,7 +78,9 @@ def put_in_place(state: State, intent: Intent, size: int, note: Note, temporarie
     with closing(Gathered(state.kept)) as gathered:
         _cut_to(size, gathered.fd, state.kept)
         if not acts_as_itself(intent.actor) and os.fstat(gathered.fd).st_uid != intent.actor.uid:
-            return _copy_in(gathered, state.terms.path, intent, note, temporaries)
+            return _copy_in(gathered, stage(state.terms.path, intent, temporaries), intent, note)
+        if state.kept.elsewhere:
+            return _copy_over(gathered, state.terms.path, intent, note, temporaries)
         try:
             return _put(gathered, state.terms.path, intent, note, temporaries)
         except EnvdError as exc:
@@ -136,16 +139,35 @@ def _put(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries:
     return Committed(staged.path, gathered_st.st_size, etag_of(st) if st else "", staged.created)
 
 
-def _copy_in(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries: Temporaries) -> Committed:
-    """Put a copy in place of what the daemon gathered with rights of its own: a user could not move that."""
-    with stage(path, intent, temporaries) as staged:
+def _copy_over(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries: Temporaries) -> Committed:
+    """Put what was gathered elsewhere in place: by a copy that takes it at once, if there is room by now."""
+    try:
+        beside = stage_gathered(path, intent, lambda directory: Temporary(directory, temporaries))
+        return _copy_in(gathered, beside, intent, note)
+    except EnvdError as exc:
+        why = number_of(exc)
+        if why not in NO_PLACE:
+            raise
+    with stage_elsewhere(path, intent, gathered.fd, why) as staged:
+        note(staged.created)
+        staged.commit()
+    return _committed(staged, os.fstat(gathered.fd).st_size, intent)
+
+
+def _copy_in(gathered: Gathered, beside: Staged, intent: Intent, note: Note) -> Committed:
+    """Put a copy in place of what could not be moved there."""
+    with beside as staged:
         try:
             content.copy(gathered.fd, staged.fd)
         except OSError as exc:
-            raise from_os_error(exc, doing=f"write {path}") from exc
+            raise from_os_error(exc, doing=f"write {staged.path}") from exc
         note(staged.created)
         size = os.fstat(staged.fd).st_size
         staged.commit()
+    return _committed(staged, size, intent)
+
+
+def _committed(staged: Staged, size: int, intent: Intent) -> Committed:
     st = _stat(staged.path, intent)
     return Committed(staged.path, size, etag_of(st) if st else "", staged.created)
 

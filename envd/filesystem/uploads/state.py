@@ -94,6 +94,7 @@ class Kept:
         mode: what it gets if it becomes a new file and the client did not say.
         owner: of the file; None if not known, as in what 0.7.0 wrote.
         born_ns: when the file was made; 0 if not known. A later file may get the same inode, and be put in its place.
+        elsewhere: it is not where it could take the place of the file, but will be copied into that.
     """
 
     directory: str
@@ -103,6 +104,7 @@ class Kept:
     mode: int
     owner: int | None = None
     born_ns: int = 0
+    elsewhere: bool = False
 
     @property
     def path(self) -> str:

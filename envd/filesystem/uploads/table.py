@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -154,7 +154,15 @@ class Uploads:
         return False
 
     async def _create(self, terms: Terms, owner: User) -> Upload:
-        begin = partial(gathering.begin, terms.path, terms.intent(owner, helped=self._helped), self._temporaries)
+        intent = terms.intent(owner, helped=self._helped)
+        try:
+            return await self._make(terms, partial(gathering.begin, terms.path, intent, self._temporaries, terms.size))
+        except EnvdError as exc:
+            return await self._make(
+                terms, partial(gathering.begin_elsewhere, terms.path, intent, self._temporaries, exc)
+            )
+
+    async def _make(self, terms: Terms, begin: Callable[[], Beginning]) -> Upload:
         async with self._threads.at(terms.path).holding(begin, Beginning.close) as held:
             state = State(terms, held.it.kept, time.monotonic())
             upload = Upload(secrets.token_hex(16), self._slot(), state, self._threads)
