@@ -27,7 +27,6 @@ from .drafts import (
     KernelDraft,
     NamedDraft,
     WholeDraft,
-    number_of,
 )
 from .in_place import number_of
 from .place import Intent, Place, find_place
