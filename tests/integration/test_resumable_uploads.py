@@ -17,6 +17,9 @@ import pytest
 
 from envd.config import Config, Limits
 from envd.config import Uploads as Bounds
+from envd.filesystem.access import born_ns
+from envd.filesystem.uploads.placing import placed_before
+from envd.filesystem.uploads.state import Kept, State, Terms
 from tests.integration.test_uploads import peak_bytes
 from tests.support.connect import Client, Codec
 from tests.support.daemon import ROOT, Daemon, running_daemon
@@ -343,6 +346,19 @@ async def test_a_part_under_way_keeps_an_upload_and_ends_when_it_falls_silent(ha
             await asyncio.sleep(0.1)  # longer in all than an upload without parts is kept
         assert "no byte of the" in refusal(await conn.read_response(), 504)
     await gone(tmp_path)
+
+
+def test_another_file_with_the_number_of_the_hidden_one_is_no_commit(tmp_path: Path):
+    target = tmp_path / "target"
+    target.write_bytes(b"somebody else's")
+    st = target.stat()
+    kept = Kept(str(tmp_path), ".envd-0.tmp", st.st_dev, st.st_ino, 0o644, st.st_uid, born_ns=1)
+    with target.open() as file:
+        if not born_ns(file.fileno()):
+            pytest.skip("this file system does not say when a file was made")
+    state = State(Terms("user", str(target)), kept, 0.0, placing=True)
+    assert placed_before(state) is None
+    assert target.read_bytes() == b"somebody else's"
 
 
 @pytest.mark.parametrize("as_root", [False, True])

@@ -239,7 +239,7 @@ class Gathered:
                 raise _lost(kept) from exc
             except OSError as exc:
                 raise from_os_error(exc, doing=f"open {kept.path}") from exc
-            if not _is_it(kept, self.fd, st):
+            if not is_it(kept, self.fd, st):
                 raise _lost(kept)
             self._undo = undo.pop_all()
 
@@ -272,8 +272,8 @@ class Waiting(Temporary):
         """Leave it."""
 
 
-def _is_it(kept: Kept, fd: int, st: os.stat_result) -> bool:
-    """Tell whether what is open is the file: the daemon's rights have opened it, in anybody's directory."""
+def is_it(kept: Kept, fd: int, st: os.stat_result) -> bool:
+    """Tell whether what is open is the file: the daemon's rights have opened it, in anybody's directory. Blocks."""
     if (st.st_dev, st.st_ino) != (kept.device, kept.inode) or kept.owner not in (None, st.st_uid):
         return False
     return not kept.born_ns or kept.born_ns == born_ns(fd)

@@ -17,7 +17,7 @@ from envd.filesystem.place import Intent, find_place
 from envd.filesystem.staging import Staged, stage, stage_elsewhere, stage_gathered
 from envd.filesystem.temporary import Temporaries, Temporary
 
-from .gathering import Gathered, Waiting, remove
+from .gathering import Gathered, Waiting, is_it, remove
 from .state import Committed, Kept, State
 
 _SLICE_BYTES = 64 * 1024 * 1024
@@ -98,8 +98,7 @@ def placed_before(state: State) -> Committed | None:
         return None
     try:
         real = os.path.realpath(state.terms.path)
-        st = os.stat(real, follow_symlinks=False)
-        if (st.st_dev, st.st_ino) != (state.kept.device, state.kept.inode):
+        if not _is_at(real, state.kept):
             return None
         remove(state.kept)  # before its times are looked at: it may be a second name of the same file
         if state.terms.sync:
@@ -108,6 +107,14 @@ def placed_before(state: State) -> Committed | None:
     except OSError:
         return None
     return Committed(real, st.st_size, etag_of(st), state.placing)
+
+
+def _is_at(real: str, kept: Kept) -> bool:
+    fd = os.open(real, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return is_it(kept, fd, os.fstat(fd))
+    finally:
+        os.close(fd)
 
 
 def _sync_directory(real: str) -> None:
