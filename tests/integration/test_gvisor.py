@@ -52,6 +52,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "overwrite",
         "download",
         "upload",
+        "upload in parts",
         "archive",
         "extract",
         "find",

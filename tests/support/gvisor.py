@@ -20,6 +20,7 @@ from tests.support.filesystem import Files
 from tests.support.http1 import exchange
 from tests.support.process import Processes, input_data, input_for, pid, shell
 from tests.support.searching import Search
+from tests.support.uploads import Uploads
 from tests.support.watching import Watching
 
 _DEADLINE_S = 60
@@ -74,6 +75,14 @@ class Calls:
     async def upload(self) -> None:
         rest.answer(await rest.put(self._port, self.top / "up", bytes(3 * _MIB)))
         assert (self.top / "up").read_bytes() == bytes(3 * _MIB)
+
+    async def upload_in_parts(self) -> None:
+        uploads = Uploads(Client(self._port, Codec.PROTO))
+        ident = await uploads.new(self.top / "parts")
+        for offset in range(0, 3 * _MIB, _MIB):
+            await uploads.part(ident, offset, bytes(_MIB))
+        await uploads.commit(ident)
+        assert (self.top / "parts").read_bytes() == bytes(3 * _MIB)
 
     async def archive(self) -> None:
         got = await exchange(self._port, "GET", rest.target(self.top, "/files/archive"))

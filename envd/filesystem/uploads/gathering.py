@@ -276,7 +276,7 @@ def is_it(kept: Kept, fd: int, st: os.stat_result) -> bool:
     """Tell whether what is open is the file: the daemon's rights have opened it, in anybody's directory. Blocks."""
     if (st.st_dev, st.st_ino) != (kept.device, kept.inode) or kept.owner not in (None, st.st_uid):
         return False
-    return not kept.born_ns or kept.born_ns == born_ns(fd)
+    return not kept.born_ns or born_ns(fd) in (0, kept.born_ns)
 
 
 def check(kept: Kept) -> None:
