@@ -36,14 +36,16 @@ check: $(VENV)/.ready-check ## lint, format, types, generated code, architecture
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python scripts/gen --check
 	@$(BIN)/python scripts/unasync --check
+	@$(BIN)/python scripts/picture --check
 	@$(PYTEST) -q --no-header tests/test_architecture.py
 
 chaos: $(VENV)/.ready-test ## everything at once for a quarter of an hour while servers are killed; ARGS="--short", ARGS="--seed N"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/, envd_sdk/_sync/ from envd_sdk/_async/
+gen: $(VENV)/.ready-check ## write envd_proto/ anew from proto/, envd_sdk/_sync/ from envd_sdk/_async/, the picture from the imports
 	@$(BIN)/python scripts/gen
 	@$(BIN)/python scripts/unasync
+	@$(BIN)/python scripts/picture
 
 bench: $(VENV)/.ready-demo ## measure the daemon on this machine, beside floors measured in the same run
 	@$(BIN)/python benchmarks/run.py

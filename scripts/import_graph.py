@@ -84,7 +84,7 @@ def rooms_of(modules: Mapping[str, Module], room: Callable[[str], str | None]) -
 
 
 def levels_of(graph: Graph) -> dict[str, int]:
-    """The level of each room: one above the highest of those it imports, 1 for none; rooms of a circle share one."""
+    """Give each room a level: one above the highest it imports, 1 if it imports none; rooms of a circle share one."""
     circle = circles(graph)
     levels: dict[str, int] = {}
 
@@ -101,7 +101,7 @@ def levels_of(graph: Graph) -> dict[str, int]:
 
 
 def circles(graph: Graph) -> dict[str, frozenset[str]]:
-    """For each room those that it reaches and that reach it: itself alone if it stands in no circle."""
+    """Return for each room those that it reaches and that reach it: itself alone if it stands in no circle."""
     reach = {room: _reached(graph, room) for room in graph}
     return {room: frozenset({room} | {one for one in reach[room] if room in reach[one]}) for room in graph}
 
@@ -117,7 +117,7 @@ def _reached(graph: Graph, start: str) -> set[str]:
 
 
 def without_detours(graph: Graph) -> Graph:
-    """The arrows that no longer way replaces: A to C goes where A to B and B to C are there."""
+    """Return the arrows that no longer way replaces: A to C goes where A to B and B to C are there."""
     circle = circles(graph)
     kept: Graph = {}
     for room, targets in graph.items():
