@@ -227,8 +227,12 @@ async def test_what_else_a_client_sends_as_metadata_does_no_harm(native: Grpc, n
 
 def private_sockets(server: int) -> list[Path]:
     """The gRPC sockets of one server, for its own user and root: their names are gone."""
-    links = [path for path in Path(f"/proc/{server}/fd").iterdir() if path.is_symlink()]
-    return [path for path in links if os.readlink(path).endswith("/grpc (deleted)")]
+    found = []
+    for path in Path(f"/proc/{server}/fd").iterdir():
+        with suppress(FileNotFoundError):  # one that others use may be closed meanwhile
+            if os.readlink(path).endswith("/grpc (deleted)"):
+                found.append(path)
+    return found
 
 
 async def test_the_private_socket_serves_nobody_else(native: Grpc, daemon: Daemon):
@@ -248,7 +252,7 @@ async def test_the_private_socket_serves_nobody_else(native: Grpc, daemon: Daemo
 
 @pytest.mark.line(202)
 async def test_a_deadline_kills_the_whole_tree(over_grpc: Processes):
-    async with over_grpc.start(shell("sleep 1000 & echo $!; wait"), timeout_s=1.5) as program:
+    async with over_grpc.start(shell("sleep 1000 & echo $!; wait"), timeout_s=3) as program:
         child = int(await program.line())
         with pytest.raises(RpcError) as error:
             await program.rest()
@@ -281,7 +285,7 @@ async def test_a_cancelled_stream_does_not_kill_its_program(over_grpc: Processes
 
 @pytest.mark.line(202)
 async def test_a_cancelled_stream_does_not_lift_its_deadline(over_grpc: Processes):
-    async with over_grpc.start(start_request("sleep", "1000"), timeout_s=1.5) as program:
+    async with over_grpc.start(start_request("sleep", "1000"), timeout_s=3) as program:
         program.leave()
         assert is_running(program.pid)
         await exited(program.pid)

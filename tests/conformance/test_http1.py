@@ -280,7 +280,7 @@ async def test_a_client_past_the_limit_is_told_so_and_those_within_it_are_served
                     "POST", "/process.Process/List", headers={"Content-Type": "application/json"}, body=b"{}"
                 )
                 while len(sockets) < limit:  # those that nobody knows would make room
-                    sockets.append(idle.enter_context(socket.create_connection(address, timeout=30)))
+                    sockets.append(idle.enter_context(socket.create_connection(address, timeout=60)))
                     sockets[-1].sendall(call)
                     assert sockets[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
                 for _ in range(5):

@@ -8,7 +8,7 @@ import platform
 import pwd
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -32,6 +32,20 @@ async def fresh() -> AsyncIterator[Daemon]:
     """A daemon nobody has initialised."""
     async with running_daemon() as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Daemon]:
+    """A daemon nobody has initialised either, for all tests that try in vain, and see that nothing has changed."""
+    daemon = Daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+async def untouched_system(untouched: Daemon, open_wire: OpenWire) -> AsyncIterator[System]:
+    async with open_wire(untouched.port) as wire:
+        yield System(wire)
 
 
 @pytest.fixture
@@ -115,18 +129,18 @@ async def test_the_token_over_every_wire(system: System):
 
 @pytest.mark.line(136)
 @pytest.mark.parametrize("token", ["", "a\\b", 'a"b', "a\nb", "a\0b", " a", "a ", "\x7f"])
-async def test_what_can_be_no_token_is_refused(fresh: Daemon, token):
-    assert await refused(fresh, {"accessToken": token, "envVars": {"A": "1"}}) == (400, "")
-    assert await envs(fresh) == {}
+async def test_what_can_be_no_token_is_refused(untouched: Daemon, token):
+    assert await refused(untouched, {"accessToken": token, "envVars": {"A": "1"}}) == (400, "")
+    assert await envs(untouched) == {}
 
 
 @pytest.mark.line(136)
 @pytest.mark.parametrize("token", ["", "a\\b", "a\nb"])
-async def test_what_can_be_no_token_is_refused_over_every_wire(system: System, token):
-    code, message = await error_of(system.init(token=token))
+async def test_what_can_be_no_token_is_refused_over_every_wire(untouched_system: System, token):
+    code, message = await error_of(untouched_system.init(token=token))
     assert code == "invalid_argument"
     assert message.startswith("access token: ")
-    assert not (await system.info()).token_required
+    assert not (await untouched_system.info()).token_required
 
 
 async def test_a_token_beyond_ascii_works(fresh: Daemon):
@@ -170,33 +184,33 @@ async def test_a_body_that_cannot_be_read_is_a_400_without_a_body(daemon: Daemon
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
-async def test_a_body_of_ten_megabytes_is_refused_and_changes_nothing(fresh: Daemon, chunked):
+async def test_a_body_of_ten_megabytes_is_refused_and_changes_nothing(untouched: Daemon, chunked):
     body = json.dumps({"accessToken": "first", "envVars": {"A": "x" * 10_000_000}}).encode()
     pieces = [body[at : at + 65536] for at in range(0, len(body), 65536)]
     whole = request("POST", "/init", chunks=pieces) if chunked else request("POST", "/init", body=body)
-    async with connection(fresh.port) as conn:
+    async with connection(untouched.port) as conn:
         with suppress(ConnectionError):  # it was answered before it was sent
             await conn.send(whole)
         response = await conn.read_response()
     assert response.status == 413
     assert response.headers["X-Envd-Version"] == __version__
-    assert await envs(fresh) == {}
+    assert await envs(untouched) == {}
 
 
 @pytest.mark.every_wire
-async def test_a_message_that_is_too_large_is_refused_and_changes_nothing(system: System):
-    code, _ = await error_of(system.init(token="first", variables={"A": "x" * 3_000_000}))
+async def test_a_message_that_is_too_large_is_refused_and_changes_nothing(untouched_system: System):
+    code, _ = await error_of(untouched_system.init(token="first", variables={"A": "x" * 3_000_000}))
     assert code == "resource_exhausted"
-    assert not (await system.info()).initialized
+    assert not (await untouched_system.info()).initialized
 
 
-async def test_a_body_that_is_cut_short_changes_nothing(fresh: Daemon):
+async def test_a_body_that_is_cut_short_changes_nothing(untouched: Daemon):
     body = json.dumps({"accessToken": "first"}).encode()
-    async with connection(fresh.port) as conn:
+    async with connection(untouched.port) as conn:
         await conn.send(request("POST", "/init", headers={"Content-Length": str(len(body) + 1)}, body=body))
         conn.socket.shutdown(socket.SHUT_WR)
         await conn.read_to_end()
-    assert await envs(fresh) == {}
+    assert await envs(untouched) == {}
 
 
 @pytest.mark.line(134)
@@ -204,19 +218,19 @@ async def test_the_version_is_new_enough_for_every_feature_of_published_clients(
     assert tuple(int(part) for part in __version__.split(".")) >= (0, 6, 13)
 
 
-async def test_an_unknown_basic_user_cannot_initialise(fresh: Daemon):
-    response = await exchange(fresh.port, "POST", "/init", headers=basic("nope"), body=b'{"accessToken":"first"}')
+async def test_an_unknown_basic_user_cannot_initialise(untouched: Daemon):
+    response = await exchange(untouched.port, "POST", "/init", headers=basic("nope"), body=b'{"accessToken":"first"}')
     assert response.status == 401
-    assert await envs(fresh) == {}
+    assert await envs(untouched) == {}
 
 
 # Variables
 
 
 @pytest.mark.line(133)
-async def test_the_daemons_own_variable_is_there_from_the_start(fresh: Daemon, system: System):
-    assert await get_json(fresh.port, "/envs") == {"E2B_SANDBOX": "true"}
-    assert await system.envs() == {"E2B_SANDBOX": "true"}
+async def test_the_daemons_own_variable_is_there_from_the_start(untouched: Daemon, untouched_system: System):
+    assert await get_json(untouched.port, "/envs") == {"E2B_SANDBOX": "true"}
+    assert await untouched_system.envs() == {"E2B_SANDBOX": "true"}
 
 
 @pytest.mark.line(137)
@@ -247,12 +261,12 @@ async def test_programs_and_terminals_get_the_variables(system: System):
 
 
 @pytest.mark.parametrize(("name", "value"), [("", "1"), ("A=B", "1"), ("A\0", "1"), ("A", "\0"), ("A", "x" * 131_072)])
-async def test_a_variable_that_no_program_could_get_is_refused(fresh: Daemon, name, value):
-    status, text = await refused(fresh, {"envVars": {"GOOD": "1", name: value}, "accessToken": "first"})
+async def test_a_variable_that_no_program_could_get_is_refused(untouched: Daemon, name, value):
+    status, text = await refused(untouched, {"envVars": {"GOOD": "1", name: value}, "accessToken": "first"})
     assert status == 400
     assert "variable" in text
     assert "x" * 100 not in text
-    assert await envs(fresh) == {}
+    assert await envs(untouched) == {}
 
 
 # Time
@@ -373,11 +387,11 @@ async def test_who_may_not_initialise_does_not_learn_who_is_there(fresh: Daemon)
 
 
 @pytest.mark.every_wire
-async def test_an_unknown_default_user_is_refused_over_every_wire(system: System):
-    code, message = await error_of(system.init(default_user="no-such-user", token="first"))
+async def test_an_unknown_default_user_is_refused_over_every_wire(untouched_system: System):
+    code, message = await error_of(untouched_system.init(default_user="no-such-user", token="first"))
     assert code == "invalid_argument"
     assert "no-such-user" in message
-    assert not (await system.info()).initialized
+    assert not (await untouched_system.info()).initialized
 
 
 async def test_without_root_only_the_daemons_own_user_can_be_the_default(open_wire: OpenWire, other_user):
@@ -410,7 +424,9 @@ async def test_fields_for_later_are_accepted_and_named_in_the_log():
 
 @pytest.mark.line(132)
 async def test_metrics_have_their_ten_fields(daemon: Daemon):
+    before = int(time.time())
     found = await get_json(daemon.port, "/metrics")
+    after = time.time()
     assert list(found) == [
         "ts",
         "cpu_count",
@@ -423,7 +439,7 @@ async def test_metrics_have_their_ten_fields(daemon: Daemon):
         "disk_used",
         "disk_total",
     ]
-    assert abs(found["ts"] - time.time()) < 5
+    assert before <= found["ts"] <= after
     assert found["cpu_count"] == os.cpu_count()
     assert 0 <= found["cpu_used_pct"] <= 100
     assert found["mem_total"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -446,11 +462,12 @@ async def test_used_memory_is_what_is_not_available(daemon: Daemon):
 
 @pytest.mark.line(132)
 async def test_metrics_over_every_wire(wire: Wire):
+    before = int(time.time())
     first, second = await System(wire).metrics(), await System(wire).metrics()
     assert first.cpu_count == os.cpu_count()
     assert first.cpu_busy_us <= second.cpu_busy_us <= second.cpu_total_us
     assert first.cpu_total_us <= second.cpu_total_us
-    assert abs(first.time.seconds - time.time()) < 5
+    assert before <= first.time.seconds <= time.time()
     assert 0 < first.mem_used < first.mem_total
     assert 0 < first.disk_used <= first.disk_total
 

@@ -32,10 +32,10 @@ async def test_a_connected_stream_has_keepalives_too(processes: Processes):
 
 @pytest.mark.line(40)
 async def test_output_puts_the_keepalive_off(processes: Processes):
-    script = "for i in 1 2 3 4 5; do sleep 0.5; echo $i; done"
-    outcome = await processes.run(shell(script), headers={"Keepalive-Ping-Interval": "2"})
+    script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 0.5; echo $i; done"
+    outcome = await processes.run(shell(script), headers={"Keepalive-Ping-Interval": "4"})
     assert "keepalive" not in outcome.kinds
-    assert outcome.stdout == b"1\n2\n3\n4\n5\n"
+    assert outcome.stdout == b"1\n2\n3\n4\n5\n6\n7\n8\n9\n"
 
 
 @pytest.mark.line(41)

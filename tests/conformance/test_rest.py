@@ -178,7 +178,7 @@ async def test_the_daemon_listens_on_a_unix_socket_too(tmp_path):
     async with running_daemon("--listen", f"unix:{path}") as daemon:
         assert daemon.ready["addresses"] == [f"unix:{path}"]
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(10)
+            sock.settimeout(60)
             sock.connect(path)
             sock.sendall(request("GET", "/health"))
             assert sock.recv(4096).startswith(b"HTTP/1.1 204 ")

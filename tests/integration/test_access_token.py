@@ -71,7 +71,7 @@ def refusal(*arguments: str, env: dict[str, str] | None = None) -> str:
     """What the command says as it ends without having bound anything."""
     command = [sys.executable, "-m", "envd", *LOOPBACK, *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
     assert done.stdout == ""

@@ -15,7 +15,7 @@ from tests.support.daemon import running_daemon
 def envd(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A command line that does not start a daemon."""
     command = [sys.executable, "-m", "envd", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("flag", ["--version", "-version", "--commit", "-commit"])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from envd.config import Config, Limits
+from envd.config import Config, Limits, Output
 from envd_proto.process.process_pb2 import SIGNAL_SIGKILL, StartResponse
 from tests.support.connect import Client, Codec, frame
 from tests.support.daemon import Daemon, running_daemon
@@ -59,7 +59,7 @@ def few() -> Iterator[Daemon]:
 def own_daemon() -> Iterator[Daemon]:
     started = Daemon.start()
     # The first HTTP/2 client loads a library, whose descriptors stay: it is not to be one that a test counts.
-    with socket.create_connection(("127.0.0.1", started.port), timeout=30) as first:
+    with socket.create_connection(("127.0.0.1", started.port), timeout=60) as first:
         first.sendall(_STAGES["http2"] + b"\0\0\0\4\0\0\0\0\0")
         assert first.recv(1)
     yield started
@@ -79,7 +79,7 @@ async def _at_rest(process: int) -> int:
 
 
 def _connected(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
-    return [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(count)]
+    return [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(count)]
 
 
 def _known(stack: ExitStack, port: int, count: int) -> list[socket.socket]:
@@ -290,7 +290,7 @@ async def test_a_connection_that_ends_at_any_stage_leaves_no_descriptor(own_daem
     await _until_no_program(own_daemon)
     # A finished program keeps its ledger and what it printed; every call may have started one.
     programs = 10 * sent.count(b"process.Process/Start")
-    await until(lambda: descriptors(server) <= before + programs, timeout_s=10)
+    await until(lambda: descriptors(server) <= before + programs)
 
 
 async def _until_no_program(daemon: Daemon) -> None:
@@ -311,7 +311,7 @@ async def test_two_thousand_connections_dropped_mid_request_leave_nothing_behind
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
         if batch == 4:  # what is allocated once is there now
             resident = resident_bytes(server)
-    await until(lambda: descriptors(server) <= before, timeout_s=20)
+    await until(lambda: descriptors(server) <= before)
     # It levels off near 17 MiB above the start, after some 10 000 connections: fragments, not connections.
     assert resident_bytes(server) - resident < 16 * MIB
     assert (await exchange(own_daemon.port, "GET", "/health")).status == 204
@@ -366,7 +366,7 @@ class Wire:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=30)
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=60)
 
 
 @contextmanager
@@ -393,7 +393,7 @@ def wire() -> Iterator[Wire]:
         _ip("-n", made.namespace, "link", "set", "far", "up")
         yield made
     finally:
-        subprocess.run(["ip", "link", "del", made.device], capture_output=True, timeout=30, check=False)
+        subprocess.run(["ip", "link", "del", made.device], capture_output=True, timeout=60, check=False)
         _ip("netns", "del", made.namespace)
 
 
@@ -405,8 +405,10 @@ async def test_a_silent_peer_is_given_up_and_a_living_one_that_stalls_is_not(tmp
     than that.
     """
     total = 32 * MIB
+    # One that vanished is then expected back, as long as it may stall.
+    config = Config(limits=Limits(peer_dead_s=dead_s), output=Output(stall_s=min(dead_s, Output().stall_s)))
     with wire() as network:
-        async with configured_daemon(Config(limits=Limits(peer_dead_s=dead_s)), "0.0.0.0") as daemon:
+        async with configured_daemon(config, "0.0.0.0") as daemon:
             processes = Processes.on(daemon.port, Codec.PROTO)
             progress = {name: _progress(tmp_path, name) for name in ("sending", "stalled", "living")}
             gate = tmp_path / "go"

@@ -22,7 +22,7 @@ def why_not() -> str:
     if shutil.which("runsc") is None:
         return "no runsc"
     try:
-        done = subprocess.run([*SANDBOX, "/bin/true"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([*SANDBOX, "/bin/true"], capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
         return "runsc hangs"
     return "" if done.returncode == 0 else f"runsc: {done.stderr[-200:]}"
@@ -36,7 +36,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     answers = Path(tmp_path_factory.mktemp("gvisor")) / "answers"
     command = [*SANDBOX, sys.executable, "-m", "tests.support.gvisor"]
     with answers.open("wb") as output:
-        done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, timeout=300, check=False)
+        done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, timeout=600, check=False)
     lines = [json.loads(line) for line in answers.read_text().splitlines() if line.startswith("[")]
     assert lines, done.stderr.decode(errors="replace")[-2000:]
     return dict(lines)

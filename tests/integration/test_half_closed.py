@@ -171,7 +171,7 @@ def _connected(started: Daemon, tmp_path: Path, family: str) -> socket.socket:
     if family == "tcp":
         return socket.create_connection(("127.0.0.1", started.port), 20)
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(20)
+    sock.settimeout(60)
     sock.connect(f"{tmp_path}/socket")
     return sock
 

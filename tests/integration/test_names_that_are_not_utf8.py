@@ -33,7 +33,7 @@ async def test_watchers_and_uploads_go_on_with_the_next_server(tmp_path: Path):
             pass
         poll = pb.GetWatcherEventsRequest(watcher_id=watcher.watcher_id)
         names: set[bytes] = set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"n\xfe" not in names:
                 answer = await wire.unary(f"{SERVICE}/GetWatcherEvents", poll, pb.GetWatcherEventsResponse)
                 names |= {event.raw_name for event in answer.events}

@@ -170,7 +170,7 @@ async def test_a_program_goes_on_when_its_only_reader_is_gone_and_does_not_come_
     async with tap_start(processes, printing(total, progress)) as tap:
         assert await at_rest(progress) < total
         getattr(tap, way)()
-        await exited(tap.pid, timeout_s=20)
+        await exited(tap.pid, timeout_s=60)
     assert progress() == total
 
 

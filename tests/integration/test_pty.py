@@ -279,7 +279,7 @@ async def test_what_is_no_longer_kept_is_announced_as_a_gap(terminals: Terminals
     async with terminals.open(opening(flood(800_000))) as first:
         await first.rest()
     # All of it stays for a moment in which that reader could come back.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await terminals.list(include_finished=True))[first.start.id].kept_from == 0:
             await asyncio.sleep(0.1)
     async with terminals.attach(by_id(first, offset=10)) as screen:

@@ -37,7 +37,7 @@ async def pool(**bounds: float) -> AsyncIterator[Workers]:
 async def gone(pids: list[int]) -> None:
     with open_pidfds(pids) as fds:
         for fd in fds:
-            assert await asyncio.to_thread(has_exited, fd, timeout_s=10)
+            assert await asyncio.to_thread(has_exited, fd)
 
 
 def grep(path: Path, text: str = "needle", most: int = 1_000_000) -> GrepOrder:

@@ -73,7 +73,7 @@ async def gone(pids: list[int]) -> None:
     """Wait until processes have exited; one that has nothing to do would stay for a minute."""
     with open_pidfds(pids) as fds:
         for fd in fds:
-            assert await asyncio.to_thread(has_exited, fd, timeout_s=30)
+            assert await asyncio.to_thread(has_exited, fd)
 
 
 def processor_s(pids: list[int]) -> float:
@@ -203,8 +203,9 @@ async def test_other_calls_are_answered_during_searches(search: Search, tree: Pa
     searching = [asyncio.create_task(search.grep(tree, SLOW)) for _ in range(3)]
     await asked(search, tree, 20)
     assert not any(task.done() for task in searching)
-    answers = await asyncio.gather(*searching)
-    assert all(answer.summary.matches == 30 for answer in answers)
+    for task in searching:
+        task.cancel()
+    await asyncio.gather(*searching, return_exceptions=True)
 
 
 async def test_a_worker_that_is_killed_fails_its_call_and_no_other(own_daemon: Daemon, search: Search, tree: Path):

@@ -381,7 +381,7 @@ async def test_while_no_server_can_be_started_the_port_says_so_on_every_wire(tmp
 
 
 def get_health(port: int) -> int:
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         link.request("GET", "/health")
         return link.getresponse().status

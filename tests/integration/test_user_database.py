@@ -21,7 +21,7 @@ from tests.support.http1 import exchange
 from tests.support.process import Processes, shell
 from tests.support.wires import RpcError
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 # It knows one user and one group, notes each question, and answers once a file is there.
 SOURCE = """

@@ -164,7 +164,7 @@ async def test_an_end_is_waited_for_as_long_as_asked(sandbox, colour):
     with pytest.raises(TimeoutException):
         await colour.call(handle.wait, timeout=0.1)
     await colour.call(handle.send_stdin, "down\n")
-    assert (await colour.call(handle.wait, timeout=20)).stdout == "up\ndown\n"
+    assert (await colour.call(handle.wait, timeout=60)).stdout == "up\ndown\n"
 
 
 async def test_what_never_stops_printing_is_not_waited_for_either(sandbox, colour):

@@ -23,7 +23,8 @@ from tests.support.daemon import ROOT, Daemon
 from tests.support.readers import configured
 
 LINES = 2_000_000
-TOTAL = sum(len(str(number)) + 1 for number in range(1, LINES + 1))
+# Each number has a line feed, and a digit for each power of ten up to it.
+TOTAL = LINES + sum(LINES - 10**power + 1 for power in range(len(str(LINES))))
 
 # A client that notes where it is after each piece it has dealt with, and can be killed at any moment.
 CLIENT = """
@@ -179,7 +180,7 @@ async def test_what_callbacks_had_is_where_one_is(sandbox, colour: Colour):
 
     handle = await colour.call(sandbox.commands.run, "seq 1 1000; read _", background=True, stdin=True, on_stdout=take)
     assert handle.position.stdout == 0 or colour.name == "async"
-    await colour.call(handle.wait_for, "1000\n", timeout=20)
+    await colour.call(handle.wait_for, "1000\n", timeout=60)
     assert handle.position.stdout == len(had) == 3893
     await colour.call(handle.disconnect)
     again = await colour.call(sandbox.commands.connect, handle.pid)
@@ -191,14 +192,14 @@ async def test_a_terminal_is_gone_on_with_where_one_was(sandbox, colour: Colour)
     terminal = await colour.call(
         sandbox.pty.create, PtySize(24, 80), cmd="/bin/sh", args=("-c", "seq 1 5; read _; echo x")
     )
-    await colour.call(terminal.wait_for, "5\r\n", timeout=20)
+    await colour.call(terminal.wait_for, "5\r\n", timeout=60)
     place = terminal.position
     assert place.pty == len("1\r\n") * 5
     await colour.call(terminal.disconnect)
     for resume in (None, OutputPosition(pty=place.pty - 3, started_at_us=place.started_at_us)):
         again = await colour.call(sandbox.pty.connect, terminal.pid, resume=resume)
         if resume is not None:
-            await colour.call(again.wait_for, "5\r\n", timeout=20)
+            await colour.call(again.wait_for, "5\r\n", timeout=60)
         assert again.position == place
         await colour.call(again.disconnect)
     await colour.call(sandbox.pty.kill, terminal.pid)

@@ -20,7 +20,7 @@ from tests.support.daemon import Daemon, running_daemon
 
 async def test_a_command_that_takes_too_long_is_ended_and_its_output_kept(sandbox, colour):
     with pytest.raises(CommandTimeoutException) as raised:
-        await colour.call(sandbox.commands.run, "echo out; echo err >&2; echo $$; sleep 1000", timeout=2)
+        await colour.call(sandbox.commands.run, "echo out; echo err >&2; echo $$; sleep 1000", timeout=4)
     out, pid = raised.value.stdout.split()
     assert (out, raised.value.stderr) == ("out", "err\n")
     assert isinstance(raised.value, TimeoutException)
@@ -37,7 +37,7 @@ async def test_a_command_may_take_as_long_as_it_likes(sandbox, colour, none):
 async def test_following_a_command_has_a_time_of_its_own(sandbox, colour):
     started = await colour.call(sandbox.commands.run, "echo up; sleep 1000", background=True, timeout=0)
     await colour.call(started.wait_for, "up")
-    following = await colour.call(sandbox.commands.connect, started.pid, timeout=0.5, replay=True)
+    following = await colour.call(sandbox.commands.connect, started.pid, timeout=3, replay=True)
     with pytest.raises(CommandTimeoutException) as raised:
         await colour.call(following.wait)
     assert raised.value.stdout == "up\n"

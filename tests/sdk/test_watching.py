@@ -81,7 +81,7 @@ async def test_a_callback_hears_why_it_ends(sandbox, colour, tmp_path):
     shutil.rmtree(directory)
     assert isinstance(await ends.next(), FileNotFoundException)
     await colour.call(handle.stop)
-    handle = await colour.call(sandbox.files.watch_dir, str(tmp_path), on_event=events, on_exit=ends, timeout=0.2)
+    handle = await colour.call(sandbox.files.watch_dir, str(tmp_path), on_event=events, on_exit=ends, timeout=3)
     assert isinstance(await ends.next(), TimeoutException)
     await colour.call(handle.stop)
 

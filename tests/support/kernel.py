@@ -54,7 +54,7 @@ def open_pidfds(pids: list[int]) -> Iterator[list[int]]:
             os.close(fd)
 
 
-def has_exited(fd: int, *, timeout_s: float) -> bool:
+def has_exited(fd: int, *, timeout_s: float = DEADLINE_S) -> bool:
     """Whether the process of a pidfd has ended, at the latest after that time."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)

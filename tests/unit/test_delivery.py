@@ -30,7 +30,7 @@ class Pair:
 
     def has(self, delivery: Delivery, size: int) -> bool:
         """Whether so many bytes get acknowledged; the acknowledgement takes its way through the kernel."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while delivery.acknowledged() < size:
             if time.monotonic() > deadline:
                 return False
