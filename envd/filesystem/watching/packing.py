@@ -39,4 +39,4 @@ def unpack(packed: bytes) -> Entries:
 
 def count(packed: bytes) -> int:
     """Return how many there are."""
-    return int.from_bytes(packed[:_COUNT_BYTES], "little")
+    return packed[0] | packed[1] << 8 if packed else 0

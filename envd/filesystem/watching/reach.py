@@ -136,7 +136,7 @@ class Reach:
         count = 0
         for directory in due:
             picture = directory.picture
-            for number in picture.tree(directory.number):
+            for number in picture.all_below(directory.number):
                 watch = picture.watches[number]
                 if places.get(watch) == number:
                     del places[watch]

@@ -157,7 +157,10 @@ class Scan:
         """Walk, entering directories, and take note of the rest, as far as there is room."""
         recursive, without = self._bounds.recursive, self._bounds.all_or_none
         for name, kind in walk:
-            if is_temporary(name) or (recursive and kind == stat.S_IFDIR and self._enter(walk, name)):
+            below = recursive and kind == stat.S_IFDIR
+            if not below and self.cut and without:
+                continue  # first: of a tree that is too large for a picture, that is nearly everything
+            if is_temporary(name) or (below and self._enter(walk, name)):
                 continue
             if not (self.cut and without):
                 self._note(walk, name)
