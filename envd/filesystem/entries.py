@@ -13,7 +13,7 @@ from typing import NamedTuple
 from envd.errors import Code, EnvdError, from_os_error
 
 from . import metadata as pairs
-from .access import naming_in, open_path
+from .access import naming_in, open_and_look, open_cached, open_path
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -122,25 +122,39 @@ def entry_of(path: str) -> Entry:
         EnvdError: NOT_FOUND if there is none, or it cannot be reached.
     """
     try:
-        fd = open_path(path, os.O_PATH, follow=False)
+        fd, st = open_and_look(path, os.O_PATH, follow=False)
     except (FileNotFoundError, NotADirectoryError) as exc:
         reason = os.strerror(exc.errno or 0).lower()
         raise EnvdError(Code.NOT_FOUND, f"file not found: lstat {path}: {reason}") from exc
     except OSError as exc:
         raise from_os_error(exc, doing=f"error getting file info: lstat {path}") from exc
     try:
-        return _describe_open(fd, path)
+        if stat.S_ISLNK(st.st_mode):
+            return _describe_link(os.readlink(b"", dir_fd=fd), path, path, None, st, with_metadata=True)
+        return _describe_open(fd, path, st)
     finally:
         os.close(fd)
 
 
-def _describe_open(fd: int, path: str) -> Entry:
-    """Return an entry that is open with O_PATH."""
-    st = os.fstat(fd)
-    file_type = stat.S_IFMT(st.st_mode)
-    if file_type == stat.S_IFLNK:
-        return _describe_link(os.readlink(b"", dir_fd=fd), path, path, None, st, with_metadata=True)
-    return Entry(path, st, None, _metadata_of(fd, path) if file_type in _HAVE_METADATA else _NOTHING)
+def cached_entry(path: str) -> Entry | None:
+    """Look at an entry on the event loop: as entry_of if the kernel has all of it in memory, None if it takes a thread.
+
+    None also for a link, which leads elsewhere, and for what is not there.
+    """
+    fd = open_cached(path) if _HAS_FDS else None
+    if fd is None:
+        return None
+    try:
+        st = os.fstat(fd)
+        return None if stat.S_ISLNK(st.st_mode) else _describe_open(fd, path, st)
+    finally:
+        os.close(fd)
+
+
+def _describe_open(fd: int, path: str, st: os.stat_result) -> Entry:
+    """Return an entry that is no link and open with O_PATH."""
+    has_metadata = stat.S_IFMT(st.st_mode) in _HAVE_METADATA
+    return Entry(path, st, None, _metadata_of(fd, path) if has_metadata else _NOTHING)
 
 
 def describe_in(directory: int, name: str, path: str, st: os.stat_result, *, with_metadata: bool = True) -> Entry:

@@ -65,6 +65,13 @@ class Caller:
         """Return one entry as a message. Blocks."""
         return pb.EntryInfo.FromString(self.encoder().proto(entry))
 
+    def message_at_hand(self, entry: Entry) -> pb.EntryInfo | None:
+        """Return one entry as a message, on the event loop; None if its owner's names take a thread."""
+        encoder = self.encoder()
+        if not self.view.names.at_hand(entry.stat.st_uid, entry.stat.st_gid):
+            return None
+        return pb.EntryInfo.FromString(encoder.proto(entry))
+
 
 async def path_of(message: Message, view: View, threads: Threads, field: str = "path") -> str:
     """Return the absolute path that a field of a request means, or the one beside it for bytes that are not UTF-8.

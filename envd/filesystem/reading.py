@@ -10,7 +10,7 @@ from functools import partial
 
 from envd.errors import Code, EnvdError, from_os_error
 
-from .access import open_path, reopen
+from .access import open_and_look, open_path, reopen
 from .entries import Entry, check_match, entry_of
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -98,9 +98,9 @@ def open_to_read(path: str, check: Callable[[os.stat_result], None]) -> int:
     Raises:
         OSError: it cannot be opened.
     """
-    there = open_path(path, os.O_PATH)
+    there, st = open_and_look(path, os.O_PATH)
     try:
-        check(os.fstat(there))
+        check(st)
         try:
             return reopen(there, _READ)
         except FileNotFoundError:  # without /proc

@@ -13,6 +13,7 @@ from envd_proto.filesystem import filesystem_pb2 as pb
 
 from . import changes, copying, listing, messages, reading, removal, settings
 from .access import acting_as, as_user
+from .at_hand import AtHand
 from .batches import batches
 from .encoding import EncodedContent
 from .entries import entry_of
@@ -40,12 +41,15 @@ class FilesystemService:
         self._views = views
         self._threads = threads
         self._temporaries = temporaries
+        self._at_hand = AtHand(threads)
 
     async def stat(self, request: pb.StatRequest, call: Call) -> pb.StatResponse:
         """Describe an entry."""
         caller = caller_from(call, self._views)
-        view = caller.view
-        return pb.StatResponse(entry=await self._entry(caller, await path_of(request, view, self._threads)))
+        path = await path_of(request, caller.view, self._threads)
+        found = self._at_hand.look(path, caller.view.user)
+        known = None if found is None else caller.message_at_hand(found)
+        return pb.StatResponse(entry=known or await self._entry(caller, path))
 
     async def make_dir(self, request: pb.MakeDirRequest, call: Call) -> pb.MakeDirResponse:
         """Make a directory and those above it."""

@@ -77,6 +77,11 @@ class Pool:
         """Return the device a path is on."""
         return self._mounts.device(path)
 
+    @property
+    def gets_on(self) -> bool:
+        """No device is known that does not answer."""
+        return not self._loads.silent
+
     def when_over(self, step: Step[T], heard: Callable[[Step[T]], object]) -> None:
         """Have something called, in any thread, when no thread works on a step any more."""
         with self._lock:

@@ -53,6 +53,11 @@ class Threads:
         return self._pool.device(path)
 
     @property
+    def get_on(self) -> bool:
+        """All that threads work on, for whichever call, gets on: no file system has stopped to answer."""
+        return self._pool.gets_on
+
+    @property
     def at_rest(self) -> bool:
         """No thread works for this call any more, also not for somebody who has given up."""
         return self._latest is None or self._latest.over

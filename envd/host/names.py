@@ -57,6 +57,13 @@ class Names:
             name = self._groups[gid] = str(gid) if name is None else name
         return name
 
+    def at_hand(self, uid: int, gid: int) -> bool:
+        """Tell whether the names of a user and a group can be told without asking anybody who may take long."""
+        owner = uid in self._owners or not self._accounts.users_elsewhere
+        group = gid in self._groups or not self._accounts.groups_elsewhere
+        accounts = self._accounts
+        return (owner or accounts.user_by_number(uid) is not None) and (group or accounts.group_name(gid) is not None)
+
     def _ask(self, kind: str, number: int, find: Callable[[], str | None], known: dict[int, str]) -> str:
         """Return the name if it comes soon; otherwise the number, and the name another time."""
 

@@ -7,7 +7,18 @@ Everything that a client's path names is opened here, and everything that a call
 from .credentials import acting_as, acts_as_itself, as_user
 from .helping import act, help_instead, was_denied
 from .mounts import mount_of
-from .opening import check_landing, is_mount_point, open_below, open_parent, open_path, path_of, reopen
+from .opening import (
+    check_landing,
+    is_mount_point,
+    open_and_look,
+    open_below,
+    open_cached,
+    open_parent,
+    open_path,
+    path_of,
+    reopen,
+    root_is_local,
+)
 from .own_processes import refuse_own
 from .resolving import Landing, resolve_by_steps
 from .system_calls import born_ns
@@ -27,7 +38,9 @@ __all__ = [
     "is_readable",
     "mount_of",
     "naming_in",
+    "open_and_look",
     "open_below",
+    "open_cached",
     "open_parent",
     "open_path",
     "open_trusted_parent",
@@ -35,5 +48,6 @@ __all__ = [
     "refuse_own",
     "reopen",
     "resolve_by_steps",
+    "root_is_local",
     "was_denied",
 ]

@@ -6,14 +6,26 @@ import errno
 import os
 import stat
 from contextlib import ExitStack, closing
+from functools import cache
 
 from .mounts import mount_of
 from .own_processes import refuse_own
 from .resolving import PROC, Landing, resolve_by_steps
-from .system_calls import NO_MAGICLINKS, NO_XDEV, file_system_type, has_openat2, openat2
+from .system_calls import CACHED, NO_MAGICLINKS, NO_XDEV, file_system_type, has_openat2, openat2
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_CREAT | os.O_TRUNC
+# statfs(2)
+_LOCAL = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0x9123683E,  # Btrfs
+        0xF2F52010,  # F2FS
+        0x01021994,  # tmpfs
+        0x858458F6,  # ramfs
+    }
+)
 _MOST_BYTES = 4000  # of a path the kernel takes at once; PATH_MAX is 4096 with its NUL
 
 
@@ -30,14 +42,25 @@ def open_path(path: str, flags: int = os.O_PATH, *, follow: bool = True, start: 
         OSError: EACCES for what is a process of the daemon's own, or behind a link of /proc into any process; ELOOP
             for a link at the end that is not to be followed and not opened with O_PATH.
     """
+    return open_and_look(path, flags, follow=follow, start=start)[0]
+
+
+def open_and_look(
+    path: str, flags: int = os.O_PATH, *, follow: bool = True, start: int | None = None
+) -> tuple[int, os.stat_result]:
+    """As open_path; return the state of what is open, too."""
     assert not flags & _NEW
-    if not has_openat2():
-        return open_by_steps(path, flags, follow=follow, start=start)
-    return open_by_openat2(path, flags, follow=follow, start=start)
+    if has_openat2():
+        return _look_by_openat2(path, flags, follow=follow, start=start)
+    return _with_state(open_by_steps(path, flags, follow=follow, start=start))
 
 
 def open_by_openat2(path: str, flags: int, *, follow: bool, start: int | None = None) -> int:
     """As open_path, the way where the kernel has openat2."""
+    return _look_by_openat2(path, flags, follow=follow, start=start)[0]
+
+
+def _look_by_openat2(path: str, flags: int, *, follow: bool, start: int | None) -> tuple[int, os.stat_result]:
     data = os.fsencode(path)
     last = flags if follow else flags | os.O_NOFOLLOW
     try:
@@ -45,16 +68,64 @@ def open_by_openat2(path: str, flags: int, *, follow: bool, start: int | None = 
     except OSError as exc:
         if exc.errno != errno.ELOOP:
             raise
-        return open_by_steps(path, flags, follow=follow, start=start)  # that knows which kind of link it was
+        # The other way knows which kind of link it was.
+        return _with_state(open_by_steps(path, flags, follow=follow, start=start))
+    fd, st = _with_state(fd)
     try:
-        on_proc = file_system_type(fd) == PROC
+        # What is on a disk has the number of that; a procfs has one that the kernel makes up, as others do.
+        on_proc = not os.major(st.st_dev) and file_system_type(fd) == PROC
     except OSError:
         os.close(fd)
         raise
     if not on_proc:
-        return fd
+        return fd, st
     os.close(fd)
-    return open_by_steps(path, flags, follow=follow, start=start)  # that knows in which directory it lies
+    # The other way knows in which directory it lies.
+    return _with_state(open_by_steps(path, flags, follow=follow, start=start))
+
+
+def _with_state(fd: int) -> tuple[int, os.stat_result]:
+    try:
+        return fd, os.fstat(fd)
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def open_cached(path: str) -> int | None:
+    """Open with O_PATH what a path names, on the event loop: only if the kernel knows all of the way in memory.
+
+    Never blocks. A link at the end is not followed. It lies on the mount of the root: on another one who knows
+    what it is waits for a server or a disk.
+
+    Returns:
+        None if it takes a thread to open it, or to say why it cannot be opened.
+    """
+    data = os.fsencode(path)
+    if not root_is_local() or len(data) > _MOST_BYTES:
+        return None
+    try:
+        return openat2(data, os.O_PATH | os.O_NOFOLLOW, NO_MAGICLINKS | NO_XDEV | CACHED)
+    except (OSError, ValueError):
+        return None
+
+
+@cache
+def root_is_local() -> bool:
+    """Tell whether the root is a file system whose inodes say in memory what there is to say of them. Blocks.
+
+    An overlay is none: there may be a network or a FUSE server below it.
+    """
+    try:
+        root = openat2(b"/", os.O_PATH, NO_MAGICLINKS | NO_XDEV | CACHED)
+    except OSError:
+        return False  # a kernel before 5.12
+    try:
+        return file_system_type(root) in _LOCAL
+    except OSError:
+        return False
+    finally:
+        os.close(root)
 
 
 def _open_long(path: bytes, flags: int, start: int | None) -> int:
