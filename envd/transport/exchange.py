@@ -19,6 +19,8 @@ from .status import REASONS
 
 _HELD_BYTES = 16 * 1024
 _INTERIM_S = 1.0
+# Without a word in between. Some clients take 16 digits of a chunk's size, and 6 say how long ours are.
+_PROBES = 8
 
 Headers = Sequence[tuple[str, str]]
 
@@ -80,6 +82,7 @@ class Exchange:
         self._held = b""
         self._flushing = False
         self.half_closed = False
+        self._probes = 0
         self._begin_early: Callable[[Exchange], None] | None = None
 
     @property
@@ -139,9 +142,20 @@ class Exchange:
         if not self.started:
             asyncio.get_running_loop().call_later(_INTERIM_S, self._probe_by_interim)
 
+    def probe_again(self) -> None:
+        """Do that once more if nothing was said since; the connection calls this every few seconds.
+
+        A peer that closes later sends nothing, and for a minute its kernel acknowledges what is not new: FIN_WAIT2.
+        """
+        if self.started:
+            self._probe()
+        else:
+            self._probe_by_interim()
+
     def _probe_by_interim(self) -> None:
-        # RFC 9110, section 15.2: whoever speaks HTTP/1.1 takes one, also without having asked.
-        if not self.started and self.head.http11:
+        # RFC 9110, section 15.2: whoever speaks HTTP/1.1 takes one, or several, also without having asked.
+        if not self.started and self.head.http11 and self._probes < _PROBES:
+            self._probes += 1
             self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _probe(self) -> None:
@@ -151,8 +165,9 @@ class Exchange:
         """
         if not self.started and self._begin_early is not None:
             self._begin_early(self)
-        if self.finished or not self.started or self._held:
+        if self.finished or not self.started or self._held or self._probes >= _PROBES:
             return
+        self._probes += 1
         head, self._pending = self._pending, b""
         if probe := head or (b"0" if self._chunked else b""):
             self._wire.write(probe)
@@ -205,6 +220,7 @@ class Exchange:
 
     def _chunk(self, pieces: Sequence[bytes | memoryview]) -> bytes:
         head, self._pending = self._pending, b""
+        self._probes = 0
         if not self._chunked:
             return b"".join([head, *pieces])
         size = sum(map(len, pieces))

@@ -402,6 +402,8 @@ class Connection(asyncio.Protocol):
         elif self._current is not None and self._current.awaits_body and quiet > patience.body_idle_s:
             text = f"no byte of the request body for {patience.body_idle_s:g} s"
             self._current.body.fail(EnvdError(Code.DEADLINE_EXCEEDED, text))
+        elif self._current is not None and self._current.half_closed:
+            self._current.probe_again()
 
 
 def _length_of(headers: dict[str, str]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from tests.support.daemon import Daemon
 from tests.support.faults import descriptors
 from tests.support.http1 import Connection, connection, request
 from tests.support.kernel import Gate
-from tests.support.process import START, STREAM_INPUT, Processes, pid, shell, start_request
+from tests.support.process import CONNECT, SEND_INPUT, START, STREAM_INPUT, Processes, pid, shell, start_request
 from tests.support.readers import until
 from tests.support.searching import Search
 
@@ -194,6 +195,28 @@ async def test_searches_of_who_has_closed_keep_nobody_out(own_daemon: Daemon, tm
                 received += await conn.read_some()
     found = await Search(Client(own_daemon.port, Codec.PROTO)).grep(tmp_path / "other", "needle")
     assert [Path(path) for path in found.files] == [tmp_path / "other"]
+
+
+@pytest.mark.parametrize("kind", ["stream", "unary"])
+async def test_who_closes_long_after_its_end_is_noticed_though_nothing_is_printed(own_daemon: Daemon, kind: str):
+    """It was still there when its FIN had come, so it took what was sent then; for a minute its kernel goes on so."""
+    server, client = own_daemon.server_pid(), Client(0, Codec.JSON)
+    async with Processes.on(own_daemon.port, Codec.PROTO).start(start_request("sleep", "1000", stdin=True)) as program:
+        selector = b'"process": {"pid": %d}' % program.pid
+        if kind == "stream":
+            wanted, wish = b"\r\n0", client.request(CONNECT, frame(b"{%s}" % selector), streaming=True)
+        else:  # more than a pipe takes that nobody reads
+            body = b'{%s, "input": {"stdin": "%s"}}' % (selector, b"AAAA" * 50_000)
+            wanted, wish = b"100 Continue", request("POST", f"/{SEND_INPUT}", headers=JSON, body=body)
+        sock = socket.create_connection(("127.0.0.1", own_daemon.port), 20)
+        await asyncio.to_thread(sock.sendall, wish)
+        sock.shutdown(socket.SHUT_WR)
+        received = b""
+        while wanted not in received:
+            received += await asyncio.to_thread(sock.recv, 65536)
+        held = descriptors(server)
+        sock.close()
+        await until(lambda: descriptors(server) < held)
 
 
 async def test_a_stream_to_who_has_closed_ends_though_nothing_is_printed(own_daemon: Daemon):
