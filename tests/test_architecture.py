@@ -185,7 +185,8 @@ def layer_of(name: str) -> Layer:
         return Layer(("envd.errors",))
     if within(name, ("envd.transport",)):
         grpc = ("grpc", "grpc_reflection", "grpc_health") if last == "grpc_server" else ()
-        ours = ("envd.transport", "envd.rpc", "envd.web", "envd.errors", "envd.json_slices", "envd.logs")
+        leaves = ("envd.errors", "envd.json_slices", "envd.logs", "envd.varint")
+        ours = ("envd.transport", "envd.rpc", "envd.web", *leaves)
         return Layer(ours, ("httptools", "google.protobuf", *grpc))
     if within(name, ("envd.host", *DOMAINS)):
         if last in SERVICE_SIDE:

@@ -17,6 +17,7 @@ from .session import OWN_VARIABLES, Session, State
 log = logging.getLogger("envd.host")
 
 _VARIABLE_BYTES = 128 * 1024  # MAX_ARG_STRLEN, with '=' and a NUL; execve(2)
+_AT_ONCE = 1000  # variables, without a pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class Initialiser:
             if settings.default_user:
                 await self._session.load_user(settings.default_user)
             self._check_defaults(settings)
-            after = _merged(before, settings)
+            variables = before.variables if settings.variables is None else await _variables(settings.variables)
+            after = _merged(before, settings, variables)
             self._session.replace(after)
         log.info("initialised", extra={"token_required": after.token is not None, "variables": len(after.variables)})
         return True
@@ -105,10 +107,10 @@ def _is_stale(settings: Settings, before: State) -> bool:
     )
 
 
-def _merged(before: State, settings: Settings) -> State:
+def _merged(before: State, settings: Settings, variables: Mapping[str, str]) -> State:
     return State(
         token=settings.token,
-        variables=before.variables if settings.variables is None else _variables(settings.variables),
+        variables=variables,
         default_user=settings.default_user or before.default_user,
         default_workdir=settings.default_workdir or before.default_workdir,
         timestamp_ns=before.timestamp_ns if settings.timestamp_ns is None else settings.timestamp_ns,
@@ -116,13 +118,14 @@ def _merged(before: State, settings: Settings) -> State:
     )
 
 
-def _variables(wanted: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that are not the daemon's own.
+async def _variables(wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are not the daemon's own; others have their turn in between.
 
     Raises:
         EnvdError: INVALID_ARGUMENT for one that no program could be started with.
     """
-    for name, value in wanted.items():
+    found = {}
+    for number, (name, value) in enumerate(wanted.items(), 1):
         if not name or "=" in name or "\0" in name or "\0" in value:
             raise EnvdError(
                 Code.INVALID_ARGUMENT,
@@ -132,4 +135,8 @@ def _variables(wanted: Mapping[str, str]) -> dict[str, str]:
             raise EnvdError(
                 Code.INVALID_ARGUMENT, f"variable {name[:64]!r} is larger than a program can be given, 128 KiB"
             )
-    return {name: value for name, value in wanted.items() if name not in OWN_VARIABLES}
+        if name not in OWN_VARIABLES:
+            found[name] = value
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return found

@@ -110,7 +110,7 @@ def settings_from(request: pb.InitRequest) -> Settings:
         raise EnvdError(Code.INVALID_ARGUMENT, f"timestamp.nanos must be from 0 to {_S - 1}, not {at.nanos}")
     return Settings(
         token=request.access_token if request.HasField("access_token") else None,
-        variables=dict(request.env_vars.values) if request.HasField("env_vars") else None,
+        variables=request.env_vars.values if request.HasField("env_vars") else None,
         default_user=request.default_user,
         default_workdir=request.default_workdir,
         timestamp_ns=at.seconds * _S + at.nanos if request.HasField("timestamp") else None,

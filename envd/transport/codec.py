@@ -15,6 +15,8 @@ from envd import json_slices
 from envd.errors import Code, EnvdError
 from envd.rpc import Encoded, Method, Reply
 
+from . import proto_slices
+
 _ELEMENTS = 200_000
 _BYTES_PER_ELEMENT = 16  # of what a message may have: one that may be small may not have so many
 _AT_ONCE = 200
@@ -136,17 +138,28 @@ JSON = JsonCodec()
 
 
 async def decode(codec: Codec, data: bytes, method: Method) -> Message:
-    """Parse one request as its codec does; JSON of many elements apart from the loop, one message after the other.
+    """Parse one request as its codec does; one of many elements apart from the loop, one message after the other.
 
     An element takes up to 15 us to convert, so a message may take seconds. The thread lets others run in between.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if the bytes are no such message, or it has too many elements.
     """
-    if codec is not JSON or not _has_many_elements(data):
+    many = _has_many_elements(data) if codec is JSON else proto_slices.is_of_many(data, method.request)
+    if not many:
         return codec.decode(data, method.request)
     elements = min(_ELEMENTS, method.message_bytes // _BYTES_PER_ELEMENT)
-    return await asyncio.get_running_loop().run_in_executor(_apart(), JSON.decode, data, method.request, elements)
+    work = JSON.decode if codec is JSON else _parse_slices
+    return await asyncio.get_running_loop().run_in_executor(_apart(), work, data, method.request, elements)
+
+
+def _parse_slices(data: bytes, kind: type[Message], elements: int) -> Message:
+    try:
+        return proto_slices.parse(data, kind, elements)
+    except proto_slices.TooManyError as exc:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"unmarshal message: more than {elements} elements") from exc
+    except DecodeError as exc:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"unmarshal message: not a valid {kind.DESCRIPTOR.full_name}") from exc
 
 
 @functools.cache

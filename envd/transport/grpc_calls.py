@@ -136,7 +136,7 @@ class GrpcCalls:
                 if len(data) > method.message_bytes:
                     text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
                     raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
-                yield codecs.PROTO.decode(data, method.request)
+                yield await codecs.decode(codecs.PROTO, data, method)
                 taken += _PREFIX_BYTES + len(data)
                 if delivery.complete and delivery.received == taken:
                     return  # that was all: the library would say so one round through its threads later

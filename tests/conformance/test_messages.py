@@ -11,6 +11,7 @@ from tests.support.connect import Client, Codec, error_of
 from tests.support.daemon import Daemon
 from tests.support.kernel import exited
 from tests.support.process import LIST, SEND_INPUT, SEND_SIGNAL, Processes, start_request
+from tests.support.wires import RpcError
 
 
 @pytest.mark.line(16)
@@ -116,3 +117,13 @@ async def test_enums_are_accepted_by_number_and_by_name(daemon: Daemon, value):
         body = json.dumps({"process": {"pid": program.pid}, "signal": value}).encode()
         assert (await processes.client.unary_raw(SEND_SIGNAL, body)).status == 200
         await exited(program.pid)
+
+
+@pytest.mark.every_wire
+async def test_a_message_of_too_many_elements_is_invalid_and_one_of_many_is_not(processes: Processes):
+    request = start_request("/bin/sh", "-c", "echo $#", "sh", *("a" for _ in range(30_000)))
+    assert (await processes.run(request)).stdout == b"30000\n"
+    request.process.args.extend("" for _ in range(200_000))
+    with pytest.raises(RpcError) as error:
+        await processes.run(request)
+    assert (error.value.code, "more than 200000 elements" in str(error.value)) == ("invalid_argument", True)
