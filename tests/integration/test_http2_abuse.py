@@ -82,7 +82,7 @@ async def others_are_served(daemon: Daemon) -> AsyncIterator[None]:
             async with asyncio.timeout(60):
                 await wire.unary(LIST, ListRequest(), ListResponse)
             answered.set()
-            await asyncio.sleep(0.02)  # a pace
+            await asyncio.sleep(0.05)  # a pace
 
     async with Grpc.open(daemon.port) as native, asyncio.TaskGroup() as tasks:
         for wire in (Client(daemon.port, Codec.PROTO), native):
@@ -174,33 +174,31 @@ async def test_garbage_behind_the_preface_ends_the_connection(daemon: Daemon, ga
         await reading_along(conn)
 
 
-@pytest.mark.parametrize(
-    "begin",
-    [
-        PREFACE[:3],
-        PREFACE[:15],
-        PREFACE[:-1],
-        PREFACE,
-        PREFACE + SETTINGS_FRAME[:5],
-        PREFACE + SETTINGS_FRAME + call_block(stream=1)[:7],
-        PREFACE + SETTINGS_FRAME + call_block(stream=1)[:20],
-        PREFACE + SETTINGS_FRAME + h2_frame(HEADERS, call_fields(LIST), stream=1),
-    ],
-    ids=[
-        "a word",
-        "a line",
-        "nearly a preface",
-        "a preface",
-        "half settings",
-        "half a frame head",
-        "half a header block",
-        "a header block without its end",
-    ],
-)
-async def test_silence_before_the_first_call_is_there_ends_the_connection(impatient: Daemon, begin):
-    async with others_are_served(impatient), connection(impatient.port) as conn:
-        await conn.send(begin)
-        await conn.read_to_end()
+BEGINNINGS = {
+    "a word": PREFACE[:3],
+    "a line": PREFACE[:15],
+    "nearly a preface": PREFACE[:-1],
+    "a preface": PREFACE,
+    "half settings": PREFACE + SETTINGS_FRAME[:5],
+    "half a frame head": PREFACE + SETTINGS_FRAME + call_block(stream=1)[:7],
+    "half a header block": PREFACE + SETTINGS_FRAME + call_block(stream=1)[:20],
+    "a header block without its end": PREFACE + SETTINGS_FRAME + h2_frame(HEADERS, call_fields(LIST), stream=1),
+}
+
+
+async def test_silence_before_the_first_call_is_there_ends_the_connection(impatient: Daemon):
+    """All at once, to share the wait."""
+    still_open = set(BEGINNINGS)
+
+    async def fall_silent(name: str) -> None:
+        async with connection(impatient.port) as conn:
+            await conn.send(BEGINNINGS[name])
+            await conn.read_to_end()
+        still_open.remove(name)
+
+    async with others_are_served(impatient):
+        await asyncio.gather(*map(fall_silent, BEGINNINGS), return_exceptions=True)
+    assert not still_open
 
 
 async def test_a_header_that_comes_one_byte_a_second_ends_the_connection(impatient: Daemon):
