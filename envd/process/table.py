@@ -30,6 +30,9 @@ log = logging.getLogger("envd.process")
 _HOLDERS_NAMED = 16
 _DESCRIPTORS_EACH = 6
 _RETENTION_INTERVAL_S = 1.0
+_UNREADABLE_TEXT = (
+    "a program was started under this key, and what is kept of it cannot be read; List and the tag may still find it"
+)
 
 
 class Jobs(Protocol):
@@ -194,7 +197,13 @@ class Table:
         spawned = await outcome
         exited = self._early_exits.pop(one.ident, one.exited)
         self._starting.discard(one.ident)
+        key = self._spawner.key_of(one)
         self._adopt(Inherited(one.ident, spawned.pid, one.descriptors, spawned, exited))
+        promise = self._by_key.get(key) if key is not None else None
+        if promise is not None and not promise.done():
+            # The key stays in use: a repeated Start must not run the program a second time.
+            promise.set_exception(EnvdError(Code.DATA_LOSS, _UNREADABLE_TEXT))
+            promise.exception()  # perhaps nobody waits
 
     def _adopt(self, one: Inherited) -> None:
         assert one.spawned is not None
