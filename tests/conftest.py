@@ -85,8 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Leave the developer's home alone, and nothing running, before any worker or daemon is started."""
     do_not_ignore_signals()
     around = ExitStack()
-    around.enter_context(own_home())
-    around.enter_context(no_leftovers())
+    home = around.enter_context(own_home())
+    around.enter_context(no_leftovers(*filter(None, [home])))
     config.add_cleanup(around.close)
 
 

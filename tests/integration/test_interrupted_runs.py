@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import ROOT
+from tests.support.home import HAS_HOME
 from tests.support.kernel import has_exited, open_pidfds
+from tests.support.readers import until
 
 # A test process: it starts a daemon, which starts a program, says so, and never ends by itself.
 RUN = """
@@ -21,36 +23,41 @@ import asyncio
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
 from tests.support.process import Processes, shell
+from tests.support.home import own_home
 from tests.support.reaper import no_leftovers
 
-async def main(daemon):
+async def main(daemon, home):
     async with Processes(Client(daemon.port, Codec.PROTO)).start(shell("exec sleep 1000")) as started:
-        print(daemon.pid, daemon.server_pid(), started.pid, flush=True)
+        print(home, daemon.pid, daemon.server_pid(), started.pid, flush=True)
         await asyncio.Event().wait()
 
-with no_leftovers():
-    asyncio.run(main(Daemon.start()))
+with own_home() as home, no_leftovers(home):
+    asyncio.run(main(Daemon.start(), home))
 """
 GONE_S = 60
 
 
 @pytest.fixture
 def run() -> Iterator[subprocess.Popen[str]]:
+    env = {name: value for name, value in os.environ.items() if name != HAS_HOME}
     with subprocess.Popen(
-        [sys.executable, "-c", RUN], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", RUN], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         yield process
         process.kill()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_nothing_behind(run: subprocess.Popen[str], how: signal.Signals):
+async def test_a_run_that_is_ended_leaves_nothing_behind(run: subprocess.Popen[str], how: signal.Signals):
     assert run.stdout is not None
-    pids = [int(word) for word in run.stdout.readline().split()]
+    home, *words = run.stdout.readline().split()
+    pids = [int(word) for word in words]
+    assert Path(home).is_dir()
     with open_pidfds(pids) as below:
         assert len(below) == 3
         run.send_signal(how)
         assert all(has_exited(fd, timeout_s=GONE_S) for fd in below)
+    await until(lambda: not Path(home).exists(), timeout_s=GONE_S)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can cover the start files of a home")

@@ -1,4 +1,4 @@
-"""Ends whatever a test process started and left behind, however that process ended: by Ctrl+C, by SIGKILL, in a crash.
+"""Clears away what a test process started or made, however that process ended: by Ctrl+C, by SIGKILL, in a crash.
 
 Each test process enters `no_leftovers` once. That marks the environment, which daemons and helpers inherit (the
 programs in a daemon do not, but they are its descendants), and starts this file as a process of its own session, which
@@ -8,6 +8,7 @@ waits for the end of its standard input: the kernel closes that with the test pr
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +20,16 @@ MARK = "ENVD_TEST_PROCESS"
 
 
 @contextmanager
-def no_leftovers() -> Iterator[None]:
-    """Whatever was started in the block and is still there at its end, or at the end of this process, is killed."""
+def no_leftovers(*directories: str) -> Iterator[None]:
+    """Whatever was started in the block and is still there at its end, or at the end of this process, is killed.
+
+    Then the directories are removed.
+    """
     before = os.environ.pop(MARK, None)
     mark = uuid.uuid4().hex
     # Not a child of the group that Ctrl+C interrupts.
     reaper = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, mark],
+        [sys.executable, "-I", "-S", __file__, mark, *directories],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
@@ -78,3 +82,5 @@ def reap(mark: str) -> None:
 if __name__ == "__main__":
     sys.stdin.buffer.read()
     reap(sys.argv[1])
+    for directory in sys.argv[2:]:
+        shutil.rmtree(directory, ignore_errors=True)
