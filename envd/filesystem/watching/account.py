@@ -303,10 +303,11 @@ class Account:
 
     def _doubt(self, place: Directory, name: str) -> bool:
         """Have the state of an entry be unknown; return whether it is there, and no directory below."""
-        state = place.entry(name)
-        if state is not None:
-            place.put(name, state & DIRECTORY)
-        return state is not None
+        entries = place.picture.open_entries(place.number)
+        if name not in entries:
+            return False
+        entries[name] &= DIRECTORY
+        return True
 
     def _use(self, entries: int) -> None:
         self.held += entries

@@ -280,7 +280,8 @@ class Directory:
             yield Directory(self.picture, number)
 
     def __contains__(self, name: str) -> bool:
-        return self.has_below(name) or self.entry(name) is not None
+        picture, number = self.picture, self.number
+        return name in picture.open_entries(number) or name in picture.below(number)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Directory) and self._identity == other._identity
