@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ if __name__ == "__main__":
 
 from benchmarks.daemon import Daemon, running
 from benchmarks.wire import Client
+from envd_proto.filesystem import filesystem_pb2 as pb
 
 Row = Callable[..., None]
 
@@ -44,6 +46,8 @@ def measure(row: Row) -> None:
         _small(row, daemon, "POST /files 1 KiB, octet", octet, fast / "up")
         form = _PART_HEAD + _SMALL + _PART_END
         _small(row, daemon, "POST /files 1 KiB, form", _head(fast / "up", _FORM, len(form)) + form, fast / "up")
+        for place, directory in places.items():
+            _small(row, daemon, f"Stat, {place}", _stat(directory / "small"), directory / "small")
         _small_as_user(row, daemon, fast)
         for place, directory in places.items():
             _up(row, daemon, directory, _OCTET, f"POST /files 1 GiB, octet, {place}")
@@ -75,12 +79,21 @@ def _small_as_user(row: Row, daemon: Daemon, directory: Path) -> None:
     directory.chmod(0o755)
     named = f"&username={user.pw_name}"
     _small(row, daemon, "GET /files 1 KiB, as nobody", _get(theirs / "small", named), theirs / "small")
+    _small(row, daemon, "Stat, as nobody", _stat(theirs / "small", user.pw_name), theirs / "small")
     octet = _head(theirs / "up", _OCTET, len(_SMALL), named) + _SMALL
     _small(row, daemon, "POST /files 1 KiB, octet, as nobody", octet, theirs / "up")
 
 
 def _get(path: Path, more: str = "") -> bytes:
     return f"GET /files?path={path}{more} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def _stat(path: Path, username: str = "") -> bytes:
+    message = pb.StatRequest(path=str(path)).SerializeToString()
+    lines = ["POST /filesystem.Filesystem/Stat HTTP/1.1", "Host: localhost", "Content-Type: application/proto"]
+    if username:
+        lines.append(f"Authorization: Basic {base64.b64encode(f'{username}:'.encode()).decode()}")
+    return "\r\n".join([*lines, f"Content-Length: {len(message)}", "", ""]).encode() + message
 
 
 def _head(path: Path, content_type: str, length: int, more: str = "") -> bytes:
