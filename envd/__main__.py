@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import platform
@@ -90,6 +89,9 @@ def _program_name() -> str:
 
 def _prepare_process() -> None:
     """Do what the keeper must not import ctypes for; both attributes survive exec."""
+    # Late: libffi opens a file as it is loaded, which would take the number of a closed standard descriptor.
+    import ctypes  # noqa: PLC0415
+
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     number = _SYS_IOPRIO_SET.get(platform.machine())
