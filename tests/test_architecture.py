@@ -54,8 +54,9 @@ THIRD_PARTY = {
     "envd.filesystem.search.ignores": ("pathspec",),
     "envd.filesystem.watching.polling": ("watchdog",),
 }
-# Imports inside functions: too large to load before they are needed.
+# Imports inside functions: too large to load before they are needed; ctypes opens a file as it is loaded.
 LATE = (
+    "ctypes",
     "google.protobuf.json_format",
     "grpc",
     "grpc_health",
