@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -171,11 +171,19 @@ class Grpc:
             f"/{method}", request_serializer=serialize, response_deserializer=response_type.FromString
         )
 
-        async def call() -> MessageT:
-            return await stream(as_they_come(messages), metadata=self.metadata(headers), timeout=timeout_s)
+        async def call(messages: list[Message] | tuple[Message, ...]) -> MessageT:
+            # Of messages written one by one, one that comes too late raises the status that had ended the call.
+            started = stream(metadata=self.metadata(headers), timeout=timeout_s)
+            with suppress(asyncio.InvalidStateError):  # it is over
+                for message in messages:
+                    await started.write(message)
+                await started.done_writing()
+            return await started
 
         try:
+            if isinstance(messages, list | tuple):
+                return await answered(lambda: call(messages))
             # What comes from an iterator cannot be sent again.
-            return await (answered(call) if isinstance(messages, list | tuple) else call())
+            return await stream(as_they_come(messages), metadata=self.metadata(headers), timeout=timeout_s)
         except grpc.RpcError as error:
             raise rpc_error(error) from error
