@@ -57,10 +57,12 @@ def race(tmp_path: Path) -> Iterator[Race]:
 
 
 async def told(call: Awaitable[object]) -> str:
-    """What a call answers, as text; a refusal is an answer, too."""
+    """What a call answers, as text; a refusal is an answer, too, if it is none of a fault of the daemon's."""
     try:
         return str(await call)
     except RpcError as exc:
+        if exc.code in ("internal", "unknown"):
+            raise
         return f"{exc.code}: {exc.message}"
 
 

@@ -187,6 +187,27 @@ async def test_searches_whose_clients_left_do_not_keep_others_from_searching(
                 assert (await search.grep(elsewhere, "needle")).texts == ["needle"]
 
 
+@pytest.mark.parametrize("kind", ["find", "grep"])
+async def test_what_was_found_comes_though_the_search_waits_for_a_file_system(
+    own: Daemon, silent: Hanging, tmp_path: Path, kind: str
+):
+    search = Search(Client(own.port, Codec.PROTO))
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text("needle")
+    paths: set[str] = set()
+    silent.stop_answering()
+    calls = {
+        "find": lambda: search.finding(tmp_path, include=["?"]),
+        "grep": lambda: search.grepping(tmp_path, "needle"),
+    }
+    async with asyncio.timeout(DEADLINE_S), calls[kind]() as messages:
+        async for message in messages:  # it goes by name: `silent` comes behind them
+            paths |= {found.path for found in (message.entries if kind == "find" else message.files)}
+            if len(paths) == 3:
+                break
+    assert paths == {str(tmp_path / name) for name in ("a", "b", "c")}
+
+
 # The pool by itself, with waits short enough to see their end.
 
 

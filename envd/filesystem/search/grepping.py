@@ -71,7 +71,7 @@ class Grep:
                 return None
             fd, st = opened
             try:
-                self._search(found.path, self._windows(fd, st), breathe)
+                self._search(found.path, self._windows(fd, st), st.st_size, breathe)
             finally:
                 os.close(fd)
         except OSError as exc:
@@ -90,14 +90,17 @@ class Grep:
             return iter((whole(fd, st, binary=binary, crlf=not self._expression.names_return),))
         return windows(fd, st, context=self._order.before, binary=binary, needle=self._expression.needle)
 
-    def _search(self, path: str, windows: Iterator[Window], breathe: Callable[[], None]) -> None:
+    def _search(self, path: str, windows: Iterator[Window], size: int, breathe: Callable[[], None]) -> None:
         file = _File(path, self._order, self._put, self._bytes_left, self._order.max_matches - self.matches)
+        seen = 0
         try:
             for window in windows:
                 self.bytes_searched += window.size
                 if window.text:
                     with self._patience.step(window.size):
                         self._search_window(file, window)
+                    if size != (seen := seen + window.size) and not file.done:
+                        file.flush()  # the rest of the file may be large, or take long
                     breathe()
                 if file.done:
                     break

@@ -6,15 +6,14 @@ nobody waiting and can be killed.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import resource
 import sys
-import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +28,7 @@ from .expression import compile_pattern
 from .finding import Finder
 from .grepping import Full, Grep, Part
 from .orders import AnyOrder, FindOrder, GrepOrder, Type
+from .outbox import BATCH_BYTES, Outbox
 from .patience import Patience, TooSlowError
 from .planning import plans
 from .reports import REPORTED, FindSummary, GrepSummary, Reason, Skip
@@ -37,9 +37,6 @@ _NICE = 5
 _OOM_SCORE = "500"  # rather than the server
 _MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 _WORN_BYTES = 192 * 1024 * 1024  # a worker that has kept more is not used again
-_BATCH_ENTRIES = 1000
-_BATCH_BYTES = 64 * 1024
-_BATCH_S = 0.05
 _ENTRY_BYTES = 300
 _COMPILE_BYTES = 1024 * 1024
 
@@ -49,7 +46,7 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 def main() -> None:
     """Do what is ordered on standard input, until that ends."""
     os.nice(_NICE)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write(_OOM_SCORE)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     patience = Patience(os.getppid())
@@ -108,7 +105,7 @@ class _Skips:
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiting: list[Skip] = []
+        self._waiting: deque[Skip] = deque()  # the outbox's thread takes them, too
 
     def add(self, path: str, reason: Reason, errno: int = 0) -> None:
         """Take note of one."""
@@ -122,8 +119,7 @@ class _Skips:
 
     def take(self) -> list[Skip]:
         """Return those that were not sent yet."""
-        taken, self._waiting = self._waiting, []
-        return taken
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
 
 def _find(order: FindOrder, patience: Patience) -> None:
@@ -132,10 +128,12 @@ def _find(order: FindOrder, patience: Patience) -> None:
     names = Names()
     names.refresh()
     encoder = EntryEncoder(names, brief=order.brief)
-    entries: list[bytes] = []
-    size, count, truncated = 0, 0, False
-    due = time.monotonic() + _BATCH_S
-    with closing(finder.found()) as selected:
+    count, truncated = 0, False
+
+    def send(entries: list[bytes], summary: FindSummary | None = None) -> None:
+        _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), summary, in_json=order.in_json)))
+
+    with Outbox(send) as outbox, closing(finder.found()) as selected:
         for found in selected:
             if order.limit and count == order.limit:
                 truncated = True
@@ -145,14 +143,10 @@ def _find(order: FindOrder, patience: Patience) -> None:
             except OSError:
                 continue  # gone meanwhile
             data = encoder.json(entry).encode() if order.in_json else encoder.proto(entry)
-            entries.append(data)
+            outbox.put(data, len(data))
             count += 1
-            size += len(data)
-            if len(entries) >= _BATCH_ENTRIES or size >= _BATCH_BYTES or time.monotonic() > due:
-                _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), None, in_json=order.in_json)))
-                entries, size, due = [], 0, time.monotonic() + _BATCH_S
-    summary = FindSummary(count, finder.examined, skips.count, truncated or finder.truncated)
-    _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), summary, in_json=order.in_json)))
+            outbox.breathe()
+    send(outbox.take(), FindSummary(count, finder.examined, skips.count, truncated or finder.truncated))
 
 
 class _Answer:
@@ -160,32 +154,23 @@ class _Answer:
 
     def __init__(self, *, in_json: bool) -> None:
         self.skips = _Skips()
+        self.outbox = Outbox(self._send)
         self._in_json = in_json
-        self._parts: list[Part] = []
-        self._size = 0
-        self._due = 0.0  # what is found first is sent at once
 
     def put(self, part: Part) -> None:
         """Take what was found."""
-        self._parts.append(part)
-        self._size += len(part.path) + sum(len(line.text) + _ENTRY_BYTES for line in part.lines)
-
-    def breathe(self) -> None:
-        """Send what has waited long enough, or is enough."""
-        if self._size >= _BATCH_BYTES or (self._parts and time.monotonic() > self._due):
-            self._send(None)
+        self.outbox.put(part, len(part.path) + sum(len(line.text) + _ENTRY_BYTES for line in part.lines))
 
     def end(self, summary: GrepSummary) -> None:
         """Send what is left."""
-        self._send(summary)
+        self._send(self.outbox.take(), summary)
 
-    def _send(self, summary: GrepSummary | None) -> None:
-        *most, last = _portions(self._parts)
+    def _send(self, parts: list[Part], summary: GrepSummary | None = None) -> None:
+        *most, last = _portions(parts)
         for portion in most:
             _write(frames.frame(frames.MESSAGE, grep_response(portion, [], None, in_json=self._in_json)))
         message = grep_response(last, self.skips.take(), summary, in_json=self._in_json)
         _write(frames.frame(frames.MESSAGE, message))
-        self._parts, self._size, self._due = [], 0, time.monotonic() + _BATCH_S
 
 
 def _portions(parts: list[Part]) -> Iterator[list[Part]]:
@@ -193,7 +178,7 @@ def _portions(parts: list[Part]) -> Iterator[list[Part]]:
     portion: list[Part] = []
     size = 0
     for part in parts:
-        if size >= _BATCH_BYTES:
+        if size >= BATCH_BYTES:
             yield portion
             portion, size = [], 0
         portion.append(part)
@@ -206,14 +191,12 @@ def _grep(order: GrepOrder, patience: Patience) -> None:
         expression = compile_pattern(order.pattern)
     answer = _Answer(in_json=order.in_json)
     grep = Grep(order, expression, patience, answer.put)
-    try:
-        with closing(Finder(order.selection, patience, answer.skips.unreadable).found()) as selected:
-            for found in selected:
-                if found.type is Type.FILE:
-                    _note(found.path, grep.search(found, answer.breathe), answer.skips)
-                    answer.breathe()
-    except Full:
-        pass
+    finder = Finder(order.selection, patience, answer.skips.unreadable)
+    with answer.outbox as outbox, suppress(Full), closing(finder.found()) as selected:
+        for found in selected:
+            if found.type is Type.FILE:
+                _note(found.path, grep.search(found, outbox.breathe), answer.skips)
+                outbox.breathe()
     answer.end(
         GrepSummary(
             grep.searched, grep.files_matched, answer.skips.count, grep.matches, grep.bytes_searched, grep.truncated
