@@ -71,6 +71,7 @@ LATE = (
 FUNCTION_LINES = 50
 MODULE_LINES = 400
 CATCHES_EVERYTHING = {
+    "envd.filesystem.search.outbox",
     "envd.filesystem.thread_pool",
     "envd.keeper.loop",
     "envd.supervise",

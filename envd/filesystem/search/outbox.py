@@ -38,8 +38,9 @@ class Outbox(Generic[T]):
         self._sending = threading.Lock()
         self._ended = threading.Event()
         self._awake = False
+        self._failure: Exception | None = None
         self._wake: SimpleQueue[None] = SimpleQueue()  # its put may be interrupted, too
-        self._looking = threading.Thread(target=self._look, name="outbox", daemon=True)
+        self._looking = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def put(self, item: T, size: int) -> None:
         """Take something of about so many bytes. Does not block."""
@@ -50,7 +51,9 @@ class Outbox(Generic[T]):
             self._wake.put(None)
 
     def breathe(self) -> None:
-        """Send what has waited long enough, or is enough. May block."""
+        """Send what has waited long enough, or is enough. May block. Raises what the thread failed with."""
+        if self._failure:
+            raise self._failure
         enough = self._size >= BATCH_BYTES or len(self._waiting) >= _BATCH_ITEMS
         if enough or (self._waiting and time.monotonic() > self._due):
             self.flush()
@@ -67,6 +70,12 @@ class Outbox(Generic[T]):
         """Return what waits, instead of sending it."""
         self._size = 0
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
+
+    def _run(self) -> None:
+        try:
+            self._look()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the search fails with it: something was not sent
+            self._failure = exc
 
     def _look(self) -> None:
         # It sleeps while nothing waits: a search that uses no processor time is known to be stuck by that.
@@ -90,3 +99,5 @@ class Outbox(Generic[T]):
         self._wake.put(None)
         if self._looking.ident is not None:
             self._looking.join()
+        if self._failure and exc is None:
+            raise self._failure
