@@ -190,7 +190,9 @@ async def test_files_in_a_new_directory_are_told_with_their_content(watching: Wa
         (root / "new" / "file").write_text("content")
         (root / "new" / "empty").touch()
         events = await watch.said()
-        assert sorted(events) == ["create new", "create new/empty", "create new/file", "write new/file"]
+        # What is written while its directory is being looked at may be told by the kernel, too.
+        assert sorted(set(events)) == ["create new", "create new/empty", "create new/file", "write new/file"]
+        assert len(events) == 4 or events.count("write new/file") == 2
         assert events.index("create new/file") < events.index("write new/file")
         (root / "new" / "later").touch()
         assert await watch.said() == ["create new/later"]
