@@ -19,7 +19,6 @@ from .access import (
     open_parent,
     open_path,
     open_trusted_parent,
-    path_of,
 )
 from .copying import Named, copy_whole
 from .directories import (
@@ -29,9 +28,8 @@ from .directories import (
     remove_directories,
     remove_directories_as,
 )
-from .hidden_names import temporary_name
-from .removal import remove_tree_as, remove_tree_in
-from .temporary import Temporaries
+from .removal import remove_tree_as
+from .temporary import Temporaries, hidden_in
 
 
 def make_directory(path: str, owner: User, *, helped: bool = False) -> None:
@@ -194,14 +192,9 @@ def make_symlink(path: str, target: str, owner: User, temporaries: Temporaries, 
 
 
 def _replace_by_link(target: str, directory: int, name: str, owner: User, temporaries: Temporaries) -> None:
-    hidden = temporary_name()
-    with temporaries.leftovers.noted(os.path.join(path_of(directory), hidden)):
-        try:
-            _link(target, directory, hidden, owner)
-            os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
-        finally:
-            with contextlib.suppress(OSError):
-                remove_tree_in(directory, hidden)
+    with hidden_in(directory, temporaries) as (hidden, _):
+        _link(target, directory, hidden, owner)
+        os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def _link(target: str, directory: int, name: str, owner: User) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -146,8 +147,8 @@ def copy_whole(source: Named, destination: Named, temporaries: Temporaries) -> N
 
 def _copy_aside(source: Named, destination: Named, copier: _Copier, path: str = "") -> None:
     directory = destination.directory
-    with hidden_in(directory, copier.temporaries) as hidden:
-        copier.copy(source, Named(directory, hidden))
+    with hidden_in(directory, copier.temporaries) as (hidden, note):
+        copier.copy(source, Named(directory, hidden), made=note.made)
         if path:
             _check_leads_to(path, directory)
         os.rename(hidden, destination.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -219,8 +220,8 @@ class _Copier:
         self.temporaries = temporaries
         self._links: dict[Inode, str] = {}
 
-    def copy(self, source: Named, destination: Named) -> None:
-        """Copy an entry, and what is below it."""
+    def copy(self, source: Named, destination: Named, *, made: Callable[[int], None] | None = None) -> None:
+        """Copy an entry, and what is below it; if it is a directory, `made` hears of the copy while it is empty."""
         st = _state(source, source.name)
         if not stat.S_ISDIR(st.st_mode):
             self._copy_one(source, destination, st)
@@ -231,6 +232,8 @@ class _Copier:
             new = self._make_directory(destination)
             target = open_entry(destination.directory, destination.name, READ)
             fds.callback(os.close, target)
+            if made is not None:
+                made(target)
             self._copy_tree(original, target, new=new)
 
     def _copy_tree(self, original: int, target: int, *, new: bool) -> None:
@@ -400,7 +403,7 @@ class _Copier:
         if place.look() is not None:
             self._check_replaceable(place)
         directory = place.directory
-        with hidden_in(directory, self.temporaries) as hidden:
+        with hidden_in(directory, self.temporaries) as (hidden, _):
             if link_text is not None:
                 os.symlink(link_text, hidden, dir_fd=directory)
             else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from dataclasses import dataclass, field
 from functools import partial
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host.users import User
 
-from .access import Landing, act, is_readable, open_parent
-from .walking import Descent, MovedError
+from .access import Landing, act, is_readable, open_below, open_parent
+from .identity import Identity
+from .walking import READ, Descent, MovedError
 
 _ROUNDS = 10
 # What is no directory any more: it is gone, or was made a file or link.
@@ -84,6 +86,50 @@ def remove_tree_in(directory: int, name: str) -> None:
         _Removal(directory, name).run()
 
 
+def remove_known(directory: int, name: str, identity: Identity | None) -> None:
+    """Remove a name in an open directory if it is that of a certain file or directory, then with all below it. Blocks.
+
+    What is closed to its owner, as whom this thread acts, is opened. If nobody knows which one it is, only a file or an
+    empty directory is removed.
+
+    Raises:
+        OSError: it could not be removed; ESTALE if it is another one, ENOTEMPTY if nobody knows.
+    """
+    if identity is None:
+        if _unlink(name, directory):
+            os.rmdir(name, dir_fd=directory)
+        return
+    fd = open_below(directory, name, os.O_PATH)
+    try:
+        if not identity.is_of(fd):
+            raise OSError(errno.ESTALE, "another entry has the name by now", name)
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            os.unlink(name, dir_fd=directory)
+            return
+        _permit(fd)
+        _empty(fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=directory)
+
+
+def _empty(directory: int) -> None:
+    """Remove everything in an open directory, whatever its name is by now."""
+    readable = os.open(".", READ, dir_fd=directory)
+    try:
+        for name in _unlink_all(readable):
+            _Removal(readable, name, forced=True).run()
+    finally:
+        os.close(readable)
+
+
+def _permit(directory: int) -> None:
+    """Let the owner of an open directory do everything in it, if this thread acts as that and is not root."""
+    st, uid = os.fstat(directory), os.geteuid()
+    if uid and uid == st.st_uid and st.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.chmod(f"/proc/self/fd/{directory}", stat.S_IRWXU)
+
+
 @dataclass(slots=True)
 class _Level:
     """A directory on the way down.
@@ -101,10 +147,14 @@ class _Removal:
     """Removes a directory in an open one: what is in each directory when the way leads into it, itself on the way up.
 
     A directory that things are removed from need not be readable, so those above are opened only to search them.
+
+    Args:
+        forced: what is closed to its owner is opened.
     """
 
-    def __init__(self, top: int, name: str) -> None:
+    def __init__(self, top: int, name: str, *, forced: bool = False) -> None:
         self._way = Descent(top)
+        self._forced = forced
         self._levels = [_Level([name])]
 
     def run(self) -> None:
@@ -122,6 +172,8 @@ class _Removal:
         """Go down into the next directory and unlink what is in it."""
         todo = self._levels[-1].todo
         try:
+            if self._forced:
+                self._permit(todo[-1])
             self._way.enter(todo[-1])
         except OSError as exc:
             if exc.errno not in _NO_DIRECTORY:
@@ -129,6 +181,13 @@ class _Removal:
             _unlink(todo.pop(), self._way.here)
             return
         self._levels.append(_Level(_unlink_all(self._way.here)))
+
+    def _permit(self, name: str) -> None:
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._way.here)
+        try:
+            _permit(fd)
+        finally:
+            os.close(fd)
 
     def _leave(self) -> None:
         """Go up out of an empty directory and remove it."""

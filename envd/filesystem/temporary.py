@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .hidden_names import TEMPORARY, temporary_name
-from .leftovers import Leftovers
-from .removal import remove_tree_in
+from .leftovers import Leftovers, Note
+from .removal import remove_known
 
 if TYPE_CHECKING:
     from .watching.placements import Placements
@@ -35,46 +35,29 @@ class Temporaries:
 
 
 @contextlib.contextmanager
-def hidden_beside(path: str, temporaries: Temporaries) -> Iterator[str]:
-    """Yield a free path in the same directory; what is left there in the end is removed, with all below it. Blocks.
+def hidden_in(directory: int, temporaries: Temporaries) -> Iterator[tuple[str, Note]]:
+    """Yield a name that is free in an open directory; what has it in the end is removed. Blocks.
 
-    Raises:
-        OSError: there is no such directory.
+    The note is to be told which directory was made; what is in any other one stays.
     """
-    directory, name = os.path.dirname(path.rstrip("/")) or "/", temporary_name()
-    hidden = os.path.join(directory, name)
-    # Open, for it may be renamed meanwhile, or one above it.
-    beside = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with temporaries.leftovers.noted(hidden):
-            try:
-                yield hidden
-            finally:
-                with contextlib.suppress(OSError):
-                    remove_tree_in(beside, name)
-    finally:
-        os.close(beside)
-
-
-@contextlib.contextmanager
-def hidden_in(directory: int, temporaries: Temporaries) -> Iterator[str]:
-    """Yield a name that is free in an open directory; what has it in the end is removed, with all below it. Blocks."""
     name = temporary_name()
-    with _noted(directory, name, temporaries):
+    with _noted(directory, name, temporaries) as note:
         try:
-            yield name
+            yield name, note
         finally:
             with contextlib.suppress(OSError):
-                remove_tree_in(directory, name)
+                remove_known(directory, name, note.identity)
 
 
-def _noted(directory: int, name: str, temporaries: Temporaries) -> contextlib.AbstractContextManager[None]:
-    """Note a hidden name in an open directory for as long as something may have it."""
+def _noted(
+    directory: int, name: str, temporaries: Temporaries, fd: int | None = None
+) -> contextlib.AbstractContextManager[Note]:
+    """Note a hidden name in an open directory for as long as something, maybe what is open already, may have it."""
     try:
-        path = os.readlink(f"{_PROC_FDS}/{directory}")
+        path = f"{os.readlink(f'{_PROC_FDS}/{directory}')}/{name}"
     except OSError:
-        return contextlib.nullcontext()  # without /proc nothing says where the directory is
-    return temporaries.leftovers.noted(f"{path}/{name}")
+        path = ""  # without /proc nothing says where the directory is
+    return temporaries.leftovers.noted(path, fd)
 
 
 class Temporary:
@@ -104,13 +87,14 @@ class Temporary:
         except OSError as exc:
             if exc.errno not in _NO_TMPFILE:
                 raise
-            self._name = self._note()
+            self._name, note = self._note()
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             try:
                 self.fd = os.open(self._name, flags, mode, dir_fd=directory)
             except OSError:
                 self._noted.close()
                 raise
+            note.made(self.fd)
 
     @property
     def named(self) -> bool:
@@ -144,7 +128,7 @@ class Temporary:
 
     def _replace(self, name: str) -> None:
         if self._name is None:
-            hidden = self._note()
+            hidden, _ = self._note(self.fd)
             self._link(hidden)
             self._name = hidden
         os.rename(self._name, name, src_dir_fd=self._source, dst_dir_fd=self._directory)
@@ -165,10 +149,9 @@ class Temporary:
         filled = os.fstat(self.fd).st_size > 0
         return self._temporaries.placements.placing((found.st_dev, found.st_ino), name, filled=filled)
 
-    def _note(self) -> str:
+    def _note(self, fd: int | None = None) -> tuple[str, Note]:
         name = temporary_name()
-        self._noted.enter_context(_noted(self._directory, name, self._temporaries))
-        return name
+        return name, self._noted.enter_context(_noted(self._directory, name, self._temporaries, fd))
 
     def _link(self, name: str) -> None:
         # A descriptor of the source's directory makes CPython follow the link in /proc, which open(2) says to do.

@@ -13,7 +13,7 @@ import pytest
 
 from envd.filesystem.hidden_names import temporary_name
 from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import Temporaries, hidden_beside
+from envd.filesystem.temporary import Temporaries, hidden_in
 from envd.filesystem.watching.placements import Placements
 from tests.support.daemon import ROOT
 
@@ -25,29 +25,40 @@ def memory() -> Iterator[int]:
     os.close(fd)
 
 
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_PATH)
+    yield fd
+    os.close(fd)
+
+
 NOTE_AND_DIE = """
 import os, sys
 from contextlib import ExitStack
 from envd.filesystem.leftovers import Leftovers
 leftovers, stack = Leftovers(int(sys.argv[1])), ExitStack()
 for path in sys.argv[2:]:
-    stack.enter_context(leftovers.noted(path))
+    note = stack.enter_context(leftovers.noted(path))
+    if os.path.exists(path):
+        note.made(os.open(path, os.O_RDONLY))
 os._exit(0)
 """
 
 
 def noted_by_one_that_died(memory: int, *paths: Path) -> None:
+    """Those that are there are noted with what they are."""
     command = [sys.executable, "-c", NOTE_AND_DIE, str(memory), *map(str, paths)]
     subprocess.run(command, cwd=ROOT, pass_fds=[memory], check=True)
 
 
 def test_a_file_and_a_tree_of_an_earlier_server_are_removed(memory: int, tmp_path: Path) -> None:
     file, tree = tmp_path / temporary_name(), tmp_path / temporary_name()
-    (tree / "a/b").mkdir(parents=True)
-    (tree / "a/b/file").write_bytes(b"x")
+    tree.mkdir()
     file.write_bytes(b"x")
     (tmp_path / temporary_name()).write_bytes(b"noted by nobody")
     noted_by_one_that_died(memory, file, tree)
+    (tree / "a/b").mkdir(parents=True)
+    (tree / "a/b/file").write_bytes(b"x")
     Leftovers(memory).remove()
     assert not file.exists()
     assert not tree.exists()
@@ -70,13 +81,61 @@ def test_only_what_has_a_temporary_s_name_is_removed(memory: int, tmp_path: Path
     assert (tmp_path / "work").is_dir()
 
 
-def test_what_came_to_its_end_is_not_noted_any_more(memory: int, tmp_path: Path) -> None:
-    with hidden_beside(str(tmp_path / "file"), Temporaries(Leftovers(memory), Placements())) as hidden:
-        Path(hidden).write_bytes(b"x")
-    assert os.listdir(tmp_path) == []
-    Path(hidden).write_bytes(b"somebody else's, later")
+def test_a_directory_that_took_the_place_of_a_noted_one_stays(memory: int, tmp_path: Path) -> None:
+    noted = tmp_path / temporary_name()
+    noted.mkdir()
+    noted_by_one_that_died(memory, noted)
+    (noted / "file").write_bytes(b"x")
+    noted.rename(tmp_path / "moved")
+    noted.mkdir()
+    (noted / "other").write_bytes(b"x")
     Leftovers(memory).remove()
-    assert Path(hidden).exists()
+    assert (noted / "other").exists()
+    assert (tmp_path / "moved/file").exists()
+
+
+def test_of_what_nobody_knows_to_be_the_noted_one_files_and_empty_directories_go(memory: int, tmp_path: Path) -> None:
+    file, link, empty, tree = (tmp_path / temporary_name() for _ in range(4))
+    noted_by_one_that_died(memory, file, link, empty, tree)
+    file.write_bytes(b"x")
+    link.symlink_to(tree)
+    empty.mkdir()
+    (tree / "a").mkdir(parents=True)
+    Leftovers(memory).remove()
+    assert os.listdir(tmp_path) == [tree.name]
+    assert (tree / "a").is_dir()
+
+
+def test_a_directory_that_is_not_empty_is_none_that_was_just_made(memory: int, tmp_path: Path) -> None:
+    tree = tmp_path / temporary_name()
+    (tree / "a").mkdir(parents=True)
+    noted_by_one_that_died(memory, tree)
+    Leftovers(memory).remove()
+    assert (tree / "a").is_dir()
+
+
+def test_what_came_to_its_end_is_not_noted_any_more(memory: int, tmp_path: Path, directory: int) -> None:
+    with hidden_in(directory, Temporaries(Leftovers(memory), Placements())) as (name, _):
+        hidden = tmp_path / name
+        hidden.write_bytes(b"x")
+    assert os.listdir(tmp_path) == []
+    hidden.write_bytes(b"somebody else's, later")
+    Leftovers(memory).remove()
+    assert hidden.exists()
+
+
+def test_a_tree_that_took_the_place_of_a_hidden_one_stays_in_the_end(
+    memory: int, tmp_path: Path, directory: int
+) -> None:
+    with hidden_in(directory, Temporaries(Leftovers(memory), Placements())) as (name, note):
+        hidden = tmp_path / name
+        hidden.mkdir()
+        made = os.open(hidden, os.O_RDONLY)
+        note.made(made)
+        os.close(made)
+        hidden.rename(tmp_path / "aside")
+        (hidden / "a").mkdir(parents=True)
+    assert (hidden / "a").is_dir()
 
 
 def test_those_of_an_earlier_server_stay_noted_while_new_ones_come(memory: int, tmp_path: Path) -> None:

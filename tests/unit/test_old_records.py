@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 
 from envd.config import Config
+from envd.filesystem.hidden_names import temporary_name
+from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.uploads import state as uploads
 from envd.filesystem.uploads.slots import Slots as UploadSlots
 from envd.filesystem.watching.account import Account, Room
@@ -114,6 +116,40 @@ def test_an_upload_is_read(kept: Any) -> None:
     assert ident == written()["upload"]
     assert (state.terms.size, state.terms.key, dict(state.terms.metadata)) == (11, "up-1", {"a": "b"})
     assert extents.total == len(b"hello ")
+
+
+def test_what_a_server_left_is_read_and_emptied_of_nothing(tmp_path: Path) -> None:
+    # It wrote the length and the path, over longer ones, and not whose doing it was or which file.
+    file, tree = tmp_path / temporary_name(), tmp_path / temporary_name()
+    file.write_bytes(b"x")
+    (tree / "a").mkdir(parents=True)
+    fd = os.memfd_create("leftovers", os.MFD_CLOEXEC)
+    try:
+        for slot, path in enumerate((file, tree)):
+            data = os.fsencode(path)
+            os.pwrite(fd, len(data).to_bytes(2, "big") + data + b'{"uid":0}', slot * 4096)
+        Leftovers(fd).remove()
+    finally:
+        os.close(fd)
+    assert not file.exists()
+    assert (tree / "a").is_dir()
+
+
+@pytest.mark.parametrize(
+    "change", [{"uid": -1}, {"gid": 2**32}, {"groups": 7}, {"path": None}, {"identity": {"inode": 1}}, {"later": [1]}]
+)
+def test_what_a_later_server_left_is_passed_over_if_it_is_nonsense(tmp_path: Path, change: dict[str, Any]) -> None:
+    file = tmp_path / temporary_name()
+    file.write_bytes(b"x")
+    ids = {"uid": os.geteuid(), "gid": os.getegid(), "groups": []}
+    data = json.dumps({"version": 9, "path": str(file), **ids, **change}).encode()
+    fd = os.memfd_create("leftovers", os.MFD_CLOEXEC)
+    try:
+        os.pwrite(fd, (len(data) | 0x8000).to_bytes(2, "big") + data, 0)
+        Leftovers(fd).remove()
+    finally:
+        os.close(fd)
+    assert file.exists() == ("later" not in change)
 
 
 def test_a_watcher_is_read(kept: Any) -> None:

@@ -141,9 +141,10 @@ class Extraction:
         working = self._target if self._there else above
         self._working = open_path(working, SEARCH)  # it may be one that cannot be read
         undo.callback(os.close, self._working)
-        self._hidden = undo.enter_context(hidden_in(self._working, self._temporaries))
+        self._hidden, note = undo.enter_context(hidden_in(self._working, self._temporaries))
         os.mkdir(self._hidden, 0o700, dir_fd=self._working)
         self._top = _opened(self._hidden, READ, undo, self._working)
+        note.made(self._top)
         # In a set-group-id directory it has that bit and group, and would hand both down.
         os.fchown(self._top, os.geteuid(), os.getegid())
         os.fchmod(self._top, 0o700)
