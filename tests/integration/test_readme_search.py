@@ -70,6 +70,7 @@ def test_every_line_for_curl_does_what_it_says(daemon: Daemon, readme: Path, tmp
 def test_every_line_for_grpcurl_does_what_it_says(daemon: Daemon, readme: Path, tmp_path: Path):
     grpcurl = or_skip(GRPCURL.install)
     answers = messages(typed(lines(daemon, tmp_path)[1], path=str(grpcurl.parent)))
-    assert [entry["path"] for entry in answers[0]["entries"]] == [str(readme)]  # type: ignore[attr-defined]
-    assert "promises" in json.dumps(answers[1]["files"])
+    # What was found and the summary come together or one after the other.
+    assert [entry["path"] for answer in answers for entry in answer.get("entries", ())] == [str(readme)]  # type: ignore[attr-defined]
+    assert "promises" in json.dumps([answer["files"] for answer in answers if "files" in answer])
     assert answers[-1]["summary"]["files_searched"] == "1"  # type: ignore[index]
