@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from envd import __version__, access_token, files, logs, rpc, web
 from envd.config import Config
 from envd.errors import EnvdError
-from envd.host import tree
+from envd.host import process_tree
 from envd.host.access import Access
-from envd.host.initialiser import Initialiser
+from envd.host.init import Init
 from envd.host.metrics import Meter
 from envd.host.record import Record
 from envd.host.routes import Sandbox
@@ -33,13 +33,13 @@ from envd.keeper.client import KeeperClient, kept_file
 from envd.keeper.naming import call_this_process
 from envd.keeper.standby import Turn, await_turn
 from envd.process.expected import Waits
+from envd.process.journal_budget import JournalBudget, Sizes
 from envd.process.orphans import leave_a_drain
-from envd.process.pool import Pool, Sizes
+from envd.process.process import Drain
 from envd.process.retention import Retention
-from envd.process.running import Drain
 from envd.process.service import ProcessService
 from envd.process.spawn import Spawner
-from envd.process.table import Table
+from envd.process.table import ProcessTable
 from envd.pty.service import PtyService
 from envd.supervise import Supervisor
 from envd.transport import codec
@@ -63,14 +63,14 @@ _RESERVE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class ServerThreads:
     """The threads a server has before it is needed."""
 
     pool: ReadyPool
     reserve: Reserve
 
     @classmethod
-    def start(cls) -> Workers:
+    def start(cls) -> ServerThreads:
         """Start them."""
         return cls(ReadyPool(_THREADS, _THREADS_AHEAD, name="worker"), Reserve(_RESERVE))
 
@@ -82,7 +82,7 @@ def main() -> None:
     config = Config.from_json(os.environ.get("ENVD_CONFIG") or sys.argv[1])
     logs.configure(config.log_level)
     _raise_descriptor_limit()
-    turn = await_turn(Workers.start)
+    turn = await_turn(ServerThreads.start)
     call_this_process("envd-server")
     with asyncio.Runner() as runner:
         runner.run(_serve(config, turn))
@@ -102,7 +102,7 @@ def _raise_descriptor_limit() -> None:
         os.close(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, min(hard, _DESCRIPTOR_TABLE) - 1))
 
 
-async def _serve(config: Config, turn: Turn[Workers]) -> None:
+async def _serve(config: Config, turn: Turn[ServerThreads]) -> None:
     asyncio.get_running_loop().set_default_executor(turn.prepared.pool)
     birth = _birth(turn.generation)
     async with AsyncExitStack() as stack:
@@ -116,7 +116,7 @@ async def _serve(config: Config, turn: Turn[Workers]) -> None:
         table = _table(config, keeper, session, jobs)
         filesystem = files.build(config, session, access, jobs, turn.prepared.reserve.start)
         gate = Gate(access.allow, session.check_user)
-        initialiser, meter = Initialiser(session, access), Meter()
+        initialiser, meter = Init(session, access), Meter()
         system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
         methods = {**_system(config, system), **_programs(config, table, jobs), **filesystem.methods}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
@@ -154,7 +154,7 @@ async def _serve(config: Config, turn: Turn[Workers]) -> None:
         _remove_paths(bound)
 
 
-def _keeper(turn: Turn[Workers]) -> KeeperClient:
+def _keeper(turn: Turn[ServerThreads]) -> KeeperClient:
     keeper = KeeperClient(turn.link)
     if turn.standby is not None:
         keeper.stand_by(turn.standby)
@@ -166,22 +166,22 @@ def _birth(generation: int) -> Birth:
     return Birth(__version__, float(os.environ["ENVD_STARTED_AT"]), time.time(), generation, os.getppid())
 
 
-def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> Table:
+def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> ProcessTable:
     output = config.output
     total = min(output.total_bytes, _memory_bytes() // output.total_share_of_memory)
-    pool = Pool(Sizes(output.live_bytes, output.finished_bytes, output.trimmed_bytes, total))
+    pool = JournalBudget(Sizes(output.live_bytes, output.finished_bytes, output.trimmed_bytes, total))
     spawner = Spawner(
         keeper,
         session,
         pool,
         Drain(output.drain_s, output.drain_at_most_s),
         waits=Waits(output.stall_s, output.return_s, output.return_after_kill_s),
-        mark_base=os.getppid() << 32 if tree.marks_work() else 0,
+        mark_base=os.getppid() << 32 if process_tree.marks_work() else 0,
     )
-    return Table(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
+    return ProcessTable(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _programs(config: Config, table: Table, jobs: Supervisor) -> rpc.MethodTable:
+def _programs(config: Config, table: ProcessTable, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -282,7 +282,7 @@ def _address(sock: socket.socket) -> str:
     return f"{host}:{name[1]}"
 
 
-async def _drain(config: Config, listener: Listener, grpc: GrpcServer, table: Table) -> None:
+async def _drain(config: Config, listener: Listener, grpc: GrpcServer, table: ProcessTable) -> None:
     """Take nothing new, end the programs, let followers see it, then leave."""
     log.info("stopping")
     await listener.stop_accepting()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from envd.host.names import Names
+from envd.host.names import NameCache
 from envd.host.paths import resolve
 from envd.host.session import Session
 from envd.host.users import User
@@ -22,7 +22,7 @@ class View:
 
     user: User
     workdir: str
-    names: Names
+    names: NameCache
     helped: bool = False
 
     def resolve(self, path: str) -> str:
@@ -40,7 +40,7 @@ class Views:
     def __init__(self, session: Session, *, helped: bool) -> None:
         self._session = session
         self._helped = helped
-        self._names = Names()
+        self._names = NameCache()
 
     def of(self, username: str | None) -> View:
         """Return that of a user, None for the default one.

@@ -15,7 +15,7 @@ _GROUP_FIELDS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class PasswdEntry:
     """A line of /etc/passwd, as far as it matters here."""
 
     name: str
@@ -54,12 +54,12 @@ class Accounts:
         self.stamp = stamp
         return True
 
-    def user(self, name: str) -> Account | None:
+    def user(self, name: str) -> PasswdEntry | None:
         """Return the account of a name."""
         line = _line(self._users, b"\n" + os.fsencode(name) + b":") if _is_name(name) else None
         return None if line is None else _account(line)
 
-    def user_by_number(self, uid: int) -> Account | None:
+    def user_by_number(self, uid: int) -> PasswdEntry | None:
         """Return the first account of a number."""
         found = re.search(rb"\n([^:\n]*:[^:\n]*:%d:[^\n]*)" % uid, self._users)
         return None if found is None else _account(found[1])
@@ -96,14 +96,14 @@ def _is_name(name: str) -> bool:
     return bool(name) and not set(name) & set(":\n\0") and name[0] not in "+-"
 
 
-def _account(line: bytes) -> Account | None:
+def _account(line: bytes) -> PasswdEntry | None:
     fields = line.split(b":")
     if len(fields) < _PASSWD_FIELDS:
         return None
     uid, gid = _number(fields[2]), _number(fields[3])
     if uid is None or gid is None:
         return None
-    return Account(os.fsdecode(fields[0]), uid, gid, os.fsdecode(fields[5]) or "/")
+    return PasswdEntry(os.fsdecode(fields[0]), uid, gid, os.fsdecode(fields[5]) or "/")
 
 
 def _number(text: bytes) -> int | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from envd.errors import Code, EnvdError
 
-from .accounts import Account
+from .accounts import PasswdEntry
 from .thread_ids import begin_thread
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Lookups:
                 answer.set_exception(failure)
 
 
-def find_user(name: str, uid: int | None = None) -> tuple[Account, tuple[int, ...]] | None:
+def find_user(name: str, uid: int | None = None) -> tuple[PasswdEntry, tuple[int, ...]] | None:
     """Return an account with its groups, whoever knows it, by its name, or else its number. Blocks."""
     try:
         entry = pwd.getpwnam(name)
@@ -99,7 +99,7 @@ def find_user(name: str, uid: int | None = None) -> tuple[Account, tuple[int, ..
             entry = pwd.getpwuid(uid)
         except KeyError:
             return None
-    account = Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/")
+    account = PasswdEntry(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/")
     return account, groups_of(account.name, account.gid)
 
 

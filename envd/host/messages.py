@@ -15,7 +15,7 @@ from envd import json_slices
 from envd.errors import Code, EnvdError
 from envd_proto.system import system_pb2 as pb
 
-from .initialiser import Settings
+from .init import InitSettings
 from .metrics import Usage
 
 log = logging.getLogger("envd.host")
@@ -32,7 +32,7 @@ _RFC_3339 = re.compile(
 _WITHOUT_EFFECT = ("volumeMounts", "hyperloopIP", "lifecycleID", "caBundle")
 
 
-def settings_from_json(data: bytes) -> Settings:
+def settings_from_json(data: bytes) -> InitSettings:
     """Read the body of POST /init; an empty one is an object without fields, and null is as good as absent.
 
     Raises:
@@ -50,7 +50,7 @@ def settings_from_json(data: bytes) -> Settings:
     if unused:
         log.info("fields of /init without effect", extra={"fields": unused})
     token, variables, timestamp = (fields.get(name) for name in ("accessToken", "envVars", "timestamp"))
-    return Settings(
+    return InitSettings(
         token=None if token is None else _text(token),
         variables=None if variables is None else _texts(variables),
         default_user=_text(fields.get("defaultUser")),
@@ -99,7 +99,7 @@ def _offset_s(sign: str, hours: int, minutes: int) -> int:
     return (hours * 60 + minutes) * (-60 if sign == "-" else 60)
 
 
-def settings_from(request: pb.InitRequest) -> Settings:
+def settings_from(request: pb.InitRequest) -> InitSettings:
     """Read a message.
 
     Raises:
@@ -108,7 +108,7 @@ def settings_from(request: pb.InitRequest) -> Settings:
     at = request.timestamp
     if not 0 <= at.nanos < _S:
         raise EnvdError(Code.INVALID_ARGUMENT, f"timestamp.nanos must be from 0 to {_S - 1}, not {at.nanos}")
-    return Settings(
+    return InitSettings(
         token=request.access_token if request.HasField("access_token") else None,
         variables=request.env_vars.values if request.HasField("env_vars") else None,
         default_user=request.default_user,

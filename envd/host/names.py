@@ -17,7 +17,7 @@ _ANSWER_S = 0.25  # how long a listing waits for a directory service
 _IMPATIENT_S = 5.0
 
 
-class Names:
+class NameCache:
     """Looks names up by number; remembers them until /etc/passwd or /etc/group changes. For any thread.
 
     Names that are not in these files are asked of whoever else may know them, and waited for a quarter of a second at

@@ -93,7 +93,7 @@ def _children_of_thread(pid: int, thread: int | str) -> list[bytes]:
         return []
 
 
-class Shared(Generic[_Found]):
+class SharedScan(Generic[_Found]):
     """Does one look for all who wait for one at the moment. For threads.
 
     A look that began before one asked is too old for it; one that begins later serves everybody who has asked by then.
@@ -130,7 +130,7 @@ class Orphans:
         self._leaders = leaders
         self._own = b"%d" % os.getpid()
         self._known: dict[bytes, Orphan] = {}
-        self._shared = Shared(self._look)
+        self._shared = SharedScan(self._look)
 
     def can_be_seen(self) -> bool:
         """Tell whether this kernel shows a process's children."""

@@ -10,7 +10,7 @@ from envd.errors import Code, EnvdError
 from envd.web import Body, Headers, Reply, Request, Response, Route
 
 from . import messages
-from .initialiser import Initialiser, Settings, check_token
+from .init import Init, InitSettings, check_token
 from .metrics import Meter
 from .session import Session
 
@@ -31,9 +31,7 @@ class Sandbox:
         init_bytes: the largest body of /init; decoding it holds the loop.
     """
 
-    def __init__(
-        self, session: Session, initialiser: Initialiser, meter: Meter, *, version: str, init_bytes: int
-    ) -> None:
+    def __init__(self, session: Session, initialiser: Init, meter: Meter, *, version: str, init_bytes: int) -> None:
         self._session = session
         self._initialiser = initialiser
         self._meter = meter
@@ -82,7 +80,7 @@ class Sandbox:
             return self._refusal(_STATUS.get(exc.code, 500), exc.message)
         return Response(204, self._always)
 
-    async def _decoded(self, data: bytes) -> Settings:
+    async def _decoded(self, data: bytes) -> InitSettings:
         """Decode a body; much of it apart from the loop, and one at a time."""
         if len(data) <= _AT_ONCE_BYTES:
             return _settings(data)
@@ -101,7 +99,7 @@ _STATUS = {
 }
 
 
-def _settings(data: bytes) -> Settings:
+def _settings(data: bytes) -> InitSettings:
     settings = messages.settings_from_json(data)
     if settings.token is not None:
         check_token(settings.token)

@@ -11,7 +11,7 @@ from envd.rpc import Call
 from envd_proto.system import system_pb2 as pb
 
 from . import messages
-from .initialiser import Initialiser
+from .init import Init
 from .metrics import Meter
 from .session import Session
 
@@ -45,7 +45,7 @@ class SystemService:
     """
 
     def __init__(
-        self, birth: Birth, session: Session, initialiser: Initialiser, meter: Meter, programs: Callable[[], int]
+        self, birth: Birth, session: Session, initialiser: Init, meter: Meter, programs: Callable[[], int]
     ) -> None:
         self._birth = birth
         self._session = session

@@ -36,7 +36,7 @@ OWN_VARIABLES = frozenset({"E2B_SANDBOX", "E2B_SANDBOX_ID", "E2B_TEMPLATE_ID", "
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SessionState:
     """All that initialisation sets. Never changed, only replaced.
 
     Attributes:
@@ -61,7 +61,7 @@ class State:
         return json.dumps({"version": _VERSION, **fields}).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> State:
+    def from_json(cls, data: bytes) -> SessionState:
         """Read back what to_json wrote, here or in another version.
 
         Raises:
@@ -110,7 +110,7 @@ class Session:
         self.state = _kept(record)
         access.replace(self.state.token)
 
-    def replace(self, state: State) -> None:
+    def replace(self, state: SessionState) -> None:
         """Set everything at once. Nobody sees some of it: nothing here waits.
 
         Raises:
@@ -192,10 +192,10 @@ class Session:
         return Surroundings(user, self.default_workdir, {**own, **self.environment})
 
 
-def _kept(record: Record) -> State:
+def _kept(record: Record) -> SessionState:
     try:
         kept = record.read()
-        return State.from_json(kept) if kept else State()
+        return SessionState.from_json(kept) if kept else SessionState()
     except UNREADABLE:
         log.exception("what the sandbox was told cannot be read: all that needs an access token is refused")
-        return State(token=secrets.token_urlsafe(32), initialized=True)
+        return SessionState(token=secrets.token_urlsafe(32), initialized=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
 
-from .accounts import Account, Accounts, number_from
+from .accounts import Accounts, PasswdEntry, number_from
 from .lookups import Lookups, find_user
 
 log = logging.getLogger("envd.host")
@@ -130,7 +130,7 @@ def _required(name: str, user: User | None) -> User:
     return user
 
 
-def _user(account: Account, groups: tuple[int, ...]) -> User:
+def _user(account: PasswdEntry, groups: tuple[int, ...]) -> User:
     return User(account.name, account.uid, account.gid, groups, account.home)
 
 

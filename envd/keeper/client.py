@@ -90,7 +90,7 @@ class KeeperClient:
 
         Args:
             ident: from `reserve`.
-            recipe: see envd.keeper.recipe.
+            recipe: see envd.keeper.child_setup.
             stdio: the program's three standard descriptors.
             held: descriptors, by slot, that the keeper keeps duplicates of. The caller keeps its own of both.
 

@@ -11,11 +11,11 @@ import time
 from _collections_abc import Callable
 
 from . import wire
+from .child_setup import CAUGHT, ChildSetup
+from .children import Children
 from .loop import Loop
 from .notes import note
 from .outage import Outage
-from .programs import Programs
-from .recipe import CAUGHT, ChildSetup
 from .server_child import ServerChild
 
 if wire.TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Keeper:
         self.loop = Loop()
         setup = ChildSetup(_raise_descriptor_limit())
         self.server = ServerChild(self.loop, program, server_argv, self._received)
-        self.programs = Programs(self.loop, setup, self.server.send)
+        self.programs = Children(self.loop, setup, self.server.send)
         self.server.adopting = self._adoption
         self.server.ended = self._server_ended
         self.server.failed = self._restart

@@ -10,10 +10,10 @@ import time
 from _collections_abc import Callable
 
 from . import wire
+from .child_setup import CAUGHT, default_signals, fork
 from .heartbeat import INTERVAL_S, Heartbeat, is_over
 from .loop import Loop
 from .notes import note
-from .recipe import CAUGHT, default_signals, fork
 
 _BACKOFF_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 # Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from .events import BEGINNING, Position
-from .follower import Follower
+from .subscription import Subscription
 
 _AT_ONCE = 32
 # A client notices a broken connection when it next reads, so one that pauses is back that much later. Twice: its
@@ -58,7 +58,7 @@ class Absent:
     until: float
     resumes: bool | None
 
-    def may_be(self, follower: Follower) -> bool:
+    def may_be(self, follower: Subscription) -> bool:
         """Tell whether a follower that has just come may be this one."""
         if not follower.resumes:
             return self.resumes is not True
@@ -99,7 +99,7 @@ class Expected:
         for _ in range(min(count, _AT_ONCE)):
             self.add(Absent(BEGINNING, None, read_to, until, None))
 
-    def welcome(self, follower: Follower) -> None:
+    def welcome(self, follower: Subscription) -> None:
         """Take note that one has come: it is the one of those it may be that was handed most, known ones first."""
         those = [absent for absent in self.now() if absent.may_be(follower)]
         if not follower.resumes and any(absent.resumes is False for absent in those):

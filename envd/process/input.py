@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from envd.errors import Code, EnvdError
 
-from .keyed_input import KeyedInput, KeyedWrite
+from .idempotent_input import IdempotentInput, IdempotentWrite
 
 _WAITING_WRITERS = 256
 _LOOK_AGAIN_S = 0.001
@@ -30,7 +30,7 @@ class Input:
         keyed: knows what was written under which key.
     """
 
-    def __init__(self, pid: int, name: str, fd: int, closed: Callable[[], None], keyed: KeyedInput) -> None:
+    def __init__(self, pid: int, name: str, fd: int, closed: Callable[[], None], keyed: IdempotentInput) -> None:
         self._pid = pid
         self._name = name
         self._fd = fd
@@ -41,7 +41,7 @@ class Input:
         self._writable: asyncio.Future[None] | None = None
         self.last_byte_at = 0.0
 
-    async def write(self, data: bytes, wanted: KeyedWrite | None = None) -> None:
+    async def write(self, data: bytes, wanted: IdempotentWrite | None = None) -> None:
         """Write all bytes, after those of earlier writers; with `wanted`, what was not yet written under its key.
 
         Raises:

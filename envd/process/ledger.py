@@ -6,8 +6,8 @@ Layout, little-endian: magic and version (8 bytes), taken offsets (3 x u64), len
 first order record (u64), how many follow or are expected back (u64), their longest pause in milliseconds (u64); at 64
 the metadata; from the next page on one page with what
 is known of the program's end (length as u64, then bytes); from the page after that one page with what is known of
-its input (keyed_input.py); from the page after that order records of 8 bytes, the stream in the two top bits and the
-offset at which the piece ends in the others.
+its input (idempotent_input.py); from the page after that order records of 8 bytes, the stream in the two top bits and
+the offset at which the piece ends in the others.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .journal import punch
 
 _MAGIC = b"envdldg"
 _VERSION = 3
-# envd 0.7.0 wrote this one: 1 for any number of followers, no pause, and other records of input (keyed_input.py). A
-# later version than ours only adds, or has another magic.
+# envd 0.7.0 wrote this one: 1 for any number of followers, no pause, and other records of input (idempotent_input.py).
+# A later version than ours only adds, or has another magic.
 OLDEST_VERSION = 2
 _PAUSE_STEP_S = 0.25
 _HEADER = struct.Struct("<8s3QQQQQ")

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from envd.rpc import Call, varint
 
 from .command import Command
-from .running import Running
+from .process import Process
 from .turns import in_turns
 
 _MOST_BYTES = 32 * 1024 * 1024
@@ -41,7 +41,7 @@ class Listed:
         around: the message and the number of the field in it that `info` goes to; None if it stands for itself.
     """
 
-    running: Running
+    running: Process
     info: Message
     around: tuple[Message, int] | None = None
 
@@ -70,7 +70,7 @@ class EncodedList:
         return (self._payload if self._in_json else self._other(),)
 
 
-def abridged_of(shown: Iterable[Running]) -> set[int]:
+def abridged_of(shown: Iterable[Process]) -> set[int]:
     """Return the idents of the programs whose arguments and variables a list has no room for; the largest go first."""
     room, found = _MOST_BYTES, set()
     for running in sorted(shown, key=_weight):
@@ -80,7 +80,7 @@ def abridged_of(shown: Iterable[Running]) -> set[int]:
     return found
 
 
-def _weight(running: Running) -> int:
+def _weight(running: Process) -> int:
     return len(running.output.ledger.metadata)
 
 

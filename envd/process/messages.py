@@ -14,7 +14,7 @@ from envd_proto.process import process_pb2 as pb
 from .command import Command, Timeouts
 from .encoding import EncodedRun
 from .events import Ended, Event, Gap, KeepAlive, Position, Run, Started
-from .running import Running
+from .process import Process
 from .tty import Size
 
 _STRINGS = 100_000  # more would hold the loop, and pass what the kernel allows a program anyway; execve(2)
@@ -194,7 +194,7 @@ def status_text(ended: Ended) -> str:
     return f"signal: {words}" + (" (core dumped)" if ended.core_dumped else "")
 
 
-def info_from(running: Running, *, abridged: bool) -> pb.ProcessInfo:
+def info_from(running: Process, *, abridged: bool) -> pb.ProcessInfo:
     """Return a program as List shows it, without its `config`: that may be large."""
     command, identity = running.command, running.identity
     info = pb.ProcessInfo(

@@ -1,7 +1,7 @@
 """A program's output: its streams pumped into journals for its audience.
 
-A send never happens under the pump: followers are cursors, and who is slow lags. See envd.process.audience for what a
-lagging follower may hold back.
+A send never happens under the pump: followers are cursors, and who is slow lags. See envd.process.subscribers for what
+a lagging follower may hold back.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from .audience import Audience
 from .events import STREAMS, Position
 from .expected import Waits
-from .follower import Follower, Receipts
+from .journal_budget import JournalBudget
 from .ledger import Ledger
-from .pool import Pool
 from .stream import Stream
+from .subscribers import Subscribers
+from .subscription import Receipts, Subscription
 
 log = logging.getLogger("envd.process")
 
@@ -36,7 +36,7 @@ class Finished(NamedTuple):
     untaken: int
 
 
-class Output:
+class ProcessOutput:
     """All streams of one program. Owns their descriptors.
 
     Args:
@@ -46,11 +46,16 @@ class Output:
     """
 
     def __init__(
-        self, streams: Mapping[int, Stream], ledger: Ledger, pool: Pool, waits: Waits, closed: Callable[[], None]
+        self,
+        streams: Mapping[int, Stream],
+        ledger: Ledger,
+        pool: JournalBudget,
+        waits: Waits,
+        closed: Callable[[], None],
     ) -> None:
         self.streams = streams
         self.ledger = ledger
-        self.audience = Audience(ledger, waits)
+        self.audience = Subscribers(ledger, waits)
         self.last_byte_at = time.monotonic()
         self._pool = pool
         self._recheck_s = waits.stall_s / 10
@@ -232,7 +237,7 @@ class Output:
 
     def follow(
         self, position: Position | None, *, gaps: bool, receipts: Receipts, resumes: bool | None = None
-    ) -> Follower:
+    ) -> Subscription:
         """Begin to follow: at a position, or with what nobody has taken yet.
 
         Args:
@@ -245,7 +250,7 @@ class Output:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
         begin = position or self.audience.untaken()
-        follower = Follower(self, begin, gaps=gaps, receipts=receipts, resumes=gaps if resumes is None else resumes)
+        follower = Subscription(self, begin, gaps=gaps, receipts=receipts, resumes=gaps if resumes is None else resumes)
         if position is None and not gaps:
             follower.skip_lost()
         self.audience.join(follower)
@@ -253,7 +258,7 @@ class Output:
         self._check_later()
         return follower
 
-    def left(self, follower: Follower) -> None:
+    def left(self, follower: Subscription) -> None:
         """Take note that a follower is gone.
 
         Its connection may have broken, and it may be back: for a moment no byte it lacks may go, so that it can go on.

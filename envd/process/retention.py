@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .running import Running
+from .process import Process
 
 _KEYS_REMEMBERED = 10_000
 
@@ -28,15 +28,15 @@ class Archive:
     """
 
     def __init__(
-        self, retention: Retention, forget: Callable[[Running], None], forget_key: Callable[[str], None]
+        self, retention: Retention, forget: Callable[[Process], None], forget_key: Callable[[str], None]
     ) -> None:
         self._retention = retention
         self._forget = forget
         self._forget_key = forget_key
-        self._finished: dict[int, tuple[float, Running]] = {}
+        self._finished: dict[int, tuple[float, Process]] = {}
         self._keys: dict[str, float] = {}
 
-    def add(self, running: Running) -> None:
+    def add(self, running: Process) -> None:
         """Take a program that has just finished."""
         self._finished[running.identity.ident] = (running.finished_clock or time.monotonic(), running)
 

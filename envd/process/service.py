@@ -13,10 +13,10 @@ from envd_proto.process import process_pb2 as pb
 from . import list_encoding, messages, signals
 from .command import check_key
 from .events import BEGINNING, Event
-from .follower import Follower
-from .keyed_input import KeyedWrite
-from .running import Running, nothing_aside
-from .table import Table
+from .idempotent_input import IdempotentWrite
+from .process import Process, nothing_aside
+from .subscription import Subscription
+from .table import ProcessTable
 
 _WORDS = {"pid": "pid", "tag": "tag", "idempotency_key": "idempotency key"}
 
@@ -24,7 +24,7 @@ _WORDS = {"pid": "pid", "tag": "tag", "idempotency_key": "idempotency key"}
 class ProcessService:
     """Serves process.Process."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: ProcessTable) -> None:
         self._table = table
 
     async def list(self, request: pb.ListRequest, call: Call) -> Encoded:
@@ -73,7 +73,7 @@ class ProcessService:
         if key is not None:
             check_key(key)
         running = select(self._table, request.process)
-        wanted = None if key is None else await KeyedWrite.of(key, _input(running, request.input))
+        wanted = None if key is None else await IdempotentWrite.of(key, _input(running, request.input))
         if wanted is None or not running.input.keyed.has_all(wanted):
             running = self._select_live(request.process)
             await running.input.write(_input(running, request.input), wanted)
@@ -81,7 +81,7 @@ class ProcessService:
 
     async def stream_input(self, requests: AsyncIterator[pb.StreamInputRequest], _: Call) -> pb.StreamInputResponse:
         """Write to a program's input piece by piece."""
-        running: Running | None = None
+        running: Process | None = None
         async for request in requests:
             kind = request.WhichOneof("event")
             if kind == "start":
@@ -125,7 +125,7 @@ class ProcessService:
         await running.input.end()
         return pb.CloseStdinResponse()
 
-    def _select_live(self, selector: pb.ProcessSelector) -> Running:
+    def _select_live(self, selector: pb.ProcessSelector) -> Process:
         running = select(self._table, selector)
         if not running.alive:
             kind = selector.WhichOneof("selector")
@@ -135,7 +135,7 @@ class ProcessService:
         return running
 
 
-def select(table: Table, selector: pb.ProcessSelector) -> Running:
+def select(table: ProcessTable, selector: pb.ProcessSelector) -> Process:
     """Return the program a selector names.
 
     Raises:
@@ -151,11 +151,13 @@ def select(table: Table, selector: pb.ProcessSelector) -> Running:
     raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
 
 
-def _input(running: Running, message: pb.ProcessInput) -> bytes:
+def _input(running: Process, message: pb.ProcessInput) -> bytes:
     return messages.input_from(message, terminal=running.terminal is not None)
 
 
-async def _follow(running: Running, call: Call, follower: Follower, *, existing: bool) -> AsyncGenerator[Event, None]:
+async def _follow(
+    running: Process, call: Call, follower: Subscription, *, existing: bool
+) -> AsyncGenerator[Event, None]:
     events: AsyncGenerator[Event, None] = running.follow(
         follower,
         existing=existing,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import enum
 import signal
 
-from .running import Running
-from .table import Table
+from .process import Process
+from .table import ProcessTable
 
 NUMBERS = range(1, signal.NSIG)
 
 
-class Target(enum.IntEnum):
+class SignalTarget(enum.IntEnum):
     """Whom a signal is for; the contract's numbers."""
 
     UNSPECIFIED = 0
@@ -20,12 +20,12 @@ class Target(enum.IntEnum):
     TREE = 3
 
 
-async def send(table: Table, running: Running, number: int, target: int) -> None:
+async def send(table: ProcessTable, running: Process, number: int, target: int) -> None:
     """Send a signal for a client; without a target SIGKILL goes to the whole tree, any other to the program itself."""
-    if target == Target.UNSPECIFIED:
-        target = Target.TREE if number == signal.SIGKILL else Target.LEADER
+    if target == SignalTarget.UNSPECIFIED:
+        target = SignalTarget.TREE if number == signal.SIGKILL else SignalTarget.LEADER
     running.signalled(number)
-    if target == Target.TREE:
+    if target == SignalTarget.TREE:
         await table.signal_tree(running, number)
     else:
-        table.signal(running, number, group=target == Target.GROUP)
+        table.signal(running, number, group=target == SignalTarget.GROUP)

@@ -20,15 +20,15 @@ from envd.keeper.client import Inherited, KeeperClient, Spawned
 
 from .command import Command
 from .descriptors import SLOT_INPUT, SLOT_LEDGER, Descriptors, Releases, has_terminal, make_descriptors, streams_from
-from .ending import is_missing
 from .events import PTY, STDERR
+from .exit_status import is_missing
 from .expected import Waits
+from .idempotent_input import IdempotentInput
 from .input import Input
-from .keyed_input import KeyedInput
+from .journal_budget import JournalBudget
 from .ledger import Ledger
-from .output import Output
-from .pool import Pool
-from .running import Drain, Identity, Running
+from .output import ProcessOutput
+from .process import Drain, Identity, Process
 from .terminal import TerminalStream
 from .tty import Size
 from .turns import in_turns
@@ -47,7 +47,7 @@ class Spawner:
     """
 
     def __init__(
-        self, keeper: KeeperClient, session: Session, pool: Pool, drain: Drain, *, waits: Waits, mark_base: int
+        self, keeper: KeeperClient, session: Session, pool: JournalBudget, drain: Drain, *, waits: Waits, mark_base: int
     ) -> None:
         self._keeper = keeper
         self.session = session
@@ -56,7 +56,7 @@ class Spawner:
         self._waits = waits
         self._mark_base = mark_base
 
-    async def start(self, ident: int, command: Command, around: Surroundings, caller: str | None) -> Running:
+    async def start(self, ident: int, command: Command, around: Surroundings, caller: str | None) -> Process:
         """Start a program; returns when it runs, or cannot be executed (then its `exec_failure` is set).
 
         Args:
@@ -95,7 +95,7 @@ class Spawner:
             for fd in descriptors.stdio:
                 os.close(fd)
 
-    def adopt(self, inherited: Inherited, spawned: Spawned) -> Running | None:
+    def adopt(self, inherited: Inherited, spawned: Spawned) -> Process | None:
         """Take over a program that an earlier server started; None if it never ran and nobody needs to know.
 
         Raises:
@@ -109,7 +109,7 @@ class Spawner:
             log.exception("what is kept of a program cannot be read: it goes on without", extra={"pid": spawned.pid})
             return self._without_record(inherited, spawned)
 
-    def _read(self, inherited: Inherited, spawned: Spawned) -> Running:
+    def _read(self, inherited: Inherited, spawned: Spawned) -> Process:
         ident, held = inherited.ident, inherited.descriptors
         ledger = Ledger.adopt(held[SLOT_LEDGER])
         facts_json, _, command_json = ledger.metadata.partition(b"\n")
@@ -118,7 +118,7 @@ class Spawner:
         ledger.settle(running.output.ends)
         return running
 
-    def _without_record(self, inherited: Inherited, spawned: Spawned) -> Running:
+    def _without_record(self, inherited: Inherited, spawned: Spawned) -> Process:
         """Take over a program of which only pid and descriptors are known: it can be followed, signalled and ended."""
         ident, held = inherited.ident, inherited.descriptors
         command = Command("unknown", terminal=_TERMINAL if has_terminal(held) else None)
@@ -160,13 +160,13 @@ class Spawner:
 
     def _running(
         self, identity: Identity, command: Command, ledger: Ledger, held: Mapping[int, int], spawned: Spawned
-    ) -> Running:
+    ) -> Process:
         streams = streams_from(held, command)
         releases = Releases(self._keeper, identity.ident, set(held), streams)
-        output = Output(streams, ledger, self._pool, self._waits, lambda: running.stream_closed())  # noqa: PLW0108 - it is made below
+        output = ProcessOutput(streams, ledger, self._pool, self._waits, lambda: running.stream_closed())  # noqa: PLW0108 - it is made below
         name = "stdin" if command.terminal is None else "tty"
-        read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input, KeyedInput(ledger))
-        running = Running(identity, command, output, read, self._drain, releases.ended)
+        read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input, IdempotentInput(ledger))
+        running = Process(identity, command, output, read, self._drain, releases.ended)
         running.terminal = next((one for one in streams.values() if isinstance(one, TerminalStream)), None)
         if spawned.errno:
             running.exec_failure = (spawned.errno, spawned.stage)
@@ -215,7 +215,7 @@ def _refusal(spawned: Spawned, command: Command, user: User, cwd: str) -> EnvdEr
     )
 
 
-def _explain(running: Running, spawned: Spawned) -> None:
+def _explain(running: Process, spawned: Spawned) -> None:
     """Tell a reader of stderr or the terminal what a shell would: clients of the reference look for it there."""
     stream, newline = (STDERR, "\n") if running.command.terminal is None else (PTY, "\r\n")
     if running.output.ends[stream] == 0:

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, Protocol
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.host import tree
+from envd.host import process_tree
 from envd.host.session import Surroundings
 from envd.host.unreadable import UNREADABLE
 from envd.keeper.client import ExitRecord, Inherited, KeeperClient, Spawned
@@ -17,10 +17,10 @@ from envd.keeper.client import ExitRecord, Inherited, KeeperClient, Spawned
 from .command import Command
 from .events import Cause
 from .index import Index
+from .journal_budget import JournalBudget
 from .output import Finished
-from .pool import Pool
+from .process import Process
 from .retention import Archive, Retention
-from .running import Running
 from .spawn import Spawner
 from .timers import end_tree, enforce, is_limited
 from .turns import in_turns
@@ -42,7 +42,7 @@ class Jobs(Protocol):
         """Run a job."""
 
 
-class Table:
+class ProcessTable:
     """The programs of this daemon.
 
     Bounded: the machine's processes and descriptors bound the running ones; finished ones are kept for the retention,
@@ -51,16 +51,18 @@ class Table:
     is remembered for the whole retention, of at most 10 000 forgotten programs.
     """
 
-    def __init__(self, keeper: KeeperClient, spawner: Spawner, pool: Pool, jobs: Jobs, retention: Retention) -> None:
+    def __init__(
+        self, keeper: KeeperClient, spawner: Spawner, pool: JournalBudget, jobs: Jobs, retention: Retention
+    ) -> None:
         self._keeper = keeper
         self._spawner = spawner
         self._pool = pool
         self._jobs = jobs
         self._archive = Archive(retention, self._forget, self._forget_key)
-        self._programs: dict[int, Running] = {}
+        self._programs: dict[int, Process] = {}
         self._index = Index()
-        self._trees = tree.Trees(os.getppid(), self._index.leaders)
-        self._by_key: dict[str, asyncio.Future[Running]] = {}
+        self._trees = process_tree.ProcessTrees(os.getppid(), self._index.leaders)
+        self._by_key: dict[str, asyncio.Future[Process]] = {}
         self._starting: set[int] = set()
         self._early_exits: dict[int, ExitRecord] = {}
         self._stopping = False
@@ -69,10 +71,10 @@ class Table:
 
     # Finding.
 
-    def __iter__(self) -> Iterator[Running]:
+    def __iter__(self) -> Iterator[Process]:
         return iter(list(self._programs.values()))
 
-    def by_pid(self, pid: int) -> Running:
+    def by_pid(self, pid: int) -> Process:
         """Return the program with a pid, a running one rather than a finished one.
 
         Raises:
@@ -80,7 +82,7 @@ class Table:
         """
         return _found(self._index.by_pid(pid), f"pid {pid}")
 
-    def by_tag(self, tag: str) -> Running:
+    def by_tag(self, tag: str) -> Process:
         """Return the program with a tag: the newest running one, else the newest finished one.
 
         Raises:
@@ -94,7 +96,7 @@ class Table:
         if known is not None:
             await asyncio.shield(known)
 
-    def by_key(self, key: str) -> Running:
+    def by_key(self, key: str) -> Process:
         """Return the program an idempotency key names.
 
         Raises:
@@ -108,7 +110,7 @@ class Table:
 
     # Starting.
 
-    async def start(self, command: Command, username: str | None) -> tuple[Running, bool]:
+    async def start(self, command: Command, username: str | None) -> tuple[Process, bool]:
         """Start a program as a user, None for the default one; return it, and whether its key had named it before.
 
         The program starts also if the caller does not wait for it.
@@ -131,11 +133,11 @@ class Table:
         return await asyncio.shield(born), False
 
     async def _start(
-        self, command: Command, around: Surroundings, username: str | None, born: asyncio.Future[Running]
+        self, command: Command, around: Surroundings, username: str | None, born: asyncio.Future[Process]
     ) -> None:
         ident = self._keeper.reserve()
         self._starting.add(ident)
-        running: Running | None = None
+        running: Process | None = None
         try:
             self._make_room()
             running = await self._spawner.start(ident, command, around, username)
@@ -154,7 +156,7 @@ class Table:
         if early is not None:
             self._exited(ident, early)
 
-    def _refuse(self, command: Command, born: asyncio.Future[Running], error: EnvdError) -> None:
+    def _refuse(self, command: Command, born: asyncio.Future[Process], error: EnvdError) -> None:
         if command.key is not None:
             self._by_key.pop(command.key, None)  # nothing ran, so the key is free again
         born.set_exception(error)
@@ -174,7 +176,7 @@ class Table:
                     f"{most} programs are running: the daemon's limit on open files (RLIMIT_NOFILE) allows no more",
                 )
 
-    def _register(self, running: Running) -> None:
+    def _register(self, running: Process) -> None:
         self._programs[running.identity.ident] = running
         self._index.add(running)
         running.finished = self._finish
@@ -231,9 +233,9 @@ class Table:
         elif one.exited is not None:
             running.exited(one.exited)
 
-    def _promise(self, key: str | None) -> asyncio.Future[Running]:
+    def _promise(self, key: str | None) -> asyncio.Future[Process]:
         """Return the future of the program a key names; a repeated Start waits for it."""
-        promise: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
+        promise: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
         return promise if key is None else self._by_key.setdefault(key, promise)
 
     def _break_promise(self, key: str | None) -> None:
@@ -253,10 +255,10 @@ class Table:
         elif ident in self._starting:
             self._early_exits[ident] = record
 
-    def _left_behind(self, running: Running) -> None:
+    def _left_behind(self, running: Process) -> None:
         self._jobs.spawn(self._name_holders(running), name="holders")
 
-    async def _name_holders(self, running: Running) -> None:
+    async def _name_holders(self, running: Process) -> None:
         names = running.output.held_names()
         identity = running.identity
         held_by: list[int] = []
@@ -266,7 +268,7 @@ class Table:
             log.warning("cannot tell who holds a program's output", extra={"pid": running.pid, "error": str(exc)})
         running.end(tuple(held_by))
 
-    def _finish(self, running: Running) -> None:
+    def _finish(self, running: Process) -> None:
         self._keep_finished(running)
         ended = running.ended
         if ended is not None:
@@ -278,11 +280,11 @@ class Table:
             }
             log.info("process ended", extra=extra)
 
-    def _keep_finished(self, running: Running) -> None:
+    def _keep_finished(self, running: Process) -> None:
         self._archive.add(running)
         running.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
 
-    async def signal_tree(self, running: Running, number: int) -> int:
+    async def signal_tree(self, running: Process, number: int) -> int:
         """Send a signal to a program and everything it started; return how many got it."""
         identity = running.identity
         if running.alive:
@@ -292,7 +294,7 @@ class Table:
         except OSError as exc:
             raise from_os_error(exc, doing=f"signal everything that process {running.pid} started") from exc
 
-    def signal(self, running: Running, number: int, *, group: bool) -> None:
+    def signal(self, running: Process, number: int, *, group: bool) -> None:
         """Send a signal to a program itself or its process group."""
         self._keeper.kill(running.identity.ident, number, group=group)
 
@@ -312,7 +314,7 @@ class Table:
             await asyncio.sleep(_RETENTION_INTERVAL_S)
             self._archive.forget_late()
 
-    def _forget(self, running: Running) -> None:
+    def _forget(self, running: Process) -> None:
         del self._programs[running.identity.ident]
         self._index.remove(running)
         running.output.close()
@@ -332,7 +334,7 @@ class Table:
             running.output.trim(self._pool.sizes.trimmed)
 
 
-def _found(running: Running | None, name: str) -> Running:
+def _found(running: Process | None, name: str) -> Process:
     if running is None:
         raise _not_found(name)
     return running
@@ -342,7 +344,7 @@ def _not_found(name: str) -> EnvdError:
     return EnvdError(Code.NOT_FOUND, f"process with {name} not found")
 
 
-def _check_same(running: Running, command: Command, username: str | None, around: Surroundings) -> None:
+def _check_same(running: Process, command: Command, username: str | None, around: Surroundings) -> None:
     """Refuse another request under a key that was used; the values are not told: they may be secret."""
     different = running.command.differences(command)
     identity = running.identity
@@ -355,7 +357,7 @@ def _check_same(running: Running, command: Command, username: str | None, around
         )
 
 
-def _recall(running: Running) -> bool:
+def _recall(running: Process) -> bool:
     try:
         return running.recall()
     except UNREADABLE:

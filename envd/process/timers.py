@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable
 from envd.errors import EnvdError
 
 from .events import Cause
-from .running import Running
+from .process import Process
 
-SignalTree = Callable[[Running, int], Awaitable[object]]
+SignalTree = Callable[[Process, int], Awaitable[object]]
 
 _LONGEST_SLEEP_S = 3600.0
 _RETRY_S = 0.5
 
 
-async def enforce(running: Running, signal_tree: SignalTree) -> None:
+async def enforce(running: Process, signal_tree: SignalTree) -> None:
     """Wait until a limit of the program passes, then end its tree; returns when it has ended or has no limit.
 
     The limits count from the start of the program on the machine's monotonic clock, so a server that took over from
@@ -39,12 +39,12 @@ async def enforce(running: Running, signal_tree: SignalTree) -> None:
             return
 
 
-def is_limited(running: Running) -> bool:
+def is_limited(running: Process) -> bool:
     """Tell whether the daemon may have to end this program by itself."""
     return _next_due(running) is not None
 
 
-def _next_due(running: Running) -> tuple[float, Cause] | None:
+def _next_due(running: Process) -> tuple[float, Cause] | None:
     """Return the limit that passes first."""
     timeouts, started = running.command.timeouts, running.identity.started_clock
     due: list[tuple[float, Cause]] = []
@@ -57,7 +57,7 @@ def _next_due(running: Running) -> tuple[float, Cause] | None:
     return min(due, default=None)
 
 
-async def end_tree(running: Running, cause: Cause, grace_s: float, signal_tree: SignalTree) -> None:
+async def end_tree(running: Process, cause: Cause, grace_s: float, signal_tree: SignalTree) -> None:
     """End a program and everything it started: SIGTERM, `grace_s` seconds, SIGKILL. Without grace SIGKILL at once.
 
     In a terminal SIGHUP goes with the first: interactive shells ignore SIGTERM. So has it systemd.kill(5), SendSIGHUP.

@@ -8,15 +8,15 @@ from envd.errors import Code, EnvdError
 from envd.process import messages as process_messages
 from envd.process.command import Command
 from envd.process.events import PTY, Ended, Event, Gap, KeepAlive, Position, Run, Started
-from envd.process.output import Output
-from envd.process.running import Running
+from envd.process.output import ProcessOutput
+from envd.process.process import Process
 from envd.process.tty import Size
 from envd.rpc import Reply
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2 as pb
 
 from .encoding import EncodedOutput
-from .terminal import Resized, Terminal, Viewer, id_of
+from .terminal import Resized, Terminal, TerminalSubscriber, id_of
 
 _TERM = "xterm-256color"
 
@@ -58,12 +58,12 @@ def size_of_attachment(attachment: pb.Attachment) -> Size | None:
     return process_messages.size_from(attachment.size) if attachment.HasField("size") else None
 
 
-def begin_of_opening(opening: pb.Opening, output: Output) -> Position:
+def begin_of_opening(opening: pb.Opening, output: ProcessOutput) -> Position:
     """Return where a stream begins whose key named a terminal that exists."""
     return 0, 0, opening.resume_offset if opening.HasField("resume_offset") else output.heads[PTY]
 
 
-def begin_of_attachment(attachment: pb.Attachment, output: Output) -> Position:
+def begin_of_attachment(attachment: pb.Attachment, output: ProcessOutput) -> Position:
     """Return where a stream begins."""
     head, end = output.heads[PTY], output.ends[PTY]
     kind = attachment.WhichOneof("begin")
@@ -72,7 +72,7 @@ def begin_of_attachment(attachment: pb.Attachment, output: Output) -> Position:
     return 0, 0, max(head, end - attachment.last_bytes) if kind == "last_bytes" else head
 
 
-def event_from(event: Event | Resized, viewer: Viewer, live_offset: int) -> pb.Event:
+def event_from(event: Event | Resized, viewer: TerminalSubscriber, live_offset: int) -> pb.Event:
     """Return an event other than output as a message."""
     match event:
         case Started(pid, existing, position, _):
@@ -100,7 +100,10 @@ def event_from(event: Event | Resized, viewer: Viewer, live_offset: int) -> pb.E
 
 
 def reply_from(
-    event: Event | Resized, kind: type[pb.OpenResponse | pb.AttachResponse], viewer: Viewer, live_offset: int
+    event: Event | Resized,
+    kind: type[pb.OpenResponse | pb.AttachResponse],
+    viewer: TerminalSubscriber,
+    live_offset: int,
 ) -> Reply:
     """Return an event as a response message."""
     if isinstance(event, Run):
@@ -108,7 +111,7 @@ def reply_from(
     return kind(event=event_from(event, viewer, live_offset))
 
 
-def info_from(running: Running, watched: Terminal | None) -> pb.TerminalInfo:
+def info_from(running: Process, watched: Terminal | None) -> pb.TerminalInfo:
     """Return a terminal as List shows it, without its `process`.
 
     Raises:

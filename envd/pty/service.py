@@ -11,15 +11,15 @@ from envd.errors import Code, EnvdError
 from envd.process import list_encoding, signals
 from envd.process.events import BEGINNING, PTY, Position
 from envd.process.messages import info_from, size_from
-from envd.process.running import Running
+from envd.process.process import Process
 from envd.process.service import select
-from envd.process.table import Jobs, Table
+from envd.process.table import Jobs, ProcessTable
 from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.pty import pty_pb2 as pb
 
 from . import messages
 from .keys import Keys
-from .terminal import Terminals, Viewer, id_of
+from .terminal import Terminals, TerminalSubscriber, id_of
 
 
 class PtyService:
@@ -29,7 +29,7 @@ class PtyService:
         jobs: runs what takes a stream's input beside its output.
     """
 
-    def __init__(self, table: Table, jobs: Jobs) -> None:
+    def __init__(self, table: ProcessTable, jobs: Jobs) -> None:
         self._table = table
         self._jobs = jobs
         self._terminals = Terminals()
@@ -82,7 +82,7 @@ class PtyService:
                 async for reply in replies:
                     yield reply
 
-    def _find(self, attachment: pb.Attachment) -> Running:
+    def _find(self, attachment: pb.Attachment) -> Process:
         kind = attachment.WhichOneof("terminal")
         if kind == "id":
             for running in self._table:
@@ -98,7 +98,7 @@ class PtyService:
 
     async def _follow(
         self,
-        viewer: Viewer,
+        viewer: TerminalSubscriber,
         requests: AsyncIterator[_Request],
         call: Call,
         begin: Position,
@@ -117,7 +117,7 @@ class PtyService:
                 yield messages.reply_from(event, kind, viewer, live_offset)
 
     @asynccontextmanager
-    async def _taking_input(self, viewer: Viewer, requests: AsyncIterator[_Request]) -> AsyncIterator[None]:
+    async def _taking_input(self, viewer: TerminalSubscriber, requests: AsyncIterator[_Request]) -> AsyncIterator[None]:
         """Do what the client sends, until the way out; an error in it ends the stream."""
         keys = Keys(viewer.terminal.running.input.write)
         jobs = [
@@ -131,13 +131,13 @@ class PtyService:
                 job.cancel()
             await asyncio.wait(jobs)
 
-    async def _obey_all(self, viewer: Viewer, keys: Keys, requests: AsyncIterator[_Request]) -> None:
+    async def _obey_all(self, viewer: TerminalSubscriber, keys: Keys, requests: AsyncIterator[_Request]) -> None:
         async for request in requests:
             if request.WhichOneof("message") != "input":
                 raise EnvdError(Code.INVALID_ARGUMENT, "after the first message of the stream there can only be input")
             await self._obey(viewer, keys, request.input)
 
-    async def _obey(self, viewer: Viewer, keys: Keys, message: pb.Input) -> None:
+    async def _obey(self, viewer: TerminalSubscriber, keys: Keys, message: pb.Input) -> None:
         kind = message.WhichOneof("input")
         if kind == "keepalive":
             return
@@ -180,7 +180,7 @@ async def _first(requests: AsyncIterator[_RequestT], name: str) -> _RequestT:
     raise EnvdError(Code.INVALID_ARGUMENT, f"the first message of the stream must be '{name}'")
 
 
-async def _failing(viewer: Viewer, job: Coroutine[Any, Any, None]) -> None:
+async def _failing(viewer: TerminalSubscriber, job: Coroutine[Any, Any, None]) -> None:
     try:
         await job
     except EnvdError as exc:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
-from envd.process.running import Running
+from envd.process.process import Process
 from envd.process.tty import Size
 
 
@@ -19,7 +19,7 @@ class Resized:
     driving: bool
 
 
-def id_of(running: Running) -> str:
+def id_of(running: Process) -> str:
     """Return a terminal's id: the same for every server, and never another's, as no two start in one microsecond."""
     identity = running.identity
     return f"pty-{identity.ident}-{round(identity.started_at * 1e6):x}"
@@ -28,11 +28,11 @@ def id_of(running: Running) -> str:
 class Terminal:
     """A terminal somebody looks at. The rules of driving stand in pty.proto."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Process) -> None:
         assert running.terminal is not None
         self.running = running
-        self.viewers: set[Viewer] = set()
-        self.driver: Viewer | None = None
+        self.viewers: set[TerminalSubscriber] = set()
+        self.driver: TerminalSubscriber | None = None
         self._stream = running.terminal
 
     @property
@@ -40,7 +40,7 @@ class Terminal:
         """The size now: the program itself may have changed it."""
         return self._stream.size
 
-    def drive(self, viewer: Viewer) -> None:
+    def drive(self, viewer: TerminalSubscriber) -> None:
         """Have a viewer decide the size from now on."""
         if self.driver is viewer:
             return
@@ -49,7 +49,7 @@ class Terminal:
             self._resize(viewer.size)
         self.running.output.audience.nudge()
 
-    def wish(self, viewer: Viewer, size: Size) -> None:
+    def wish(self, viewer: TerminalSubscriber, size: Size) -> None:
         """Take note of the size of a viewer's window; it takes effect if the viewer drives, or nobody does."""
         viewer.size = size
         if self.driver is None:
@@ -61,14 +61,14 @@ class Terminal:
         if self.running.alive:
             self.running.resize(size)
 
-    def leave(self, viewer: Viewer) -> None:
+    def leave(self, viewer: TerminalSubscriber) -> None:
         """Remove a viewer; if it drove, nobody does."""
         self.viewers.discard(viewer)
         if self.driver is viewer:
             self.driver = None
 
 
-class Viewer:
+class TerminalSubscriber:
     """One stream's part in a terminal.
 
     Attributes:
@@ -133,12 +133,14 @@ class Terminals:
     def __init__(self) -> None:
         self._watched: dict[int, Terminal] = {}
 
-    def watched(self, running: Running) -> Terminal | None:
+    def watched(self, running: Process) -> Terminal | None:
         """Return a terminal that is looked at, None if it is not."""
         return self._watched.get(running.identity.ident)
 
     @contextmanager
-    def view(self, running: Running, *, size: Size | None, drives: bool, view_only: bool) -> Iterator[Viewer]:
+    def view(
+        self, running: Process, *, size: Size | None, drives: bool, view_only: bool
+    ) -> Iterator[TerminalSubscriber]:
         """Yield a new viewer, which leaves again on the way out.
 
         Args:
@@ -148,7 +150,7 @@ class Terminals:
             view_only: it never drives, and its size does not matter.
         """
         terminal = self._watched.setdefault(running.identity.ident, Terminal(running))
-        viewer = Viewer(terminal, view_only=view_only)
+        viewer = TerminalSubscriber(terminal, view_only=view_only)
         terminal.viewers.add(viewer)
         try:
             if drives:

@@ -9,7 +9,7 @@ import pytest
 
 from envd.process.command import Command
 from envd.process.list_encoding import Listed, encoded
-from envd.process.running import Identity
+from envd.process.process import Identity
 from envd.rpc import Call
 from envd_proto.process.process_pb2 import PTY, ListRequest, ListResponse, ProcessInfo, StartRequest
 from envd_proto.pty import pty_pb2

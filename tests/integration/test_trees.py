@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from envd.host.orphans import Shared
-from envd.host.tree import Trees
+from envd.host.orphans import SharedScan
+from envd.host.process_tree import ProcessTrees
 from envd_proto.process.process_pb2 import SIGNAL_SIGKILL
 from tests.support.connect import Codec
 from tests.support.daemon import Daemon, running_daemon
@@ -129,7 +129,7 @@ async def test_a_daemon_with_a_thousand_programs_stops() -> None:
 
 def test_where_the_kernel_shows_no_children_all_processes_are_looked_at() -> None:
     """The reaper that is named here is not the parent of this process: so nothing is known of its children."""
-    trees = Trees(1 if os.getppid() != 1 else 2, set())
+    trees = ProcessTrees(1 if os.getppid() != 1 else 2, set())
     script = "sleep 1000 & echo $!; exec sleep 1000"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as program:
         assert program.stdout is not None
@@ -159,7 +159,7 @@ def test_a_look_that_is_shared_began_after_each_who_gets_it_has_asked() -> None:
             began = shared.now()
             stale.extend([began] if began < asked else [])
 
-    shared, stale = Shared(look), list[float]()
+    shared, stale = SharedScan(look), list[float]()
     askers = [threading.Thread(target=ask) for _ in range(8)]
     for asker in askers:
         asker.start()
@@ -186,7 +186,7 @@ def test_a_tree_is_killed_where_the_kernel_has_no_pidfds(monkeypatch: pytest.Mon
         assert leader.stdout is not None
         assert leader.stdout.readline() == b"begun\n"
         try:
-            assert Trees(os.getpid(), set()).signal(leader.pid, 0, signal.SIGKILL) >= 2
+            assert ProcessTrees(os.getpid(), set()).signal(leader.pid, 0, signal.SIGKILL) >= 2
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(leader.pid, signal.SIGKILL)

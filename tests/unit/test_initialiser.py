@@ -10,10 +10,10 @@ import pytest
 
 from envd.errors import Code, EnvdError
 from envd.host.access import Access
-from envd.host.initialiser import Initialiser, Settings
+from envd.host.init import Init, InitSettings
 from envd.host.messages import ns_from_rfc3339
 from envd.host.record import Record
-from envd.host.session import Session, State
+from envd.host.session import Session, SessionState
 from envd.host.users import Users
 
 
@@ -30,10 +30,10 @@ class Sandbox:
     def __init__(self, fd: int) -> None:
         self.access = Access()
         self.session = Session(Users(), self.access, Record(fd), in_sandbox=True)
-        self.initialiser = Initialiser(self.session, self.access)
+        self.initialiser = Init(self.session, self.access)
 
     async def init(self, **given: object) -> bool:
-        return await self.initialiser.apply(Settings(**given))  # type: ignore[arg-type]
+        return await self.initialiser.apply(InitSettings(**given))  # type: ignore[arg-type]
 
 
 async def test_a_successor_has_everything(memory):
@@ -52,7 +52,7 @@ async def test_a_successor_has_everything(memory):
 
 
 def test_a_server_without_a_predecessor_has_nothing(memory):
-    assert Sandbox(memory).session.state == State()
+    assert Sandbox(memory).session.state == SessionState()
 
 
 @pytest.mark.parametrize("kept", [b"{", b"[]", b'{"unknown":1}'])
@@ -85,7 +85,7 @@ async def test_who_leaves_while_it_waits_changes_nothing(memory):
         await asyncio.sleep(0)
         assert not waiting.done()
         waiting.cancel()
-    assert sandbox.session.state == State()
+    assert sandbox.session.state == SessionState()
     assert await sandbox.init(token="b")
 
 
@@ -95,7 +95,7 @@ async def test_without_memory_to_keep_it_nothing_is_changed():
         sandbox = Sandbox(read_only)
         with pytest.raises(EnvdError):
             await sandbox.init(token="a", variables={"A": "1"})
-        assert sandbox.session.state == State()
+        assert sandbox.session.state == SessionState()
         assert not sandbox.access.required
     finally:
         os.close(read_only)
@@ -103,7 +103,7 @@ async def test_without_memory_to_keep_it_nothing_is_changed():
 
 async def test_secrets_are_not_in_what_is_printed(memory):
     sandbox = Sandbox(memory)
-    settings = Settings(token="s3cret", variables={"A": "s3cret"})
+    settings = InitSettings(token="s3cret", variables={"A": "s3cret"})
     await sandbox.initialiser.apply(settings)
     assert "s3cret" not in repr((settings, sandbox.session.state, sandbox.access))
 

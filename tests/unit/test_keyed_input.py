@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from envd.errors import Code, EnvdError
-from envd.process.keyed_input import KeyedInput, KeyedWrite
+from envd.process.idempotent_input import IdempotentInput, IdempotentWrite
 from envd.process.ledger import Ledger
 
 REMEMBERED = 102
@@ -22,23 +22,23 @@ def ledger() -> Iterator[Ledger]:
     made.close()
 
 
-def adopted(ledger: Ledger) -> KeyedInput:
+def adopted(ledger: Ledger) -> IdempotentInput:
     """What a later server knows."""
-    return KeyedInput(Ledger.adopt(ledger.fd))
+    return IdempotentInput(Ledger.adopt(ledger.fd))
 
 
-def wanted(key: str, size: int, content: bytes = b"a") -> KeyedWrite:
-    return KeyedWrite(key.encode().ljust(16, b"-")[-16:], content.ljust(8, b"-"), size)
+def wanted(key: str, size: int, content: bytes = b"a") -> IdempotentWrite:
+    return IdempotentWrite(key.encode().ljust(16, b"-")[-16:], content.ljust(8, b"-"), size)
 
 
-def write(keyed: KeyedInput, key: str, size: int, upto: int) -> None:
+def write(keyed: IdempotentInput, key: str, size: int, upto: int) -> None:
     note = keyed.find(wanted(key, size))
     with keyed.writing(wanted(key, size), note, size - note.written):
         note.written = upto
 
 
 def test_a_later_server_knows_what_was_written(ledger: Ledger):
-    keyed = KeyedInput(ledger)
+    keyed = IdempotentInput(ledger)
     write(keyed, "half", 10, 5)
     write(keyed, "whole", 10, 10)
     keyed.find(wanted("untouched", 10))
@@ -56,7 +56,7 @@ def test_a_later_server_knows_what_was_written(ledger: Ledger):
 
 
 def test_a_kill_in_the_middle_of_a_write_is_known(ledger: Ledger):
-    keyed = KeyedInput(ledger)
+    keyed = IdempotentInput(ledger)
     write(keyed, "key", 10, 5)
     writing = keyed.writing(wanted("key", 10), keyed.find(wanted("key", 10)), 5)
     writing.__enter__()
@@ -70,7 +70,7 @@ def test_a_kill_in_the_middle_of_a_write_is_known(ledger: Ledger):
 
 
 def test_the_keys_used_last_are_remembered_also_by_later_servers(ledger: Ledger):
-    keyed = KeyedInput(ledger)
+    keyed = IdempotentInput(ledger)
     for number in range(REMEMBERED):
         write(keyed, str(number), 1, 1)
     write(keyed, "0", 1, 1)  # now the oldest is 1
@@ -86,7 +86,7 @@ def test_the_keys_used_last_are_remembered_also_by_later_servers(ledger: Ledger)
 
 
 def test_what_is_noted_does_not_touch_the_rest_of_the_ledger(ledger: Ledger):
-    keyed = KeyedInput(ledger)
+    keyed = IdempotentInput(ledger)
     ledger.write_end(b"end" * 1000)
     ledger.arrived(0, [0, 0, 0])
     ledger.arrived(1, [7, 0, 0])
@@ -99,7 +99,7 @@ def test_what_is_noted_does_not_touch_the_rest_of_the_ledger(ledger: Ledger):
 
 
 def test_another_input_under_a_key_is_a_conflict_for_later_servers_too(ledger: Ledger):
-    keyed = KeyedInput(ledger)
+    keyed = IdempotentInput(ledger)
     write(keyed, "key", 10, 5)
     for known in (keyed, adopted(ledger)):
         for other in (wanted("key", 10, b"b"), wanted("key", 4)):
@@ -112,9 +112,9 @@ def test_another_input_under_a_key_is_a_conflict_for_later_servers_too(ledger: L
 
 async def test_inputs_are_told_from_each_other_by_all_of_their_content():
     for size in (1, 1000, 1_000_000):
-        one = await KeyedWrite.of("key", bytes(size))
-        assert one == await KeyedWrite.of("key", bytes(size))
-        other = await KeyedWrite.of("key", bytes(size - 1) + b"x")
+        one = await IdempotentWrite.of("key", bytes(size))
+        assert one == await IdempotentWrite.of("key", bytes(size))
+        other = await IdempotentWrite.of("key", bytes(size - 1) + b"x")
         assert (one.key, one.size) == (other.key, other.size)
         assert one.content != other.content
 
@@ -129,7 +129,7 @@ def test_what_envd_0_7_0_noted_is_understood_and_added_to():
     os.pwrite(fd, page, 0)
     for ledger in (Ledger.adopt(os.dup(fd)), Ledger.adopt(os.dup(fd))):
         assert (ledger.taken, ledger.followed, ledger.pause_s, ledger.metadata) == ((3, 0, 0), 1, 0.0, b"facts")
-        keyed, asked = KeyedInput(ledger), KeyedWrite(b"-" * 13 + b"key", b"a" * 8, 10)
+        keyed, asked = IdempotentInput(ledger), IdempotentWrite(b"-" * 13 + b"key", b"a" * 8, 10)
         assert keyed.find(asked).written in (5, 8)
         with keyed.writing(asked, keyed.find(asked), 5):
             keyed.find(asked).written = 8

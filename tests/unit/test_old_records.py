@@ -32,11 +32,11 @@ from envd.filesystem.watching.keeping import read_card, read_rest
 from envd.filesystem.watching.slots import Slots as WatchSlots
 from envd.host.access import Access
 from envd.host.record import Record
-from envd.host.session import Session, State
+from envd.host.session import Session, SessionState
 from envd.host.unreadable import UNREADABLE
 from envd.host.users import Users, own_user
 from envd.process.command import Command
-from envd.process.keyed_input import KeyedInput, KeyedWrite
+from envd.process.idempotent_input import IdempotentInput, IdempotentWrite
 from envd.process.ledger import Ledger
 from envd.process.tty import Size
 
@@ -101,8 +101,8 @@ def test_a_program_is_read(kept: Any, ledger: str, tag: str, key: str | None, te
 
 
 async def test_input_under_a_key_is_read(kept: Any) -> None:
-    wanted = await KeyedWrite.of("input-1", b"input\n")
-    assert KeyedInput(Ledger.adopt(kept("envd-1-ledger"))).has_all(wanted)
+    wanted = await IdempotentWrite.of("input-1", b"input\n")
+    assert IdempotentInput(Ledger.adopt(kept("envd-1-ledger"))).has_all(wanted)
 
 
 def upload_slots(fd: int) -> UploadSlots:
@@ -171,7 +171,7 @@ def test_a_watcher_is_read(kept: Any) -> None:
 
 
 def test_what_is_unknown_is_passed_over_and_what_is_missing_has_its_default() -> None:
-    assert State.from_json(b'{"version": 99, "token": "t", "more": [1], "initialized": true}') == State(
+    assert SessionState.from_json(b'{"version": 99, "token": "t", "more": [1], "initialized": true}') == SessionState(
         token="t", initialized=True
     )
     assert Command.from_json(b'{"version": 99, "cmd": "/bin/true", "more": {}, "timeouts": [1, 2, 3, 4]}').cmd
@@ -207,7 +207,7 @@ NONSENSE = [b"", b"\0", b"\xff" * 64, b"{", b"[]", b"null", b'{"token": 5}', os.
 
 @pytest.mark.parametrize("data", NONSENSE)
 def test_nonsense_is_told_as_such(data: bytes) -> None:
-    for read in (State.from_json, Command.from_json, uploads.from_bytes):
+    for read in (SessionState.from_json, Command.from_json, uploads.from_bytes):
         with pytest.raises(UNREADABLE):
             read(data)
 

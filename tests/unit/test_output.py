@@ -12,12 +12,12 @@ import pytest
 from envd.errors import Code, EnvdError
 from envd.process.events import STDERR, STDOUT, Gap, Position, Run
 from envd.process.expected import Waits
-from envd.process.follower import Follower
 from envd.process.journal import Journal
+from envd.process.journal_budget import JournalBudget, Sizes
 from envd.process.ledger import Ledger
-from envd.process.output import Finished, Output
-from envd.process.pool import Pool, Sizes
+from envd.process.output import Finished, ProcessOutput
 from envd.process.stream import PipeStream
+from envd.process.subscription import Subscription
 from envd.rpc import Call
 
 KIB = 1024
@@ -31,8 +31,8 @@ SIZES = Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=1 << 30)
 class Program:
     """Real pipes with an output at their end; `prints` writes as the program would, as far as the pipe takes it."""
 
-    def __init__(self, pool: Pool | None = None, stall_s: float = STALL_S, return_s: float = RETURN_S) -> None:
-        self.pool = pool or Pool(SIZES)
+    def __init__(self, pool: JournalBudget | None = None, stall_s: float = STALL_S, return_s: float = RETURN_S) -> None:
+        self.pool = pool or JournalBudget(SIZES)
         self.closed = 0
         streams, self._writers = {}, {}
         for number in (STDOUT, STDERR):
@@ -40,7 +40,7 @@ class Program:
             self._writers[number] = theirs
             streams[number] = PipeStream(number, Journal.create("test"), ours)
         waits = Waits(stall_s, return_s, return_after_kill_s=2 * return_s)
-        self.output = Output(streams, Ledger.create("test", b""), self.pool, waits, self._pipe_closed)
+        self.output = ProcessOutput(streams, Ledger.create("test", b""), self.pool, waits, self._pipe_closed)
         self.output.start()
 
     def _pipe_closed(self) -> None:
@@ -106,7 +106,7 @@ class Reader:
         self.received: Position | None = None
         self.read_ahead = 0  # bytes of the standard output received that lie in the library
         receipts = Call(acknowledged=lambda: self.received, consumed=self._consumed, unread_at_most=unread_at_most)
-        self.follower: Follower = program.output.follow(position, gaps=gaps, receipts=receipts)
+        self.follower: Subscription = program.output.follow(position, gaps=gaps, receipts=receipts)
         self.data = bytearray()
         self.gaps: list[Gap] = []
         self._task: asyncio.Task[None] | None = None
@@ -541,7 +541,7 @@ async def test_what_a_kernel_may_hold_unread_is_kept_for_who_can_name_its_place(
 
 
 async def test_what_a_kernel_may_hold_unread_goes_before_memory_is_short(make: Make):
-    program = make(Pool(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=8 * KEEP)))
+    program = make(JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=8 * KEEP)))
     reader = Reader(program, unread_at_most=100 * KEEP)
     reader.read_on()
     await program.prints_all(12 * KEEP)
@@ -567,7 +567,7 @@ async def test_what_was_not_consumed_is_kept_for_a_moment_when_the_connection_br
 
 
 async def test_when_memory_is_short_what_the_kernel_received_is_enough(make: Make):
-    program = make(Pool(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=KEEP)))
+    program = make(JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=KEEP)))
     reader = Reader(program)
     reader.read_ahead = 3 * KEEP
     reader.read_on()
@@ -658,7 +658,7 @@ async def test_what_nobody_took_of_a_finished_program_is_kept_a_while_longer(pro
 
 
 async def test_the_pool_knows_what_is_kept(make: Make):
-    pool = Pool(SIZES)
+    pool = JournalBudget(SIZES)
     one, other = make(pool), make(pool)
     for program, size in ((one, 3 * KEEP), (other, KEEP // 2)):
         await program.prints_all(size)
@@ -676,7 +676,7 @@ async def test_the_pool_knows_what_is_kept(make: Make):
 
 async def test_a_pool_that_is_full_asks_for_what_it_needs(make: Make):
     asked: list[int] = []
-    pool = Pool(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=2 * KEEP))
+    pool = JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=2 * KEEP))
     pool.reclaim = asked.append
     pool.count(2 * KEEP)
     assert (asked, pool.keep_live) == ([], KEEP)
@@ -689,7 +689,7 @@ async def test_a_pool_that_is_full_asks_for_what_it_needs(make: Make):
 
 
 async def test_a_sole_reader_loses_nothing_when_the_pool_is_full(make: Make):
-    pool = Pool(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=KEEP // 2))
+    pool = JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=KEEP // 2))
     program = make(pool)
     pool.reclaim = lambda _: program.output.trim(64 * KIB)
     reader = Reader(program)

@@ -21,7 +21,7 @@ from envd.filesystem.thread_pool import Pool
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import View
 from envd.host.mounts import Mounts
-from envd.host.names import Names
+from envd.host.names import NameCache
 from envd.host.users import User, own_user
 
 
@@ -43,7 +43,7 @@ def no_threads(_: Callable[[], object]) -> bool:
 
 
 def caller() -> Caller:
-    return Caller(View(own_user(), "", Names()), brief=False, in_json=False)
+    return Caller(View(own_user(), "", NameCache()), brief=False, in_json=False)
 
 
 def make_kinds(top: Path) -> list[str]:

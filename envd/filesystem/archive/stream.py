@@ -12,7 +12,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.access import acting_as, open_path, path_of, reopen
 from envd.filesystem.globs import Globs
 from envd.filesystem.walking import open_down
-from envd.host.names import Names
+from envd.host.names import NameCache
 from envd.host.users import User
 
 from . import coding
@@ -117,7 +117,7 @@ def _excluded(patterns: tuple[str, ...]) -> Globs:
     return Globs(pattern.removeprefix("./") for pattern in patterns)
 
 
-def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
+def open_stream(wish: Wish, names: NameCache | None = None) -> ArchiveStream:
     """Begin to archive; `names` of users and groups that are known already save looking them up.
 
     Raises:
@@ -127,7 +127,7 @@ def open_stream(wish: Wish, names: Names | None = None) -> ArchiveStream:
     coding.check(wish.form)
     excluded = _excluded(wish.exclude)
     members = _members(wish.members)
-    names = names or Names()
+    names = names or NameCache()
     names.refresh()
     writer = Writer(names)
     packing = Packing(-1, "", members, excluded, writer)

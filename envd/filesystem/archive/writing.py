@@ -9,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.host.names import Names
+from envd.host.names import NameCache
 
 from . import headers, sparse
 from .inventory import Inventory, Reason
@@ -25,7 +25,7 @@ _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 class Writer:
     """Turns entries that others have found and opened into pieces, and keeps the inventory."""
 
-    names: Names
+    names: NameCache
     inventory: Inventory = field(default_factory=Inventory)
 
     def directory(self, fd: int, name: str) -> bytes:

@@ -20,7 +20,7 @@ from typing import Any
 from envd.errors import Code, EnvdError
 from envd.filesystem.access import acting_as
 from envd.filesystem.encoding import EntryEncoder
-from envd.host.names import Names
+from envd.host.names import NameCache
 
 from . import frames
 from .encoding import find_response, grep_response
@@ -125,7 +125,7 @@ class _Skips:
 def _find(order: FindOrder, patience: Patience) -> None:
     skips = _Skips()
     finder = Finder(order.selection, patience, skips.unreadable)
-    names = Names()
+    names = NameCache()
     names.refresh()
     encoder = EntryEncoder(names, brief=order.brief)
     count, truncated = 0, False

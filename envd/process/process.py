@@ -16,11 +16,11 @@ from envd.errors import Code, EnvdError
 from envd.keeper.client import ExitRecord
 
 from .command import Command
-from .ending import ended_from
 from .events import Cause, Ended, Event, KeepAlive, Started
-from .follower import Follower
+from .exit_status import ended_from
 from .input import Input
-from .output import Output
+from .output import ProcessOutput
+from .subscription import Subscription
 from .terminal import TerminalStream
 from .tty import Size
 
@@ -45,7 +45,7 @@ class Identity:
 
     Attributes:
         ident: the keeper's number for it.
-        mark: see envd.host.tree.
+        mark: see envd.host.process_tree.
         started_at: seconds since the epoch.
         started_clock: the same on the monotonic clock, which all processes of the machine share.
         caller: the user its caller named, None for the default one, or if an envd 0.7.0 started it.
@@ -60,7 +60,7 @@ class Identity:
     caller: str | None = None
 
 
-class Running:
+class Process:
     """A program: its identity, its input, its output, and how it ended.
 
     Args:
@@ -79,7 +79,7 @@ class Running:
         self,
         identity: Identity,
         command: Command,
-        output: Output,
+        output: ProcessOutput,
         stdin: Input,
         drain: Drain,
         release: Callable[[], None],
@@ -93,8 +93,8 @@ class Running:
         self.cause: Cause | None = None
         self.ended: Ended | None = None
         self.exit_record: ExitRecord | None = None
-        self.left_behind: Callable[[Running], None] = Running.end
-        self.finished: Callable[[Running], None] = _nothing
+        self.left_behind: Callable[[Process], None] = Process.end
+        self.finished: Callable[[Process], None] = _nothing
         self.gone = asyncio.Event()
         self._drain = drain
         self._release = release
@@ -244,7 +244,7 @@ class Running:
 
     async def follow(
         self,
-        follower: Follower,
+        follower: Subscription,
         *,
         existing: bool,
         keepalive_s: float,
@@ -268,7 +268,7 @@ class Running:
             self.output.left(follower)
 
     async def _events(
-        self, follower: Follower, keepalive_s: float, aside: Callable[[], Aside | None]
+        self, follower: Subscription, keepalive_s: float, aside: Callable[[], Aside | None]
     ) -> AsyncGenerator[Event | Aside, None]:
         while True:
             event = aside() or follower.take()
@@ -286,5 +286,5 @@ def nothing_aside() -> None:
     """Return no event beside a program's own."""
 
 
-def _nothing(_: Running) -> None:
+def _nothing(_: Process) -> None:
     """Stand in until the table is told."""

@@ -12,7 +12,7 @@ from envd.errors import Code, EnvdError
 
 from . import paths
 from .access import Access
-from .session import OWN_VARIABLES, Session, State
+from .session import OWN_VARIABLES, Session, SessionState
 
 log = logging.getLogger("envd.host")
 
@@ -21,7 +21,7 @@ _AT_ONCE = 1000  # variables, without a pause
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class InitSettings:
     """What a caller wants set.
 
     Attributes:
@@ -50,7 +50,7 @@ def check_token(token: str) -> str:
     return token
 
 
-class Initialiser:
+class Init:
     """Applies settings, one caller after the other; a caller that leaves before its turn changes nothing."""
 
     def __init__(self, session: Session, access: Access) -> None:
@@ -58,7 +58,7 @@ class Initialiser:
         self._access = access
         self.turn = asyncio.Lock()
 
-    async def apply(self, settings: Settings) -> bool:
+    async def apply(self, settings: InitSettings) -> bool:
         """Check everything, then change everything; return False if newer settings have been applied before.
 
         Raises:
@@ -89,7 +89,7 @@ class Initialiser:
         if not self._access.is_token(token):
             raise EnvdError(Code.UNAUTHENTICATED, "access token validation failed")
 
-    def _check_defaults(self, settings: Settings) -> None:
+    def _check_defaults(self, settings: InitSettings) -> None:
         if not (settings.default_user or settings.default_workdir):
             return
         try:
@@ -99,7 +99,7 @@ class Initialiser:
         paths.resolve(settings.default_workdir, user)
 
 
-def _is_stale(settings: Settings, before: State) -> bool:
+def _is_stale(settings: InitSettings, before: SessionState) -> bool:
     return (
         settings.timestamp_ns is not None
         and before.timestamp_ns is not None
@@ -107,8 +107,8 @@ def _is_stale(settings: Settings, before: State) -> bool:
     )
 
 
-def _merged(before: State, settings: Settings, variables: Mapping[str, str]) -> State:
-    return State(
+def _merged(before: SessionState, settings: InitSettings, variables: Mapping[str, str]) -> SessionState:
+    return SessionState(
         token=settings.token,
         variables=variables,
         default_user=settings.default_user or before.default_user,

@@ -9,8 +9,8 @@ import time
 from _collections_abc import Callable
 
 from . import wire
+from .child_setup import ChildSetup, Recipe, fork, run_child
 from .loop import Loop
-from .recipe import ChildSetup, Recipe, fork, run_child
 
 SPAWN_DEADLINE_S = 30.0
 _ETIMEDOUT = 110
@@ -22,7 +22,7 @@ ExitRecord = tuple[int, float, float, int, float]
 Send = Callable[..., None]
 
 
-class Program:
+class Child:
     """One program; `spawned` is (errno, stage) once known, `exited` its exit record once it was reaped."""
 
     __slots__ = ("exited", "held", "ident", "pid", "report", "spawned")
@@ -36,7 +36,7 @@ class Program:
         self.exited: ExitRecord | None = None
 
 
-class Programs:
+class Children:
     """All programs by ident and, until they are reaped, by pid.
 
     A record is only dropped by `forget`, so a server that dies at any instant finds everything here again.
@@ -46,9 +46,9 @@ class Programs:
         self._loop = loop
         self._setup = setup
         self._send = send
-        self.by_ident: dict[int, Program] = {}
+        self.by_ident: dict[int, Child] = {}
         self.last_ident = 0
-        self._by_pid: dict[int, Program] = {}
+        self._by_pid: dict[int, Child] = {}
         self._starting: dict[int, float] = {}  # ident to deadline, oldest first
         self._watching_deadline = False
 
@@ -78,7 +78,7 @@ class Programs:
             run_child(recipe, stdio, theirs, self._setup)
         for fd in (*stdio, theirs):
             os.close(fd)
-        program = Program(ident, pid, report, held)
+        program = Child(ident, pid, report, held)
         self.by_ident[ident] = self._by_pid[pid] = program
         self._loop.watch(report, select.EPOLLIN, lambda _: self._resolve(program))
         self._starting[ident] = time.monotonic() + SPAWN_DEADLINE_S
@@ -89,7 +89,7 @@ class Programs:
             os.close(fd)
         self._send(wire.SPAWNED, ident, 0, number, "fork")
 
-    def _resolve(self, program: Program) -> None:
+    def _resolve(self, program: Child) -> None:
         """Read what the child reported: nothing at all means that exec succeeded."""
         if program.spawned is not None:
             return
@@ -116,7 +116,7 @@ class Programs:
             self._watching_deadline = True
             self._loop.at(next(iter(self._starting.values())), self._give_up_late_ones)
 
-    def _spawned(self, program: Program, number: int, stage: str) -> None:
+    def _spawned(self, program: Child, number: int, stage: str) -> None:
         program.spawned = (number, stage)
         del self._starting[program.ident]
         self._loop.forget(program.report)

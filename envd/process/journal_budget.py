@@ -20,7 +20,7 @@ class Sizes:
     total: int
 
 
-class Pool:
+class JournalBudget:
     """Counts the bytes all journals keep and asks for some back when they are too many.
 
     Bounded: above `total` finished programs go first, oldest first, then live journals are trimmed, and programs whose

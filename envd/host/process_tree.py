@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
-from .orphans import Orphans, Seen, Shared, children_of, read_mark, read_process
+from .orphans import Orphans, Seen, SharedScan, children_of, read_mark, read_process
 
 _KILL_ROUNDS = 100
 _DEATH_S = 0.01
@@ -21,7 +21,7 @@ _NO_PIDFDS = (errno.ENOSYS, errno.EPERM)  # gVisor and kernels before 5.3; a sec
 _RLIMIT_LOCKS = 10  # missing from the resource module; setrlimit(2)
 
 
-class Trees:
+class ProcessTrees:
     """Finds and signals the trees of programs. Blocks: it reads /proc. For threads.
 
     A tree is a program and its descendants. Those whose parent has ended are children of the reaper then, and known by
@@ -37,7 +37,7 @@ class Trees:
     def __init__(self, reaper: int, leaders: AbstractSet[bytes]) -> None:
         self._orphans = Orphans(reaper, leaders)
         self._reaper = reaper
-        self._everything = Shared(_everything)
+        self._everything = SharedScan(_everything)
         self._children_are_shown = self._orphans.can_be_seen()
 
     def members(self, leader: int, mark: int) -> list[int]:

@@ -26,7 +26,7 @@ _AT_ONCE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class KeyedWrite:
+class IdempotentWrite:
     """What a caller wants written under a key: digests of key and input, and the input's size."""
 
     key: bytes
@@ -34,7 +34,7 @@ class KeyedWrite:
     size: int
 
     @classmethod
-    async def of(cls, key: str, data: bytes) -> KeyedWrite:
+    async def of(cls, key: str, data: bytes) -> IdempotentWrite:
         """Return it for an input; a large one is looked through in a thread."""
         digest = hashlib.blake2b(key.encode(), digest_size=_DIGEST_BYTES).digest()
         content = _content(data) if len(data) <= _AT_ONCE_BYTES else await asyncio.to_thread(_content, data)
@@ -58,7 +58,7 @@ class Note:
     uncertain: int = 0
 
 
-class KeyedInput:
+class IdempotentInput:
     """What was written of a program's inputs, by key. The last 102 keys are remembered.
 
     Each write is announced before the kernel gets it and noted behind it: if a server is killed in between, the next
@@ -75,7 +75,7 @@ class KeyedInput:
         taken = {note.slot for note in self._notes.values()}
         self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in taken]
 
-    def find(self, wanted: KeyedWrite) -> Note:
+    def find(self, wanted: IdempotentWrite) -> Note:
         """Return what is known of an input; nothing was written of one whose key is new.
 
         Raises:
@@ -89,7 +89,7 @@ class KeyedInput:
         _check(note, wanted)
         return note
 
-    def has_all(self, wanted: KeyedWrite) -> bool:
+    def has_all(self, wanted: IdempotentWrite) -> bool:
         """Return whether an input was written whole.
 
         Raises:
@@ -102,7 +102,7 @@ class KeyedInput:
         return note.written == wanted.size
 
     @contextmanager
-    def writing(self, wanted: KeyedWrite, note: Note, size: int) -> Iterator[None]:
+    def writing(self, wanted: IdempotentWrite, note: Note, size: int) -> Iterator[None]:
         """Announce that at most so many bytes are about to be written; what has been is in the note at the end."""
         self._write(wanted.key, note, size)
         try:
@@ -139,7 +139,7 @@ def _content(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=_CONTENT_BYTES).digest()
 
 
-def _check(note: Note, wanted: KeyedWrite) -> None:
+def _check(note: Note, wanted: IdempotentWrite) -> None:
     if note.written > wanted.size or note.content not in (_UNKNOWN, wanted.content):
         raise EnvdError(
             Code.ALREADY_EXISTS,

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from .events import Position
 from .expected import Absent, Expected, Waits
-from .follower import Follower
 from .ledger import Ledger
+from .subscription import Subscription
 
 _RECEIPTS = 4
 
 
-class Audience:
+class Subscribers:
     """The followers of one program, and those expected back.
 
     Args:
@@ -28,20 +28,20 @@ class Audience:
     def __init__(self, ledger: Ledger, waits: Waits) -> None:
         self._ledger = ledger
         self._waits = waits
-        self._followers: set[Follower] = set()
+        self._followers: set[Subscription] = set()
         self._receipts: list[Callable[[], object]] = []
         self.expected = Expected()
 
     def __len__(self) -> int:
         return len(self._followers)
 
-    def join(self, follower: Follower) -> None:
+    def join(self, follower: Subscription) -> None:
         """Add a follower; it may be one that was expected back."""
         self._followers.add(follower)
         self.expected.welcome(follower)
         self.note_followed()
 
-    def leave(self, follower: Follower, *, to_lose: bool) -> float:
+    def leave(self, follower: Subscription, *, to_lose: bool) -> float:
         """Remove a follower; what it read last may still be on its way to the peer.
 
         Args:
@@ -69,7 +69,7 @@ class Audience:
         self.note_followed()
         return grace_s
 
-    def _grace_s(self, follower: Follower) -> float:
+    def _grace_s(self, follower: Subscription) -> float:
         """Return how long a follower that has just left is waited for.
 
         Not at all if others had given it up, or if its client cannot name its place and has not read for the stall
@@ -116,18 +116,18 @@ class Audience:
         ):
             self._ledger.take(acknowledged)
 
-    def note_progress(self, follower: Follower) -> None:
+    def note_progress(self, follower: Subscription) -> None:
         """Remember how far a follower has come and how long it pauses."""
         self.note_taken(follower.acknowledged())
         self._note_pause(follower)
 
-    def _note_pause(self, follower: Follower) -> None:
+    def _note_pause(self, follower: Subscription) -> None:
         if follower.longest_pause_s > self._ledger.pause_s:
             self._ledger.set_pause(follower.longest_pause_s)
 
     # What is held back.
 
-    def _holders(self) -> list[Follower]:
+    def _holders(self) -> list[Subscription]:
         """Return the followers the program waits for.
 
         One that has not read for the stall deadline, while another one has been waiting for more that long, is given up

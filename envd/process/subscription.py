@@ -15,7 +15,7 @@ _RUN_BYTES = 256 * 1024
 _NAMES = ("stdout", "stderr", "pty")
 
 
-class Source(Protocol):
+class SubscriptionSource(Protocol):
     """What a follower reads from."""
 
     @property
@@ -55,7 +55,7 @@ class Receipts(Protocol):
     def unread_at_most(self) -> int: ...
 
 
-class Follower:
+class Subscription:
     """A cursor over a program's output. Holds nothing but offsets: the bytes stay in the journals.
 
     Attributes:
@@ -68,7 +68,9 @@ class Follower:
         acknowledged: see Receipts.
     """
 
-    def __init__(self, source: Source, position: Position, *, gaps: bool, receipts: Receipts, resumes: bool) -> None:
+    def __init__(
+        self, source: SubscriptionSource, position: Position, *, gaps: bool, receipts: Receipts, resumes: bool
+    ) -> None:
         for name, offset, end in zip(_NAMES, position, source.ends, strict=True):
             if offset > end:
                 raise EnvdError(
