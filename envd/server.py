@@ -44,11 +44,11 @@ from envd.pty.service import PtyService
 from envd.supervise import Supervisor
 from envd.transport import codec
 from envd.transport.auth import Gate
-from envd.transport.grpc_server import Bounds, GrpcServer
-from envd.transport.listen import Listener
+from envd.transport.grpc_server import GrpcBounds, GrpcServer
+from envd.transport.listener import Listener
 from envd.transport.origins import Origins
-from envd.transport.patience import Patience
 from envd.transport.router import Router
+from envd.transport.timeouts import TransportTimeouts
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 from envd_proto.system import system_pb2
@@ -210,7 +210,7 @@ def _system(config: Config, service: SystemService) -> rpc.MethodTable:
 
 def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate, origins: Origins) -> GrpcServer:
     limits = config.limits
-    bounds = Bounds(
+    bounds = GrpcBounds(
         limits.streams, limits.header_bytes, limits.idle_s, limits.header_s, limits.unary_s, limits.body_idle_s
     )
     return GrpcServer(methods, gate, origins, bounds)
@@ -218,7 +218,9 @@ def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate, origins: Origins
 
 def _listener(config: Config, router: Router, grpc: GrpcServer, jobs: Supervisor) -> Listener:
     limits = config.limits
-    patience = Patience(limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s)
+    patience = TransportTimeouts(
+        limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s
+    )
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return Listener(
         router.handle, patience, jobs.spawn, connections=limits.connections, descriptors=descriptors, http2=grpc

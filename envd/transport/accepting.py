@@ -17,7 +17,7 @@ _AT_ONCE = 64  # then others have their turn
 _PAUSE_S = 0.1
 
 
-class Spawn(Protocol):
+class SpawnTask(Protocol):
     """Runs a task that outlives whoever asked for it."""
 
     def __call__(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
@@ -37,7 +37,7 @@ class Acceptor:
         self,
         sock: socket.socket,
         first: Callable[[], asyncio.Protocol],
-        spawn: Spawn,
+        spawn: SpawnTask,
         make_room: Callable[[], bool],
         descriptors: int,
     ) -> None:

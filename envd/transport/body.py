@@ -29,7 +29,7 @@ class Direct(Protocol):
         """Give the socket back; its parser goes on behind the body."""
 
 
-class Body:
+class RequestBody:
     """Bytes of one request body. Bounded: above 256 KiB unread the socket is not read until the reader catches up.
 
     One reader at a time. What is left of a long body whose length is known is read from the socket directly, which

@@ -156,7 +156,7 @@ async def decode(codec: Codec, data: bytes, method: Method) -> Message:
 def _parse_slices(data: bytes, kind: type[Message], elements: int) -> Message:
     try:
         return proto_slices.parse(data, kind, elements)
-    except proto_slices.TooManyError as exc:
+    except proto_slices.TooManyElementsError as exc:
         raise EnvdError(Code.INVALID_ARGUMENT, f"unmarshal message: more than {elements} elements") from exc
     except DecodeError as exc:
         raise EnvdError(Code.INVALID_ARGUMENT, f"unmarshal message: not a valid {kind.DESCRIPTOR.full_name}") from exc

@@ -12,14 +12,14 @@ from envd.errors import Code, EnvdError
 from envd.rpc import Call, Metadata, Method
 
 from . import codec as codecs
-from . import framed
+from . import enveloped
 from .calls import failure, limit_of
 from .codec import Codec
 from .compression import answers_gzip, deflate, inflate, is_gzip
 from .deadline import timeout_from_headers
 from .envelope import END_STREAM, frame
+from .enveloped import Negotiated
 from .exchange import Exchange, Headers
-from .framed import Terms
 from .status import HTTP_STATUS, error_fields, error_json
 
 _UNARY_TYPES: dict[str, Codec] = {"application/json": codecs.JSON, "application/proto": codecs.PROTO}
@@ -45,7 +45,7 @@ class Connect:
     async def serve(self, exchange: Exchange, method: Method, codec: Codec) -> None:
         """Answer one call."""
         if method.client_streaming or method.server_streaming:
-            await framed.serve(exchange, method, codec, _Stream(), unary_s=self._unary_s)
+            await enveloped.serve(exchange, method, codec, _Stream(), unary_s=self._unary_s)
         else:
             await self._serve_unary(exchange, method, codec)
 
@@ -123,13 +123,13 @@ def _respond_error(exchange: Exchange, error: EnvdError, extra: Headers = ()) ->
 class _Stream:
     """The dialect of Connect's streams."""
 
-    def terms(self, headers: dict[str, str], codec: Codec) -> Terms:
+    def terms(self, headers: dict[str, str], codec: Codec) -> Negotiated:
         request_gzip = is_gzip(headers.get("connect-content-encoding"))
         response_gzip = answers_gzip(headers.get("connect-accept-encoding"), request_gzip=request_gzip)
         _check_version(headers)
-        return Terms(codec, request_gzip, response_gzip, timeout_from_headers(headers))
+        return Negotiated(codec, request_gzip, response_gzip, timeout_from_headers(headers))
 
-    def headers(self, content_type: str, terms: Terms) -> Headers:
+    def headers(self, content_type: str, terms: Negotiated) -> Headers:
         told = [("Content-Type", content_type), ("Connect-Accept-Encoding", "gzip")]
         if terms.response_gzip:
             told.append(("Connect-Content-Encoding", "gzip"))

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from envd.errors import Code, EnvdError
 
-from .body import Body
+from .body import RequestBody
 from .compression import deflate, inflate
 
 COMPRESSED = 0x01
@@ -37,7 +37,7 @@ def frames(payloads: Sequence[bytes], *, gzip: bool = False) -> list[bytes]:
     return pieces
 
 
-async def read_payloads(body: Body, limit: int, *, gzip: bool) -> AsyncGenerator[bytes, None]:
+async def read_payloads(body: RequestBody, limit: int, *, gzip: bool) -> AsyncGenerator[bytes, None]:
     """Yield each message of a request body, decompressed.
 
     Raises:

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from envd.web import Settle
 
-from .body import Body
+from .ack_tracking import AckTracker, Marks
+from .body import RequestBody
 from .cors import response_headers
-from .delivery import Delivery, Marks
-from .origins import Place
+from .origins import Ingress
 from .status import REASONS
 
 _HELD_BYTES = 16 * 1024
@@ -43,7 +43,7 @@ class Head:
 class Wire(Protocol):
     """What an exchange needs of its connection."""
 
-    delivery: Delivery
+    delivery: AckTracker
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -66,7 +66,9 @@ class Exchange:
         half_closed: the peer has sent its end.
     """
 
-    def __init__(self, wire: Wire, head: Head, body: Body, *, keep_alive: bool, place: Place = Place.NETWORK) -> None:
+    def __init__(
+        self, wire: Wire, head: Head, body: RequestBody, *, keep_alive: bool, place: Ingress = Ingress.NETWORK
+    ) -> None:
         self.head = head
         self.place = place
         self.body = body

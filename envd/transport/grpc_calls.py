@@ -17,10 +17,10 @@ from envd.errors import Code, EnvdError
 from envd.rpc import Call, Metadata, Method, Reply
 
 from . import codec as codecs
+from .ack_tracking import Marks, StreamAckTracker
 from .auth import Gate
 from .calls import failure, limit_of, replies
 from .deadline import EXPIRED
-from .delivery import Marks, StreamDelivery
 from .grpc_status import DETAILS, details_of
 from .http2 import CALL_HEADER, Streams
 
@@ -31,7 +31,7 @@ Write = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class GrpcTerms:
+class GrpcNegotiated:
     """grpcio's own words: its status for each code, and what it raises.
 
     Attributes:
@@ -61,7 +61,7 @@ class GrpcCalls:
         *,
         unary_s: float,
         body_idle_s: float,
-        terms: GrpcTerms,
+        terms: GrpcNegotiated,
     ) -> None:
         self._gate = gate
         self._streams = streams
@@ -118,15 +118,15 @@ class GrpcCalls:
                 if not isinstance(reply, Message):
                     marks.add(reply.position)
 
-    def _delivery(self, headers: dict[str, str]) -> StreamDelivery:
+    def _delivery(self, headers: dict[str, str]) -> StreamAckTracker:
         """Return what counts the call's bytes on their way to the client."""
         name = headers.pop(CALL_HEADER, "").rpartition(", ")[2]  # the last one is ours
         if not self._streams.is_ours(name):
             raise EnvdError(Code.PERMISSION_DENIED, "this socket is private: call the daemon's own address")
-        return self._streams.claim(name) or StreamDelivery()
+        return self._streams.claim(name) or StreamAckTracker()
 
     async def _requests(
-        self, method: Method, received: AsyncIterable[bytes], delivery: StreamDelivery
+        self, method: Method, received: AsyncIterable[bytes], delivery: StreamAckTracker
     ) -> AsyncGenerator[Any, None]:
         idle_s = None if method.client_streaming else self._body_idle_s
         taken = 0
@@ -144,7 +144,7 @@ class GrpcCalls:
             raise asyncio.CancelledError  # the library takes a reset for an end, and notices it only later
 
 
-async def _next(messages: AsyncIterator[bytes], delivery: StreamDelivery, idle_s: float | None) -> bytes | None:
+async def _next(messages: AsyncIterator[bytes], delivery: StreamAckTracker, idle_s: float | None) -> bytes | None:
     """Return the next message, None behind the last one; silence of `idle_s` seconds ends the wait."""
     try:
         async with asyncio.timeout(idle_s) as patience:
@@ -175,7 +175,7 @@ class _Sender:
 
     def __init__(self, context: Any, write: Write, broken: type[Exception]) -> None:
         self.response = Metadata()
-        self.delivery = StreamDelivery()
+        self.delivery = StreamAckTracker()
         self._context = context
         self._write = write
         self._broken = broken

@@ -21,10 +21,10 @@ from envd.rpc import Method, MethodTable
 
 from . import private
 from .auth import Gate
-from .grpc_calls import GrpcCalls, GrpcTerms, headers_of
+from .grpc_calls import GrpcCalls, GrpcNegotiated, headers_of
 from .grpc_status import NUMBERS
 from .http2 import Streams
-from .origins import Origins, Place
+from .origins import Ingress, Origins
 
 _LIBRARY_THREADS = 12  # it starts 7
 # A client that asks more often whether we are there, with nothing to say besides, is sent away: GOAWAY, too_many_pings.
@@ -35,7 +35,7 @@ _WAITING_CALLS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class GrpcBounds:
     """Of one connection: open calls, bytes of a call's headers, seconds until it is idle, or begun; see GrpcCalls."""
 
     streams: int
@@ -49,7 +49,7 @@ class Bounds:
 class GrpcServer:
     """Serves the method table, reflection and health; started by the first who asks for its address."""
 
-    def __init__(self, methods: MethodTable, gate: Gate, origins: Origins, bounds: Bounds) -> None:
+    def __init__(self, methods: MethodTable, gate: Gate, origins: Origins, bounds: GrpcBounds) -> None:
         self.streams = Streams()
         self._methods = methods
         self._gate = gate
@@ -134,7 +134,7 @@ def _behaviour(calls: GrpcCalls, method: Method) -> tuple[Behaviour, bool]:
     return functools.partial(serve, method), method.server_streaming
 
 
-def _options(bounds: Bounds, methods: MethodTable) -> list[tuple[str, int]]:
+def _options(bounds: GrpcBounds, methods: MethodTable) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", bounds.streams),
@@ -189,10 +189,10 @@ class _Library:
         self._health = grpc_health.v1
         self._reflection = grpc_reflection.v1alpha.reflection
 
-    def terms(self) -> GrpcTerms:
+    def terms(self) -> GrpcNegotiated:
         """Return what it calls things."""
         by_number = {status.value[0]: status for status in self._grpc.StatusCode}
-        return GrpcTerms(
+        return GrpcNegotiated(
             statuses={code: by_number[number] for code, number in NUMBERS.items()},
             broken=self._grpc._cython.cygrpc.ExecuteBatchError,  # noqa: SLF001 - it has no public name
             aborted=self.aio.AbortError,
@@ -216,7 +216,7 @@ class _Library:
             headers = headers_of(call.invocation_metadata)
             delivery = streams.of_headers(headers)
             try:
-                origins.check(Place.NETWORK if delivery is None else delivery.place, headers)
+                origins.check(Ingress.NETWORK if delivery is None else delivery.place, headers)
             except EnvdError as exc:
                 return self._refusal(denied, exc.message)
             if call.method.startswith(health):

@@ -9,13 +9,13 @@ from envd.errors import EnvdError
 from envd.rpc import Method
 
 from . import codec as codecs
-from . import framed
+from . import enveloped
 from .codec import Codec
 from .compression import answers_gzip, is_gzip
 from .deadline import timeout_from_grpc
 from .envelope import frame
+from .enveloped import Negotiated
 from .exchange import Exchange, Headers
-from .framed import Terms
 from .grpc_status import trailers_of
 
 PREFIX = "application/grpc-web"
@@ -35,7 +35,7 @@ class GrpcWeb:
 
     async def serve(self, exchange: Exchange, method: Method, codec: Codec) -> None:
         """Answer one call."""
-        await framed.serve(exchange, method, codec, _Dialect(), unary_s=self._unary_s)
+        await enveloped.serve(exchange, method, codec, _Dialect(), unary_s=self._unary_s)
 
     def refuse(self, exchange: Exchange, error: EnvdError) -> None:
         """Answer a call that is not served."""
@@ -44,12 +44,12 @@ class GrpcWeb:
 
 
 class _Dialect:
-    def terms(self, headers: dict[str, str], codec: Codec) -> Terms:
+    def terms(self, headers: dict[str, str], codec: Codec) -> Negotiated:
         request_gzip = is_gzip(headers.get("grpc-encoding"))
         response_gzip = answers_gzip(headers.get("grpc-accept-encoding"), request_gzip=request_gzip)
-        return Terms(codec, request_gzip, response_gzip, timeout_from_grpc(headers))
+        return Negotiated(codec, request_gzip, response_gzip, timeout_from_grpc(headers))
 
-    def headers(self, content_type: str, terms: Terms) -> Headers:
+    def headers(self, content_type: str, terms: Negotiated) -> Headers:
         told = [("Content-Type", content_type), ("Grpc-Accept-Encoding", "gzip")]
         if terms.response_gzip:
             told.append(("Grpc-Encoding", "gzip"))

@@ -16,16 +16,16 @@ from envd.logs import request_context
 from envd.web import Settle
 
 from . import peer
+from .ack_tracking import AckTracker
 from .admission import Admission
-from .body import Body
-from .delivery import Delivery
+from .body import RequestBody
 from .departures import Departures
-from .direct import DirectSocket, File, send_file
 from .exchange import Exchange
-from .origins import Place
+from .origins import Ingress
 from .parsing import BadRequestError, Parser
-from .patience import Patience
 from .status import plain_response
+from .timeouts import TransportTimeouts
+from .zero_copy import DirectSocket, File, send_file
 
 log = logging.getLogger("envd.transport")
 
@@ -40,10 +40,10 @@ _REQUEST_BYTES = 1024
 _CUT_SHORT = "protocol error: incomplete envelope: unexpected EOF"
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """What connections need of their listener."""
 
-    patience: Patience
+    patience: TransportTimeouts
     departures: Departures
     admission: Admission
     handle: Callable[[Exchange], Awaitable[None]]
@@ -59,9 +59,9 @@ class Connection(asyncio.Protocol):
     """Serves requests in order. A peer that goes away cancels the call it was waiting for, never more."""
 
     transport: asyncio.Transport
-    delivery: Delivery
+    delivery: AckTracker
 
-    def __init__(self, owner: Owner, place: Place) -> None:
+    def __init__(self, owner: ConnectionOwner, place: Ingress) -> None:
         self._owner = owner
         self._place = place
         self._parser = Parser(self._request, owner.patience.header_bytes)
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=0)  # so that "not blocked" means "all of it is in the kernel"
         self._sock = transport.get_extra_info("socket")
-        self.delivery = Delivery(self._sock)
+        self.delivery = AckTracker(self._sock)
 
     def data_received(self, data: bytes) -> None:
         self._active_at = time.monotonic()
@@ -189,10 +189,10 @@ class Connection(asyncio.Protocol):
             except BadRequestError as exc:
                 self._refuse(exc.status, str(exc))
 
-    def _request(self, parsed: Parser) -> Body:
+    def _request(self, parsed: Parser) -> RequestBody:
         """Queue a request whose head is complete; called by the parser."""
         head = parsed.head()
-        body = Body(
+        body = RequestBody(
             lambda paused: self._flow("body", paused=paused),
             self._continue,
             _length_of(head.headers),

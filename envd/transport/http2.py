@@ -15,8 +15,8 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 
-from .delivery import Delivery, StreamDelivery
-from .origins import Place
+from .ack_tracking import AckTracker, StreamAckTracker
+from .origins import Ingress
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 CALL_HEADER = "envd-call"
@@ -52,13 +52,13 @@ class Streams:
         # Whoever cannot know it has not come through the connections of this process.
         self._secret = secrets.token_hex(16)
         self._numbers = itertools.count(1)
-        self._known: dict[str, StreamDelivery] = {}
+        self._known: dict[str, StreamAckTracker] = {}
 
     def connection(self) -> str:
         """Return a name for a new connection."""
         return f"{self._secret}.{next(self._numbers)}"
 
-    def add(self, name: str, delivery: StreamDelivery) -> None:
+    def add(self, name: str, delivery: StreamAckTracker) -> None:
         """Know a stream from now on."""
         self._known[name] = delivery
 
@@ -66,11 +66,11 @@ class Streams:
         """Know a stream no more."""
         self._known.pop(name, None)
 
-    def claim(self, name: str) -> StreamDelivery | None:
+    def claim(self, name: str) -> StreamAckTracker | None:
         """Return the delivery of a stream; None if it has ended already."""
         return self._known.get(name)
 
-    def of_headers(self, headers: Mapping[str, str]) -> StreamDelivery | None:
+    def of_headers(self, headers: Mapping[str, str]) -> StreamAckTracker | None:
         """Return the delivery of the call that has these headers; None if it has ended already, or is not ours."""
         return self.claim(headers.get(CALL_HEADER, "").rpartition(", ")[2])  # the last one is ours
 
@@ -93,13 +93,13 @@ class Conversation:
         on_sent: called with the kind of a frame of the server's that a client may answer.
     """
 
-    def __init__(self, streams: Streams, delivery: Delivery, place: Place = Place.NETWORK) -> None:
+    def __init__(self, streams: Streams, delivery: AckTracker, place: Ingress = Ingress.NETWORK) -> None:
         self.delivery = delivery
         self._place = place
         self.last = 0
         self._streams = streams
         self._name = streams.connection()
-        self._open: dict[int, StreamDelivery] = {}
+        self._open: dict[int, StreamAckTracker] = {}
         self._vouched = False
         self.held = 0
         self.on_vouch: Callable[[], None] = _nothing
@@ -137,7 +137,7 @@ class Conversation:
         """Open a stream; return the frame that names it, which goes behind its header block."""
         name = f"{self._name}.{stream}"
         self.last = stream
-        self._open[stream] = delivery = StreamDelivery(self.delivery)
+        self._open[stream] = delivery = StreamAckTracker(self.delivery)
         delivery.vouch = self.vouch
         delivery.place = self._place
         self._streams.add(name, delivery)

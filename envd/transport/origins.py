@@ -23,7 +23,7 @@ _SHOWN = 100
 _INSTEAD = "set an access token (--access-token-file, ENVD_ACCESS_TOKEN or /init)"
 
 
-class Place(enum.Enum):
+class Ingress(enum.Enum):
     """Where a listener is bound."""
 
     UNIX = "unix"
@@ -48,11 +48,11 @@ class Origins:
         self._origins = frozenset(origin.lower() for origin in origins)
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
 
-    def apply(self, place: Place) -> bool:
+    def apply(self, place: Ingress) -> bool:
         """Tell whether calls that come in at such a listener have to be checked now."""
-        return place is not Place.UNIX and not self._token_required()
+        return place is not Ingress.UNIX and not self._token_required()
 
-    def check(self, place: Place, headers: Mapping[str, str], authority: str | None = None) -> None:
+    def check(self, place: Ingress, headers: Mapping[str, str], authority: str | None = None) -> None:
         """Check one request.
 
         Args:
@@ -66,7 +66,7 @@ class Origins:
         if not self.apply(place):
             return
         hosts = [host for host in (authority, headers.get("host")) if host]
-        if place is Place.LOOPBACK or self._hosts:
+        if place is Ingress.LOOPBACK or self._hosts:
             for host in hosts:
                 self._check_host(host)
         origin = headers.get("origin")

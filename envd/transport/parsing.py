@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import httptools
 
-from .body import Body
+from .body import RequestBody
 from .exchange import Head
 
 
@@ -26,11 +26,11 @@ class Parser:
     trailers are bounded by `header_bytes`.
     """
 
-    def __init__(self, request: Callable[[Parser], Body], header_bytes: int) -> None:
+    def __init__(self, request: Callable[[Parser], RequestBody], header_bytes: int) -> None:
         self._request = request
         self._header_bytes = header_bytes
         self._parser = httptools.HttpRequestParser(self)
-        self._body: Body | None = None
+        self._body: RequestBody | None = None
         self._fruitless = 0  # bytes since the last head or piece of body
         self._upgrade = False
         self._replaying = False

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import struct
 
-from .origins import Place
+from .origins import Ingress
 
 _KEEPALIVE_IDLE_S = 30
 _KEEPALIVE_INTERVAL_S = 10
@@ -46,15 +46,15 @@ def prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, _PROBE_INTERVAL_MS)
 
 
-def place_of(sock: socket.socket) -> Place:
+def place_of(sock: socket.socket) -> Ingress:
     """Tell where a listening socket is bound."""
     if sock.family == socket.AF_UNIX:
-        return Place.UNIX
+        return Ingress.UNIX
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return Place.NETWORK
+        return Ingress.NETWORK
     address = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)  # before Python 3.13 such an address is no loopback address
-    return Place.LOOPBACK if (mapped or address).is_loopback else Place.NETWORK
+    return Ingress.LOOPBACK if (mapped or address).is_loopback else Ingress.NETWORK
 
 
 def is_dead(sock: socket.socket, silence_s: float) -> bool:

@@ -26,7 +26,7 @@ _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _Element = tuple[tuple[int, ...], int, int]
 
 
-class TooManyError(Exception):
+class TooManyElementsError(Exception):
     """The message has more elements than it may."""
 
 
@@ -54,7 +54,7 @@ def parse(data: bytes, kind: type[Message], most: int) -> Message:
         for path, at, behind in _elements(data, kind.DESCRIPTOR, (), 0, len(data)):
             found += 1
             if found > most:
-                raise TooManyError
+                raise TooManyElementsError
             if path != around or at != end or held == _AT_ONCE:
                 _merge(message, around, data[begin:end])
                 around, begin, held = path, at, 0

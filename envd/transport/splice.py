@@ -11,11 +11,11 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from . import peer
+from .ack_tracking import AckTracker
 from .admission import Admission
-from .delivery import Delivery
 from .http2 import AbuseError, Conversation, FromClient, FromServer, Streams, goaway
-from .origins import Place
-from .patience import Patience
+from .origins import Ingress
+from .timeouts import TransportTimeouts
 
 log = logging.getLogger("envd.transport")
 
@@ -40,7 +40,7 @@ class Backend(Protocol):
         """Return the path of its socket, once it is listening there."""
 
 
-class Owner(Protocol):
+class SpliceOwner(Protocol):
     """What connections need of their listener."""
 
     admission: Admission
@@ -57,7 +57,7 @@ class Spliced(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, patience: Patience, owner: Owner, backend: Backend, place: Place) -> None:
+    def __init__(self, patience: TransportTimeouts, owner: SpliceOwner, backend: Backend, place: Ingress) -> None:
         self._patience = patience
         self._place = place
         self._owner = owner
@@ -76,7 +76,7 @@ class Spliced(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=0)  # so that "not blocked" means "all of it is in the kernel"
         self._sock = transport.get_extra_info("socket")
-        self._delivery = Delivery(self._sock)
+        self._delivery = AckTracker(self._sock)
         self._conversation = Conversation(self._backend.streams, self._delivery, self._place)
         self._requests = FromClient(self._conversation, self._patience.header_bytes)
         self._responses = FromServer(self._conversation)

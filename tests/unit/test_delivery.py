@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from envd.transport.delivery import Delivery, Marks, StreamDelivery
+from envd.transport.ack_tracking import AckTracker, Marks, StreamAckTracker
 from envd.transport.peer import unread_at_most
 
 
@@ -22,13 +22,13 @@ class Pair:
     sender: socket.socket
     receiver: socket.socket
 
-    def write(self, delivery: Delivery, data: bytes) -> None:
+    def write(self, delivery: AckTracker, data: bytes) -> None:
         """Hand bytes to the kernel, as the transport does when nothing is buffered."""
         delivery.writing(len(data))
         assert self.sender.send(data) == len(data)
         delivery.flushed()
 
-    def has(self, delivery: Delivery, size: int) -> bool:
+    def has(self, delivery: AckTracker, size: int) -> bool:
         """Whether so many bytes get acknowledged; the acknowledgement takes its way through the kernel."""
         deadline = time.monotonic() + 60
         while delivery.acknowledged() < size:
@@ -50,7 +50,7 @@ def pair() -> Iterator[Pair]:
             yield Pair(sender, receiver)
 
 
-def overfill(pair: Pair, delivery: Delivery) -> int:
+def overfill(pair: Pair, delivery: AckTracker) -> int:
     """Write until the kernel takes no more; how much it took."""
     total = 0
     try:
@@ -63,13 +63,13 @@ def overfill(pair: Pair, delivery: Delivery) -> int:
 
 
 def test_what_has_arrived_is_acknowledged_though_nobody_read_it(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     pair.write(delivery, b"x" * 1000)
     assert pair.has(delivery, 1000)
 
 
 def test_what_our_own_buffer_may_hold_does_not_count(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     pair.write(delivery, b"x" * 1000)
     delivery.writing(500)  # it is with the transport, not with the kernel
     assert pair.has(delivery, 1000)
@@ -79,7 +79,7 @@ def test_what_our_own_buffer_may_hold_does_not_count(pair: Pair):
 
 
 def test_what_lies_in_the_kernel_does_not_count_until_the_peer_has_it(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     total = overfill(pair, delivery)
     got = delivery.acknowledged()
     assert got < 64 * 1024 < total
@@ -91,7 +91,7 @@ def test_what_lies_in_the_kernel_does_not_count_until_the_peer_has_it(pair: Pair
 
 def test_the_count_stays_when_the_connection_is_reset(pair: Pair):
     """And is no more than what the peer's kernel had."""
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     overfill(pair, delivery)
     held = len(pair.receiver.recv(1 << 20, socket.MSG_PEEK))
     pair.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -105,7 +105,7 @@ def test_the_count_stays_when_the_connection_is_reset(pair: Pair):
 def test_unix_sockets_count_what_was_read():
     sender, receiver = socket.socketpair()
     with sender, receiver:
-        delivery = Delivery(sender)
+        delivery = AckTracker(sender)
         delivery.writing(10)
         sender.send(b"0123456789")
         delivery.flushed()
@@ -115,7 +115,7 @@ def test_unix_sockets_count_what_was_read():
 
 
 def test_a_mark_is_reached_when_all_before_it_was_received(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     marks = Marks(delivery)
     assert marks.acknowledged() is None
     pair.write(delivery, b"x" * 100)
@@ -134,7 +134,7 @@ def test_a_mark_is_reached_when_all_before_it_was_received(pair: Pair):
 
 
 def test_marks_are_still_told_after_the_connection(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     marks = Marks(delivery)
     pair.write(delivery, b"x" * 100)
     marks.add("reached")
@@ -148,7 +148,7 @@ def test_marks_are_still_told_after_the_connection(pair: Pair):
 
 
 def test_many_marks_are_thinned_out_and_never_say_too_much(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     marks = Marks(delivery)
     for number in range(1, 5001):
         delivery.writing(1)
@@ -169,7 +169,7 @@ def test_many_marks_are_thinned_out_and_never_say_too_much(pair: Pair):
 
 
 def test_a_thinned_out_mark_answers_with_an_earlier_one(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     marks = Marks(delivery)
     delivery.writing(1)
     pair.sender.send(b"x")
@@ -191,7 +191,7 @@ SLACK = 256 * KIB
 MOST_UNREAD = 16 * MIB
 
 
-class Received(Delivery):
+class Received(AckTracker):
     """A connection whose peer's kernel has everything at once."""
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class Client:
 
     def __init__(self, window: int) -> None:
         self.connection = Received()
-        self.delivery = StreamDelivery(self.connection)
+        self.delivery = StreamAckTracker(self.connection)
         self.sent = self.read = 0
         self._window = window
         self._granted = 0
@@ -241,7 +241,7 @@ class Client:
 
 
 def test_on_http1_what_the_kernel_has_counts_as_consumed(pair: Pair):
-    delivery = Delivery(pair.sender)
+    delivery = AckTracker(pair.sender)
     marks = Marks(delivery)
     pair.write(delivery, b"x" * 100)
     marks.add("all")
@@ -325,7 +325,7 @@ def test_any_client_is_never_said_to_have_more_than_it_read():
 
 
 def test_a_stream_of_an_unknown_connection_is_never_consumed():
-    delivery = StreamDelivery()
+    delivery = StreamAckTracker()
     delivery.carried(100 * MIB, 100 * MIB)
     delivery.granted(100 * MIB)
     assert (delivery.acknowledged(), delivery.consumed()) == (0, 0)
@@ -343,7 +343,7 @@ def test_what_a_kernel_may_hold_unread_is_what_its_windows_can_span():
             sender, _ = listener.accept()
             with sender:
                 bounds.append(unread_at_most(sender))
-                assert 16 * MIB <= Delivery(sender).unread_at_most <= 64 * MIB
+                assert 16 * MIB <= AckTracker(sender).unread_at_most <= 64 * MIB
     small, large = bounds
     assert 128 * KIB <= small < large
 

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from envd.errors import Code, EnvdError
-from envd.transport.body import Body
+from envd.transport.body import RequestBody
 from envd.transport.envelope import COMPRESSED, END_STREAM, frame, frames, read_payloads
 
 LIMIT = 1000
@@ -20,19 +20,19 @@ class Sender:
 
     def __init__(self) -> None:
         self.flow: list[bool] = []
-        self.body = Body(self.flow.append, lambda: None)
+        self.body = RequestBody(self.flow.append, lambda: None)
 
 
 def prefix(flags: int, size: int) -> bytes:
     return struct.pack(">BI", flags, size)
 
 
-async def read(body: Body, *, packed: bool = False) -> list[bytes]:
+async def read(body: RequestBody, *, packed: bool = False) -> list[bytes]:
     async with asyncio.timeout(60):
         return [payload async for payload in read_payloads(body, LIMIT, gzip=packed)]
 
 
-def whole(data: bytes) -> Body:
+def whole(data: bytes) -> RequestBody:
     body = Sender().body
     body.feed(data)
     body.finish()

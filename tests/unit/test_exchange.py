@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from envd.transport.body import Body
-from envd.transport.delivery import Delivery
+from envd.transport.ack_tracking import AckTracker
+from envd.transport.body import RequestBody
 from envd.transport.exchange import Exchange, Head
 
 _DIGITS = 16  # some clients take no more for the size of a chunk
@@ -13,7 +13,7 @@ _DIGITS = 16  # some clients take no more for the size of a chunk
 
 class Wire:
     def __init__(self) -> None:
-        self.delivery = cast("Delivery", None)  # nothing here asks how far a peer is
+        self.delivery = cast("AckTracker", None)  # nothing here asks how far a peer is
         self.written = b""
 
     def write(self, data: bytes) -> None:
@@ -27,7 +27,7 @@ class Wire:
 
 
 def exchange_on(wire: Wire) -> Exchange:
-    body = Body(lambda _: None, lambda: None)
+    body = RequestBody(lambda _: None, lambda: None)
     body.finish()
     return Exchange(wire, Head("GET", "/", "", {}, http11=True), body, keep_alive=False)
 

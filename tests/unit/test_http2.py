@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from envd.transport.delivery import Delivery, StreamDelivery
+from envd.transport.ack_tracking import AckTracker, StreamAckTracker
 from envd.transport.http2 import Conversation, FromClient, FromServer, Streams
 from tests.support.http2 import (
     DATA,
@@ -31,7 +31,7 @@ SLACK = 256 * KIB
 SENT = 900 * KIB
 
 
-class Granted(StreamDelivery):
+class Granted(StreamAckTracker):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class Granted(StreamDelivery):
 class Both:
     """Both directions of a connection."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: AckTracker) -> None:
         self.conversation = Conversation(Streams(), delivery)
         self.client = FromClient(self.conversation, 64 * KIB)
         self.server = FromServer(self.conversation)
 
-    def stream(self, number: int) -> StreamDelivery:
+    def stream(self, number: int) -> StreamAckTracker:
         return self.conversation._open[number]
 
     def watch(self, number: int) -> Granted:
@@ -63,7 +63,7 @@ class Both:
 def both() -> Iterator[Both]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Both(Delivery(ours))
+        yield Both(AckTracker(ours))
 
 
 def grant(stream: int, size: int) -> bytes:

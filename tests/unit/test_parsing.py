@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envd.transport.body import Body
+from envd.transport.body import RequestBody
 from envd.transport.exchange import Head
 from envd.transport.parsing import BadRequestError, Parser
 
@@ -17,13 +17,13 @@ class Requests:
     def __init__(self) -> None:
         self.heads: list[Head] = []
         self.keep_alive: list[bool] = []
-        self.bodies: list[Body] = []
+        self.bodies: list[RequestBody] = []
         self.parser = Parser(self._request, HEADER_BYTES)
 
-    def _request(self, parser: Parser) -> Body:
+    def _request(self, parser: Parser) -> RequestBody:
         self.heads.append(parser.head())
         self.keep_alive.append(parser.keep_alive)
-        self.bodies.append(Body(lambda _: None, lambda: None))
+        self.bodies.append(RequestBody(lambda _: None, lambda: None))
         return self.bodies[-1]
 
     async def content(self) -> list[bytes]:

@@ -54,7 +54,7 @@ def test_the_number_of_elements_is_bounded_wherever_they_are():
         request.env_vars.values[f"{number}"] = "x" * 70
     data = request.SerializeToString()
     assert len(proto_slices.parse(data, InitRequest, 1001).env_vars.values) == 1001
-    with pytest.raises(proto_slices.TooManyError):
+    with pytest.raises(proto_slices.TooManyElementsError):
         proto_slices.parse(data, InitRequest, 1000)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class TransportTimeouts:
     """Bounds of one connection. Sizes in bytes, times in seconds."""
 
     header_bytes: int

@@ -10,15 +10,15 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from . import memory, peer
-from .accepting import Acceptor, Spawn
+from . import malloc, peer
+from .accepting import Acceptor, SpawnTask
 from .admission import Admission
 from .departures import Departures
 from .exchange import Exchange
 from .http1 import CONNECTION_BYTES, Connection
-from .origins import Place
-from .patience import Patience
+from .origins import Ingress
 from .splice import SPLICED_BYTES, Backend, Spliced
+from .timeouts import TransportTimeouts
 
 log = logging.getLogger("envd.transport")
 
@@ -42,8 +42,8 @@ class Listener:
     def __init__(
         self,
         handle: Callable[[Exchange], Awaitable[None]],
-        patience: Patience,
-        spawn: Spawn,
+        patience: TransportTimeouts,
+        spawn: SpawnTask,
         *,
         connections: int,
         descriptors: int,
@@ -107,7 +107,7 @@ class Listener:
                 connection.check(now)
             if self._lost >= _LOST_MANY or self.admission.released >= _RELEASED_MANY:
                 self._lost = self.admission.released = 0
-                await asyncio.to_thread(memory.give_back)
+                await asyncio.to_thread(malloc.give_back)
 
     async def stop_accepting(self) -> None:
         """Close the sockets; connections go on."""
@@ -133,7 +133,7 @@ class _FirstBytes(asyncio.Protocol):
     _transport: asyncio.Transport
     _connection: Connection
 
-    def __init__(self, listener: Listener, place: Place) -> None:
+    def __init__(self, listener: Listener, place: Ingress) -> None:
         self._listener = listener
         self._place = place
         self._seen = b""

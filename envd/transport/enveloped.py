@@ -21,7 +21,7 @@ from .exchange import Exchange, Headers
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Negotiated:
     """What a call's headers agreed on; `timeout_s` as in envd.rpc.Call."""
 
     codec: Codec
@@ -33,14 +33,14 @@ class Terms:
 class Dialect(Protocol):
     """What tells one framed protocol from another."""
 
-    def terms(self, headers: dict[str, str], codec: Codec) -> Terms:
+    def terms(self, headers: dict[str, str], codec: Codec) -> Negotiated:
         """Read the request's headers.
 
         Raises:
             EnvdError: they ask for what is not served.
         """
 
-    def headers(self, content_type: str, terms: Terms) -> Headers:
+    def headers(self, content_type: str, terms: Negotiated) -> Headers:
         """Return the response's headers."""
 
     def end(self, error: EnvdError | None, trailers: Headers, *, gzip: bool) -> bytes:
@@ -50,7 +50,7 @@ class Dialect(Protocol):
 async def serve(exchange: Exchange, method: Method, codec: Codec, dialect: Dialect, *, unary_s: float) -> None:
     """Answer one call."""
     response = Metadata()
-    terms = Terms(codec)
+    terms = Negotiated(codec)
     error: EnvdError | None
     try:
         terms = dialect.terms(exchange.head.headers, codec)
@@ -65,12 +65,12 @@ async def serve(exchange: Exchange, method: Method, codec: Codec, dialect: Diale
     exchange.finish([dialect.end(error, response.trailers, gzip=terms.response_gzip)])
 
 
-def _begin(exchange: Exchange, terms: Terms, dialect: Dialect, response: Metadata) -> None:
+def _begin(exchange: Exchange, terms: Negotiated, dialect: Dialect, response: Metadata) -> None:
     content_type = exchange.head.headers.get("content-type", "")
     exchange.begin(200, (*dialect.headers(content_type, terms), *response.headers))
 
 
-async def _run(exchange: Exchange, method: Method, terms: Terms, dialect: Dialect, response: Metadata) -> None:
+async def _run(exchange: Exchange, method: Method, terms: Negotiated, dialect: Dialect, response: Metadata) -> None:
     exchange.body_may_idle = method.client_streaming
     marks = exchange.marks()
     call = Call(
@@ -93,7 +93,7 @@ async def _run(exchange: Exchange, method: Method, terms: Terms, dialect: Dialec
             await exchange.drain()
 
 
-async def _requests(exchange: Exchange, method: Method, terms: Terms) -> AsyncGenerator[Any, None]:
+async def _requests(exchange: Exchange, method: Method, terms: Negotiated) -> AsyncGenerator[Any, None]:
     payloads = read_payloads(exchange.body, method.message_bytes, gzip=terms.request_gzip)
     async with aclosing(payloads):
         async for payload in payloads:

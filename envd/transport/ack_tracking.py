@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from .origins import Place
+from .origins import Ingress
 from .peer import unread_at_most
 
 # ioctl SIOCOUTQ has the number of TIOCOUTQ: bytes not yet acknowledged. Source: tcp(7), unix(7).
@@ -29,7 +29,7 @@ _MOST_ON_THE_WAY_BYTES = 64 * 1024 * 1024
 _Value = TypeVar("_Value")
 
 
-class Delivery:
+class AckTracker:
     """Byte counts of one connection, in one direction; usable after the connection is gone.
 
     Errs on the side of less: bytes that may still be in our buffer or the kernel's do not count.
@@ -122,7 +122,7 @@ class _Trail(Generic[_Value]):
         return self._last
 
 
-class StreamDelivery:
+class StreamAckTracker:
     """Byte counts of one stream among several on a connection; usable after both are gone.
 
     Args:
@@ -137,13 +137,13 @@ class StreamDelivery:
         complete: the peer has said that it sends no more; a stream that was reset or lost before is not.
     """
 
-    def __init__(self, connection: Delivery | None = None) -> None:
+    def __init__(self, connection: AckTracker | None = None) -> None:
         self.written = 0
         self.heard: Callable[[], None] = _nobody_listens
         self.received = 0
         self.complete = False
         self.vouch: Callable[[], None] = _nobody_listens
-        self.place = Place.NETWORK
+        self.place = Ingress.NETWORK
         self._carried = 0
         self._granted = 0
         self._ahead = 0
