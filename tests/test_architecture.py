@@ -50,7 +50,7 @@ KEEPER_STDLIB = {
 # What single modules of a domain may import.
 ZSTD = ("backports", "compression")  # from Python 3.14 on it is in the standard library
 THIRD_PARTY = {
-    "envd.filesystem.archive.coding": ZSTD,
+    "envd.filesystem.archive.tarstream.compression": ZSTD,
     "envd.filesystem.search.ignores": ("pathspec",),
     "envd.filesystem.watching.polling": ("watchdog",),
 }

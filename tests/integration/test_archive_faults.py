@@ -322,7 +322,7 @@ async def test_a_file_that_grows_is_as_long_as_it_was(daemon: Daemon, tmp_path: 
 
 UNPRIVILEGED = """
 import sys
-from envd.filesystem.archive.stream import Wish, open_stream
+from envd.filesystem.archive.stream import ArchiveRequest, open_stream
 from envd.host.users import User
 uid = int(sys.argv[2])
 stream = open_stream(Wish(sys.argv[1], User("somebody", uid, uid, (uid,), "/")))

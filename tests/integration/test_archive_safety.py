@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envd.errors import EnvdError
-from envd.filesystem.archive.extraction import Extraction, Order
+from envd.filesystem.archive.extraction import Extraction, ExtractRequest
 from envd.filesystem.archive.merging import Conflict
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.temporary import Temporaries
@@ -54,7 +54,7 @@ def random_archive(chance: random.Random) -> bytes:
 
 
 def extract(target: Path, data: bytes, temporaries: Temporaries, **options: object) -> bool:
-    extraction = Extraction(Order(str(target), own_user(), **options), temporaries)  # type: ignore[arg-type]
+    extraction = Extraction(ExtractRequest(str(target), own_user(), **options), temporaries)  # type: ignore[arg-type]
     try:
         extraction.feed(data)
         extraction.commit()

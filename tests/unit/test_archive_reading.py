@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.archive import headers, pax
-from envd.filesystem.archive.fields import number_of
-from envd.filesystem.archive.member import Extent, Kind, Member
-from envd.filesystem.archive.reader import Reader
+from envd.filesystem.archive.limit import ArchiveLimit
 from envd.filesystem.archive.safety import parts_of
-from envd.filesystem.archive.turns import Turns
+from envd.filesystem.archive.tarstream import header_writer, pax
+from envd.filesystem.archive.tarstream.header_fields import number_of
+from envd.filesystem.archive.tarstream.member import Extent, Member, MemberKind
+from envd.filesystem.archive.tarstream.reader import TarReader
 from tests.support.archives import entry, tar
 
 
@@ -45,7 +45,7 @@ class Collected:
 
 def read(data: bytes, piece: int = 1 << 20) -> Collected:
     found = Collected()
-    reader = Reader(found)
+    reader = TarReader(found)
     for at in range(0, len(data), piece):
         reader.feed(data[at : at + piece])
     reader.end()
@@ -62,7 +62,7 @@ def outcome(data: bytes, piece: int = 1 << 20) -> Code | None:
 
 
 def member(**fields: object) -> Member:
-    given = {"name": "name", "kind": Kind.FILE, "mode": 0o644, "uid": 0, "gid": 0, "owner": "", "group": ""}
+    given = {"name": "name", "kind": MemberKind.FILE, "mode": 0o644, "uid": 0, "gid": 0, "owner": "", "group": ""}
     return Member(**{**given, "modified_ns": 0, **fields})  # type: ignore[arg-type]
 
 
@@ -71,7 +71,7 @@ SAMPLE = tar(
     entry("n" * 300, b"y" * 512, pax_headers={"mtime": "1.5", "SCHILY.xattr.user.k": "v"}),
     entry("d", kind=tarfile.DIRTYPE),
     entry("d/l", kind=tarfile.SYMTYPE, link="t" * 200),
-    headers.head_of(member(name="s", size=5_000, extents=(Extent(1000, 600), Extent(4000, 10))))
+    header_writer.head_of(member(name="s", size=5_000, extents=(Extent(1000, 600), Extent(4000, 10))))
     + b"z" * 610
     + bytes(414),
 )
@@ -121,11 +121,11 @@ def test_damage_under_a_right_checksum_is_refused_or_harmless() -> None:
         member(name="n" * 101),
         member(name="n" * 4000, size=3),
         member(name="☃" * 40),
-        member(name="d", kind=Kind.DIRECTORY, mode=0o1777),
-        member(name="d" * 100, kind=Kind.DIRECTORY),
-        member(name="l", kind=Kind.SYMLINK, link="x" * 100),
-        member(name="l", kind=Kind.SYMLINK, link="x" * 101),
-        member(name="h", kind=Kind.HARD_LINK, link="☃" * 100),
+        member(name="d", kind=MemberKind.DIRECTORY, mode=0o1777),
+        member(name="d" * 100, kind=MemberKind.DIRECTORY),
+        member(name="l", kind=MemberKind.SYMLINK, link="x" * 100),
+        member(name="l", kind=MemberKind.SYMLINK, link="x" * 101),
+        member(name="h", kind=MemberKind.HARD_LINK, link="☃" * 100),
         member(uid=0o7777777, gid=0o10000000, owner="o" * 31, group="g" * 200),
         member(modified_ns=1),
         member(modified_ns=-1),
@@ -141,11 +141,11 @@ def test_damage_under_a_right_checksum_is_refused_or_harmless() -> None:
     ],
 )
 def test_what_is_written_is_read_again(made: Member) -> None:
-    stored = headers.stored_bytes(made)
-    data = headers.head_of(made) + b"c" * stored + headers.padding(stored) + headers.END
+    stored = header_writer.stored_bytes(made)
+    data = header_writer.head_of(made) + b"c" * stored + header_writer.padding(stored) + header_writer.END
     assert len(data) % 512 == 0
     (found,) = read(data).members
-    expected = made._replace(name=made.name + "/") if made.kind is Kind.DIRECTORY else made
+    expected = made._replace(name=made.name + "/") if made.kind is MemberKind.DIRECTORY else made
     assert found._replace(attributes=dict(found.attributes)) == expected._replace(attributes=dict(made.attributes))
     if not any("\udcff" in text for text in (made.name, made.link)):
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
@@ -154,10 +154,10 @@ def test_what_is_written_is_read_again(made: Member) -> None:
 
 def test_a_file_of_more_than_eight_gibibytes_says_so() -> None:
     size = 9 * 2**30
-    with tarfile.open(fileobj=io.BytesIO(headers.head_of(member(size=size)))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(header_writer.head_of(member(size=size)))) as archive:
         assert archive.next().size == size  # type: ignore[union-attr]
     seen = Collected()
-    Reader(seen).feed(headers.head_of(member(size=size)))
+    TarReader(seen).feed(header_writer.head_of(member(size=size)))
     assert seen.members[0].size == size
 
 
@@ -257,7 +257,7 @@ def test_a_daemon_without_zstandard_says_what_to_do() -> None:
 
 
 def test_only_so_many_archives_are_worked_on_at_once() -> None:
-    turns = Turns()
+    turns = ArchiveLimit()
     with ExitStack() as taken:
         for _ in range(64):
             taken.enter_context(turns.one())

@@ -16,19 +16,19 @@ from envd.filesystem.temporary import Temporaries, hidden_in
 from envd.filesystem.walking import READ, SEARCH, open_entry
 from envd.host.users import User
 
-from . import coding
-from .coding import Format
-from .finishing import MOST_ENTRIES, Rules
-from .member import Member
+from .extractor import Extractor
 from .merging import Conflict, Merge, unseal
-from .reader import Reader
-from .tree import Tree
+from .metadata import MOST_ENTRIES, Rules
+from .tarstream import compression
+from .tarstream.compression import Format
+from .tarstream.member import Member
+from .tarstream.reader import TarReader
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExtractRequest:
     """How to extract.
 
     Attributes:
@@ -86,11 +86,11 @@ class Extraction:
         EnvdError: it cannot be extracted there. INVALID_ARGUMENT if the target is no directory.
     """
 
-    def __init__(self, order: Order, temporaries: Temporaries) -> None:
+    def __init__(self, order: ExtractRequest, temporaries: Temporaries) -> None:
         self._order = order
         self._temporaries = temporaries
         self._received = 0
-        self._unpacker = coding.unpacker(order.form)
+        self._unpacker = compression.unpacker(order.form)
         self._made: tuple[str, ...] = ()
         self._helped: tuple[str, ...] = ()
         try:
@@ -116,7 +116,7 @@ class Extraction:
                 self._begin(undo)
             except OSError as exc:
                 raise from_os_error(exc, doing=f"extract to {self._target}") from exc
-            self._reader = Reader(self._tree)
+            self._reader = TarReader(self._tree)
             self._undo = undo.pop_all()
 
     def _make_target(self) -> bool:
@@ -158,7 +158,7 @@ class Extraction:
             most_entries=order.most_entries,
             most_bytes=order.most_bytes,
         )
-        self._tree = Tree(self._top, rules)
+        self._tree = Extractor(self._top, rules)
         undo.callback(self._tree.close)
 
     def feed(self, piece: bytes) -> None:

@@ -10,16 +10,16 @@ from envd.filesystem.lossy_names import raw_of
 from envd.filesystem.views import View
 from envd_proto.filesystem import archive_pb2 as pb
 
-from .coding import Format
-from .extraction import Extracted, Order
-from .finishing import MOST_ENTRIES
-from .member import Member
+from .extraction import Extracted, ExtractRequest
 from .merging import Conflict
+from .metadata import MOST_ENTRIES
 from .owners import ByNames, by_numbers
-from .stream import ArchiveStream, Wish
+from .stream import ArchiveRequest, ArchiveStream
+from .tarstream.compression import Format
+from .tarstream.member import Member
 
 
-def wish_from(request: pb.ArchiveRequest, path: str, view: View) -> Wish:
+def wish_from(request: pb.ArchiveRequest, path: str, view: View) -> ArchiveRequest:
     """Return what to archive at an absolute path.
 
     Raises:
@@ -27,7 +27,7 @@ def wish_from(request: pb.ArchiveRequest, path: str, view: View) -> Wish:
     """
     form = _format_from(request.format) or Format.TAR
     members = (*request.members, *map(os.fsdecode, request.raw_members))
-    return Wish(path, view.user, members, tuple(request.exclude), form)
+    return ArchiveRequest(path, view.user, members, tuple(request.exclude), form)
 
 
 def start_of(stream: ArchiveStream) -> pb.ArchiveResponse:
@@ -52,13 +52,13 @@ def end_of(stream: ArchiveStream) -> pb.ArchiveResponse:
     return pb.ArchiveResponse(end=end)
 
 
-def order_from(options: pb.ExtractRequest.Options, path: str, view: View) -> Order:
+def order_from(options: pb.ExtractRequest.Options, path: str, view: View) -> ExtractRequest:
     """Return how to extract to an absolute path.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be extracted so.
     """
-    return Order(
+    return ExtractRequest(
         path,
         view.user,
         owner_of(options.ownership),

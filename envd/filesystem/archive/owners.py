@@ -7,7 +7,7 @@ from collections.abc import Callable
 from envd.errors import Code, EnvdError
 from envd.host.names import group_number, owner_number
 
-from .member import Member
+from .tarstream.member import Member
 
 _MOST = 0xFFFF_FFFE  # the number above means "leave it" to chown(2)
 _MOST_KNOWN = 4096

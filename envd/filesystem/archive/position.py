@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError
 from envd.filesystem.walking import READ, Descent, Inode, MovedError
 
-from .finishing import Finisher
-from .member import Member
+from .metadata import MetadataSetter
 from .safety import Parts
+from .tarstream.member import Member
 
 _OWNERS = 0o700
 _MOST_SEALED = 100_000
@@ -26,7 +26,7 @@ class Sealed:
 
 
 @dataclass(slots=True)
-class _Level:
+class _PositionLevel:
     """A directory on the way down.
 
     Attributes:
@@ -52,12 +52,12 @@ class Position:
         sealed: to be given their modes in the end, by inode.
     """
 
-    def __init__(self, top: int, finisher: Finisher) -> None:
+    def __init__(self, top: int, finisher: MetadataSetter) -> None:
         self.parts: Parts = ()
         self.sealed: dict[Inode, Sealed] = {}
         self._finisher = finisher
         self._way = Descent(top, above=READ)
-        self._levels = [_Level()]
+        self._levels = [_PositionLevel()]
 
     @property
     def here(self) -> int:
@@ -105,7 +105,7 @@ class Position:
             raise EnvdError(
                 Code.INVALID_ARGUMENT, f"an entry of the archive leads through {way}, which is a file or link in it"
             ) from exc
-        self._levels.append(_Level(None, None if made else st.st_mtime_ns))
+        self._levels.append(_PositionLevel(None, None if made else st.st_mtime_ns))
         self.parts = parts[: len(self._levels) - 1]
 
     def _leave(self) -> None:
@@ -116,7 +116,7 @@ class Position:
         except MovedError as exc:
             raise EnvdError(Code.ABORTED, "what was being extracted was moved by somebody else") from exc
 
-    def _finish(self, level: _Level) -> None:
+    def _finish(self, level: _PositionLevel) -> None:
         if level.member is not None:
             mode = self._finisher.mode_of(level.member)
             self._seal(mode)

@@ -19,13 +19,13 @@ from envd.filesystem.unpacking import Source, Unpacked
 from envd.web import Reply, Request, Response, Route
 
 from . import messages
-from .coding import Format
-from .extraction import Extracted, Extraction, Order
-from .finishing import MOST_ENTRIES
-from .flow import Intake, runs
+from .extraction import Extracted, Extraction, ExtractRequest
+from .limit import ArchiveLimit
 from .merging import Conflict
-from .stream import ArchiveStream, Wish, open_stream
-from .turns import Turns
+from .metadata import MOST_ENTRIES
+from .pipeline import Pipeline, runs
+from .stream import ArchiveRequest, ArchiveStream, open_stream
+from .tarstream.compression import Format
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ _PIECE_BYTES = 256 * 1024
 
 def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
     """Return the routes; an archive ends if its client takes nothing for `idle_s`."""
-    turns = Turns()
+    turns = ArchiveLimit()
     download, upload = _Archive(addresses, threads, turns, idle_s), _Extract(addresses, threads, temporaries, turns)
     return [
         Route("GET", "/files/archive", download.handle),
@@ -56,7 +56,7 @@ def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, 
 class _Archive:
     """Serves GET and HEAD /files/archive."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, turns: Turns, idle_s: float) -> None:
+    def __init__(self, addresses: Addresses, threads: Threads, turns: ArchiveLimit, idle_s: float) -> None:
         self._addresses = addresses
         self._threads = threads
         self._turns = turns
@@ -70,7 +70,7 @@ class _Archive:
         await meant(path, caller.user, self._threads)
         values = values_from_query(request.query, ("format", "member", "exclude"))
         form = _choice(values["format"], "format", _FORMATS)
-        wish = Wish(path, caller.user, tuple(values["member"]), tuple(values["exclude"]), form)
+        wish = ArchiveRequest(path, caller.user, tuple(values["member"]), tuple(values["exclude"]), form)
         with self._turns.one():
             async with (
                 self._threads.at(path).holding(partial(open_stream, wish), ArchiveStream.close) as held,
@@ -97,7 +97,7 @@ class _Archive:
 class _Extract:
     """Serves POST /files/extract."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries, turns: Turns) -> None:
+    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries, turns: ArchiveLimit) -> None:
         self._addresses = addresses
         self._threads = threads
         self._temporaries = temporaries
@@ -116,12 +116,12 @@ class _Extract:
         with self._turns.one():
             threads = self._threads.at(order.path)
             async with threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
-                intake = Intake(held)
+                intake = Pipeline(held)
                 while data := await body.read(_PIECE_BYTES):
                     await intake.put(data)
                 return await intake.finish()
 
-    async def _order(self, address: Address, request: Request, *, signed: bool) -> Order:
+    async def _order(self, address: Address, request: Request, *, signed: bool) -> ExtractRequest:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required: the directory to extract to")
         values = values_from_query(request.query, _PARAMETERS)
@@ -133,7 +133,7 @@ class _Extract:
                 Code.PERMISSION_DENIED, "ownership, set_id and outside_links need the access token, not a signature"
             )
         caller = await self._addresses.caller(address.username)
-        return Order(
+        return ExtractRequest(
             caller.path(address.path, doing="error resolving path"),
             caller.user,
             messages.owner_of(ownership),

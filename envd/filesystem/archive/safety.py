@@ -6,7 +6,7 @@ import os
 
 from envd.errors import Code, EnvdError
 
-from .member import Member
+from .tarstream.member import Member
 
 LONGEST_NAME_BYTES = 16 * 1024
 """How long the name of an entry may be, for names grow with the square of a tree's depth."""

@@ -17,9 +17,9 @@ from envd_proto.filesystem import archive_pb2 as pb
 
 from . import messages
 from .extraction import Extraction
-from .flow import Intake, runs
+from .limit import ArchiveLimit
+from .pipeline import Pipeline, runs
 from .stream import ArchiveStream, open_stream
-from .turns import Turns
 
 _CHUNK_BYTES = 256 * 1024
 _LARGEST_CHUNK_BYTES = 1024 * 1024
@@ -33,7 +33,7 @@ class ArchiveService:
         self._views = views
         self._threads = threads
         self._temporaries = temporaries
-        self._turns = Turns()
+        self._turns = ArchiveLimit()
 
     async def archive(self, request: pb.ArchiveRequest, call: Call) -> AsyncIterator[Reply]:
         """Send a directory."""
@@ -61,7 +61,7 @@ class ArchiveService:
         with self._turns.one():
             threads = self._threads.at(order.path)
             async with threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:
-                intake = Intake(held)
+                intake = Pipeline(held)
                 async for request in requests:
                     if request.WhichOneof("message") != "chunk":
                         raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")

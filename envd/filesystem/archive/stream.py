@@ -15,11 +15,11 @@ from envd.filesystem.walking import open_down
 from envd.host.names import NameCache
 from envd.host.users import User
 
-from . import coding
-from .coding import Format
-from .inventory import Inventory
-from .packing import Packing
-from .writing import Writer
+from .archiver import Archiver
+from .summary import ArchiveSummary
+from .tarstream import compression
+from .tarstream.compression import Format
+from .writing import TarWriter
 
 _RUN_BYTES = 512 * 1024
 _MOST_MEMBERS = 10_000
@@ -28,7 +28,7 @@ _MOST_BYTES = 4096  # of a pattern
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ArchiveRequest:
     """What to archive.
 
     Attributes:
@@ -55,18 +55,18 @@ class ArchiveStream:
         sent: bytes of archive so far.
     """
 
-    def __init__(self, path: str, wish: Wish, packing: Packing) -> None:
+    def __init__(self, path: str, wish: ArchiveRequest, packing: Archiver) -> None:
         self.path = path
         self.form = wish.form
         self._user = wish.user
         self.sent = 0
         self._packing = packing
-        self._packer = coding.packer(wish.form)
+        self._packer = compression.packer(wish.form)
         self._pieces: Generator[bytes, None, None] = packing.pieces()
         self._ended = False
 
     @property
-    def inventory(self) -> Inventory:
+    def inventory(self) -> ArchiveSummary:
         """What is in it so far."""
         return self._packing.writer.inventory
 
@@ -117,25 +117,25 @@ def _excluded(patterns: tuple[str, ...]) -> Globs:
     return Globs(pattern.removeprefix("./") for pattern in patterns)
 
 
-def open_stream(wish: Wish, names: NameCache | None = None) -> ArchiveStream:
+def open_stream(wish: ArchiveRequest, names: NameCache | None = None) -> ArchiveStream:
     """Begin to archive; `names` of users and groups that are known already save looking them up.
 
     Raises:
         EnvdError: NOT_FOUND if nothing is there; INVALID_ARGUMENT if it is neither a directory nor a regular file, or a
             member or pattern is malformed; UNIMPLEMENTED for a format there is not.
     """
-    coding.check(wish.form)
+    compression.check(wish.form)
     excluded = _excluded(wish.exclude)
     members = _members(wish.members)
     names = names or NameCache()
     names.refresh()
-    writer = Writer(names)
-    packing = Packing(-1, "", members, excluded, writer)
+    writer = TarWriter(names)
+    packing = Archiver(-1, "", members, excluded, writer)
     with acting_as(wish.user):
         return _opened(wish, packing)
 
 
-def _opened(wish: Wish, packing: Packing) -> ArchiveStream:
+def _opened(wish: ArchiveRequest, packing: Archiver) -> ArchiveStream:
     try:
         top = open_path(wish.path)
         try:
@@ -161,7 +161,7 @@ def _real(top: int, path: str) -> str:
     return os.path.normpath(path)
 
 
-def _packing(wish: Wish, top: int, real: str, packing: Packing) -> Packing:
+def _packing(wish: ArchiveRequest, top: int, real: str, packing: Archiver) -> Archiver:
     """Open what is to be archived to read it."""
     mode = os.fstat(top).st_mode
     if stat.S_ISDIR(mode):
@@ -170,7 +170,7 @@ def _packing(wish: Wish, top: int, real: str, packing: Packing) -> Packing:
     return replace(packing, root=reopen(top, os.O_RDONLY), alone=os.path.basename(real), members=())
 
 
-def _check_file(wish: Wish, mode: int) -> None:
+def _check_file(wish: ArchiveRequest, mode: int) -> None:
     if not stat.S_ISREG(mode):
         raise EnvdError(Code.INVALID_ARGUMENT, f"{wish.path} is a fifo, socket or device, which is not archived")
     if wish.members:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host.names import NameCache
 
-from . import headers, sparse
-from .inventory import Inventory, Reason
-from .member import Extent, Kind, Member
+from .summary import ArchiveSummary, LeftOutReason
+from .tarstream import header_writer, sparse
+from .tarstream.member import Extent, Member, MemberKind
 
 _PIECE_BYTES = 1024 * 1024
 _SMALL_BYTES = 256 * 1024  # what is smaller is read before its size is told, so it cannot become shorter
@@ -22,27 +22,27 @@ _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class TarWriter:
     """Turns entries that others have found and opened into pieces, and keeps the inventory."""
 
     names: NameCache
-    inventory: Inventory = field(default_factory=Inventory)
+    inventory: ArchiveSummary = field(default_factory=ArchiveSummary)
 
     def directory(self, fd: int, name: str) -> bytes:
         """Return the entry of a directory itself."""
         self.inventory.entries += 1
-        return headers.head_of(_with_attributes(self._member(name, Kind.DIRECTORY, os.fstat(fd)), fd))
+        return header_writer.head_of(_with_attributes(self._member(name, MemberKind.DIRECTORY, os.fstat(fd)), fd))
 
     def special(self, directory: int, base: str, name: str) -> bytes:
         """Return the entry of what is no directory and no regular file; nothing if it is no link either."""
         st = os.stat(base, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISLNK(st.st_mode):
             gone = stat.S_ISDIR(st.st_mode) or stat.S_ISREG(st.st_mode)  # it was something else a moment ago
-            self.inventory.leave_out(name, Reason.VANISHED if gone else Reason.KIND)
+            self.inventory.leave_out(name, LeftOutReason.VANISHED if gone else LeftOutReason.KIND)
             return b""
         link = os.readlink(base, dir_fd=directory)
         self.inventory.entries += 1
-        return headers.head_of(self._member(name, Kind.SYMLINK, st, link=link))
+        return header_writer.head_of(self._member(name, MemberKind.SYMLINK, st, link=link))
 
     def missed(self, name: str, exc: OSError) -> None:
         """Note an entry that could not be opened.
@@ -51,11 +51,11 @@ class Writer:
             EnvdError: RESOURCE_EXHAUSTED if that is for want of descriptors or memory.
         """
         if exc.errno in _VANISHED:
-            self.inventory.leave_out(name, Reason.VANISHED)
+            self.inventory.leave_out(name, LeftOutReason.VANISHED)
             return
         if exc.errno in _SHORTAGES:
             raise from_os_error(exc, doing=f"archive {name}") from exc
-        self.inventory.leave_out(name, Reason.UNREADABLE, exc.errno)
+        self.inventory.leave_out(name, LeftOutReason.UNREADABLE, exc.errno)
 
     def file(self, fd: int, name: str) -> Generator[bytes, None, None]:
         """Yield the entry of an open file, with its content.
@@ -65,25 +65,25 @@ class Writer:
         """
         st = os.fstat(fd)
         if not stat.S_ISREG(st.st_mode):
-            self.inventory.leave_out(name, Reason.VANISHED)
+            self.inventory.leave_out(name, LeftOutReason.VANISHED)
             return
         first = self.inventory.first_name(st, name)
         self.inventory.entries += 1
         if first is not None:
-            yield headers.head_of(self._member(name, Kind.HARD_LINK, st, link=first))
+            yield header_writer.head_of(self._member(name, MemberKind.HARD_LINK, st, link=first))
             return
         extents = sparse.extents_of(fd, st) if st.st_size else None
         if extents is None and st.st_size <= _SMALL_BYTES:
             content = _read(fd, name, st.st_size)
             self.inventory.content_bytes += len(content)
-            member = _with_attributes(self._member(name, Kind.FILE, st, len(content)), fd)
-            yield b"".join([headers.head_of(member), content, headers.padding(len(content))])
+            member = _with_attributes(self._member(name, MemberKind.FILE, st, len(content)), fd)
+            yield b"".join([header_writer.head_of(member), content, header_writer.padding(len(content))])
             return
-        member = _with_attributes(self._member(name, Kind.FILE, st, st.st_size), fd)._replace(extents=extents)
-        yield headers.head_of(member)
+        member = _with_attributes(self._member(name, MemberKind.FILE, st, st.st_size), fd)._replace(extents=extents)
+        yield header_writer.head_of(member)
         for offset, length in (Extent(0, st.st_size),) if extents is None else extents:
             yield from self._range(fd, name, offset, length)
-        yield headers.padding(headers.stored_bytes(member))
+        yield header_writer.padding(header_writer.stored_bytes(member))
 
     def _range(self, fd: int, name: str, offset: int, length: int) -> Generator[bytes, None, None]:
         end = offset + length
@@ -98,7 +98,7 @@ class Writer:
             self.inventory.content_bytes += len(data)
             yield data
 
-    def _member(self, name: str, kind: Kind, st: os.stat_result, size: int = 0, link: str = "") -> Member:
+    def _member(self, name: str, kind: MemberKind, st: os.stat_result, size: int = 0, link: str = "") -> Member:
         owner, group = self.names.owner(st.st_uid), self.names.group(st.st_gid)
         return Member(
             name,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .member import Member
+from .tarstream.member import Member
 
 MOST_ENTRIES = 1_000_000
 _MODE = 0o755
@@ -38,7 +38,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Finisher:
+class MetadataSetter:
     """Gives entries their owners, modes, attributes and times."""
 
     rules: Rules

@@ -10,7 +10,7 @@ from typing import NamedTuple
 NO_ATTRIBUTES: Mapping[str, bytes] = MappingProxyType({})
 
 
-class Kind(enum.Enum):
+class MemberKind(enum.Enum):
     """What an entry is, by the letter of its type in a ustar header."""
 
     FILE = b"0"
@@ -43,7 +43,7 @@ class Member(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: MemberKind
     mode: int
     uid: int
     gid: int

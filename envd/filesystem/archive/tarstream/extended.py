@@ -5,8 +5,8 @@ from __future__ import annotations
 from envd.errors import Code, EnvdError
 
 from . import pax, sparse
-from .fields import Header
-from .member import NO_ATTRIBUTES, Extent, Kind, Member
+from .header_fields import Header
+from .member import NO_ATTRIBUTES, Extent, Member, MemberKind
 
 _MOST_SIZE = (1 << 63) - 1
 _MOST_DIGITS = 20
@@ -85,7 +85,7 @@ class Extended:
             raise EnvdError(Code.INVALID_ARGUMENT, f"the archive is damaged: {keyword.decode()} of {self.name}")
         return int(value)
 
-    def member(self, kind: Kind, extents: tuple[Extent, ...] | None = None) -> Member:
+    def member(self, kind: MemberKind, extents: tuple[Extent, ...] | None = None) -> Member:
         """Return the entry."""
         header, found = self.header, self._found
         modified_ns = header.modified_s * 1_000_000_000
@@ -94,8 +94,8 @@ class Extended:
                 modified_ns = pax.time_from(found[b"mtime"])
             except ValueError as exc:
                 raise EnvdError(Code.INVALID_ARGUMENT, f"the archive is damaged: mtime of {self.name}: {exc}") from exc
-        is_file = kind is Kind.FILE
-        linked = kind in (Kind.HARD_LINK, Kind.SYMLINK)
+        is_file = kind is MemberKind.FILE
+        linked = kind in (MemberKind.HARD_LINK, MemberKind.SYMLINK)
         return Member(
             self.name,
             kind,

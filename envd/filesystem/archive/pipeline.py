@@ -27,7 +27,7 @@ async def runs(held: Held[ArchiveStream]) -> AsyncGenerator[bytes, None]:
         yield run
 
 
-class Intake:
+class Pipeline:
     """Gives what arrives to an extraction.
 
     Holds up to 256 KiB and a piece while as much is being worked on; then the next piece waits.

@@ -7,7 +7,7 @@ import os
 import posixpath
 
 from . import pax, sparse
-from .member import Kind, Member
+from .member import Member, MemberKind
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -22,7 +22,7 @@ _BILLION = 1_000_000_000
 
 def head_of(member: Member) -> bytes:
     """Return all that comes before the content of an entry, the map of a sparse file included."""
-    name = os.fsencode(member.name) + (b"/" if member.kind is Kind.DIRECTORY else b"")
+    name = os.fsencode(member.name) + (b"/" if member.kind is MemberKind.DIRECTORY else b"")
     link = os.fsencode(member.link)
     table = b"" if member.extents is None else sparse.to_map(member.extents, member.size)
     stored = stored_bytes(member) + len(table)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.walking import SEARCH, open_down
 
-from .finishing import Finisher, Rules
-from .member import Kind, Member
+from .metadata import MetadataSetter, Rules
 from .position import Position
 from .safety import Parts, check_symlink, check_text, parts_of
+from .tarstream.member import Member, MemberKind
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SLICE = 128
@@ -22,12 +22,12 @@ _BREATH_S = 50e-6
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _ExtractedFile:
     fd: int
     member: Member
 
 
-class Tree:
+class Extractor:
     """Makes entries below a directory. Implements reader.Sink.
 
     It holds few descriptors, and remembers only the way to where it is, whatever the size of the archive: the
@@ -46,9 +46,9 @@ class Tree:
         self.content_bytes = 0
         self._top = top
         self._rules = rules
-        self._finisher = Finisher(rules)
+        self._finisher = MetadataSetter(rules)
         self.position = Position(top, self._finisher)
-        self._file: _File | None = None
+        self._file: _ExtractedFile | None = None
 
     def begin(self, member: Member) -> None:
         """Begin an entry.
@@ -62,7 +62,7 @@ class Tree:
         if self.entries % _SLICE == 0:
             time.sleep(_BREATH_S)
         parts = parts_of(member.name)
-        if not parts and member.kind is not Kind.DIRECTORY:
+        if not parts and member.kind is not MemberKind.DIRECTORY:
             raise EnvdError(Code.INVALID_ARGUMENT, f"an entry of the archive has no name: '{member.name}'")
         try:
             self._make(member, parts)
@@ -71,15 +71,17 @@ class Tree:
 
     def _make(self, member: Member, parts: Parts) -> None:
         position = self.position
-        if member.kind is Kind.DIRECTORY:
+        if member.kind is MemberKind.DIRECTORY:
             position.go(parts)
             position.describe(member)
             return
         position.go(parts[:-1])
         name, here = parts[-1], position.here
-        if member.kind is Kind.FILE:
-            self._file = _File(self._new(lambda: os.open(name, _NEW, 0o600, dir_fd=here), name, member), member)
-        elif member.kind is Kind.SYMLINK:
+        if member.kind is MemberKind.FILE:
+            self._file = _ExtractedFile(
+                self._new(lambda: os.open(name, _NEW, 0o600, dir_fd=here), name, member), member
+            )
+        elif member.kind is MemberKind.SYMLINK:
             check_text(member)
             if not self._rules.outside_links:
                 check_symlink(member, parts)

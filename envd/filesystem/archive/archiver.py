@@ -13,15 +13,15 @@ from envd.filesystem.globs import Globs, State
 from envd.filesystem.hidden_names import TEMPORARY
 from envd.filesystem.walking import READ, SEARCH, Walk, open_down, open_entry
 
-from . import headers
-from .inventory import Reason
 from .safety import LONGEST_NAME_BYTES
-from .writing import Writer
+from .summary import LeftOutReason
+from .tarstream import header_writer
+from .writing import TarWriter
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class _Place(NamedTuple):
+class _ArchiveLevel(NamedTuple):
     """A directory on the way.
 
     Attributes:
@@ -34,7 +34,7 @@ class _Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Packing:
+class Archiver:
     """One archive while it is made.
 
     Attributes:
@@ -47,7 +47,7 @@ class Packing:
     alone: str
     members: tuple[str, ...]
     excluded: Globs
-    writer: Writer
+    writer: TarWriter
 
     def check_members(self) -> None:
         """Check that all members are there, and no link leads to them.
@@ -84,7 +84,7 @@ class Packing:
                 yield from self._chosen(member)
         else:
             yield from self._directory(self.root, "")
-        yield headers.END
+        yield header_writer.END
 
     def close(self) -> None:
         """Let go of everything."""
@@ -117,7 +117,7 @@ class Packing:
     def _directory(self, root: int, name: str) -> Generator[bytes, None, None]:
         """Yield an open directory with all that is below it."""
         yield self.writer.directory(root, name or ".")
-        with Walk(root, _Place(f"{name}/" if name else "", self._state_in(name)), self._failed) as walk:
+        with Walk(root, _ArchiveLevel(f"{name}/" if name else "", self._state_in(name)), self._failed) as walk:
             for base, kind in walk:
                 place = walk.state
                 is_directory = kind == stat.S_IFDIR
@@ -130,8 +130,8 @@ class Packing:
                 else:
                     yield from self._file_or_other(walk.here, base, name, regular=kind == stat.S_IFREG)
 
-    def _failed(self, place: _Place, exc: OSError) -> None:
-        self.writer.inventory.leave_out(place.prefix.rstrip("/") or ".", Reason.UNREADABLE, exc.errno)
+    def _failed(self, place: _ArchiveLevel, exc: OSError) -> None:
+        self.writer.inventory.leave_out(place.prefix.rstrip("/") or ".", LeftOutReason.UNREADABLE, exc.errno)
 
     def _state_in(self, name: str) -> State:
         state = self.excluded.start
@@ -139,14 +139,14 @@ class Packing:
             _, state = self.excluded.step(state, part, is_directory=True)
         return state
 
-    def _enter(self, walk: Walk[_Place], base: str, name: str, state: State) -> bytes:
+    def _enter(self, walk: Walk[_ArchiveLevel], base: str, name: str, state: State) -> bytes:
         if len(os.fsencode(name)) >= LONGEST_NAME_BYTES:
             raise EnvdError(
                 Code.FAILED_PRECONDITION,
                 f"{name[:200]}... is too deep to be archived: its name has more than {LONGEST_NAME_BYTES} bytes",
             )
         try:
-            walk.enter(base, _Place(f"{name}/", state))
+            walk.enter(base, _ArchiveLevel(f"{name}/", state))
         except OSError as exc:
             self.writer.missed(name, exc)
             return b""

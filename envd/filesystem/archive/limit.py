@@ -10,7 +10,7 @@ from envd.errors import Code, EnvdError
 _AT_ONCE = 64
 
 
-class Turns:
+class ArchiveLimit:
     """Lets 64 in at once, for each holds descriptors and some megabytes; who comes on top is refused."""
 
     def __init__(self) -> None:

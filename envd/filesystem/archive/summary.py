@@ -11,7 +11,7 @@ _MOST_NAMED_BYTES = 256 * 1024  # all of them travel in one message
 _MOST_LINKED = 100_000
 
 
-class Reason(enum.IntEnum):
+class LeftOutReason(enum.IntEnum):
     """Why an entry was left out; numbers as in the contract."""
 
     KIND = 1
@@ -24,12 +24,12 @@ class LeftOut:
     """An entry that is not in the archive; `errno` with UNREADABLE."""
 
     name: str
-    reason: Reason
+    reason: LeftOutReason
     errno: int = 0
 
 
 @dataclass(slots=True)
-class Inventory:
+class ArchiveSummary:
     """Counts while an archive is made.
 
     Attributes:
@@ -46,7 +46,7 @@ class Inventory:
     _named_bytes: int = 0
     _linked: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
 
-    def leave_out(self, name: str, reason: Reason, number: int | None = None) -> None:
+    def leave_out(self, name: str, reason: LeftOutReason, number: int | None = None) -> None:
         """Note an entry that is not in the archive."""
         self.left_out_count += 1
         self._named_bytes += len(name)

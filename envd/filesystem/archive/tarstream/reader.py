@@ -9,8 +9,8 @@ from envd.errors import Code, EnvdError
 
 from . import sparse
 from .extended import Extended, take
-from .fields import BLOCK, Header, number_of, parsed
-from .member import Extent, Kind, Member
+from .header_fields import BLOCK, Header, number_of, parsed
+from .member import Extent, Member, MemberKind
 
 _MOST_EXTENSION_BYTES = 1024 * 1024
 _MOST_NAME_BYTES = 64 * 1024
@@ -20,7 +20,7 @@ _ZEROS = bytes(BLOCK)
 
 # Old letters for regular files, among them the contiguous ones of ustar.
 _FILES = (b"0", b"\0", b"7", b"S")
-_KINDS = {b"1": Kind.HARD_LINK, b"2": Kind.SYMLINK, b"5": Kind.DIRECTORY, b"D": Kind.DIRECTORY}
+_KINDS = {b"1": MemberKind.HARD_LINK, b"2": MemberKind.SYMLINK, b"5": MemberKind.DIRECTORY, b"D": MemberKind.DIRECTORY}
 _REFUSED = {b"3": "a device", b"4": "a device", b"6": "a fifo", b"M": "part of another volume"}
 _LABEL = b"V"
 
@@ -41,7 +41,7 @@ class Sink(Protocol):
         """End the entry."""
 
 
-class Reader:
+class TarReader:
     """Reads an archive of any of the usual formats: v7, ustar, pax, and GNU's with long names and sparse files.
 
     Holds an extended header, 1 MiB, at most; content goes through.
@@ -140,7 +140,7 @@ class Reader:
         if header.kind == _LABEL:
             return
         if header.kind not in _FILES or entry.names_directory:
-            kind = Kind.DIRECTORY if entry.names_directory else _KINDS.get(header.kind)
+            kind = MemberKind.DIRECTORY if entry.names_directory else _KINDS.get(header.kind)
             if kind is None:
                 what = _REFUSED.get(header.kind, f"of the unknown kind {header.kind.decode('latin-1')!r}")
                 raise EnvdError(Code.INVALID_ARGUMENT, f"{entry.name} in the archive is {what}: it is refused")
@@ -151,7 +151,7 @@ class Reader:
             return
         taken, extents = yield from self._extents(entry)
         stored = entry.stored - taken
-        self._sink.begin(entry.member(Kind.FILE, extents))
+        self._sink.begin(entry.member(MemberKind.FILE, extents))
         for extent in (Extent(0, stored),) if extents is None else extents:
             yield from self._range(extent)
         self._sink.finish()
