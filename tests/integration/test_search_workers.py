@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.search.orders import GrepOrder, Output, Pattern, Selection
 from envd.filesystem.search.pool import Workers
-from envd.filesystem.search.processes import Answer
+from envd.filesystem.search.processes import WorkerAnswer
+from envd.filesystem.search.requests import GrepOutput, GrepRequest, Pattern, Selection
 from envd.filesystem.steps import Sizes
 from envd.filesystem.thread_pool import Pool
 from envd.filesystem.threads import Threads
@@ -40,11 +40,11 @@ async def gone(pids: list[int]) -> None:
             assert await asyncio.to_thread(has_exited, fd)
 
 
-def grep(path: Path, text: str = "needle", most: int = 1_000_000) -> GrepOrder:
-    return GrepOrder(
+def grep(path: Path, text: str = "needle", most: int = 1_000_000) -> GrepRequest:
+    return GrepRequest(
         Selection(str(path), own_user()),
         Pattern(text),
-        Output.LINES,
+        GrepOutput.LINES,
         before=0,
         after=0,
         max_per_file=0,
@@ -56,7 +56,7 @@ def grep(path: Path, text: str = "needle", most: int = 1_000_000) -> GrepOrder:
     )
 
 
-async def answered(made: Workers, order: GrepOrder) -> int:
+async def answered(made: Workers, order: GrepRequest) -> int:
     """How many messages an order is answered with."""
     count = 0
     async with made.answering(order) as answer:
@@ -65,7 +65,7 @@ async def answered(made: Workers, order: GrepOrder) -> int:
     return count
 
 
-async def rest_of(answer: Answer) -> None:
+async def rest_of(answer: WorkerAnswer) -> None:
     while await answer.next() is not None:
         pass
 
@@ -185,7 +185,7 @@ async def test_a_step_in_which_no_signal_is_let_in_ends_its_process():
     script = f"""if True:
         import os, sys
         sys.path.append({os.getcwd()!r})
-        from envd.filesystem.search.patience import Patience
+        from envd.filesystem.search.cpu_limit import CpuLimit
         patience = Patience(os.getppid())
         patience.watch()
         with patience.step(1):

@@ -18,15 +18,15 @@ from envd.filesystem.entries import etag_of
 from envd.filesystem.globs import Globs
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search import encoding
-from envd.filesystem.search.applying import apply
+from envd.filesystem.search.cpu_limit import CpuLimit
 from envd.filesystem.search.expression import compile_pattern
 from envd.filesystem.search.finding import Finder
-from envd.filesystem.search.grepping import Part
-from envd.filesystem.search.orders import Case, Pattern, ReplaceOrder, Selection, Type
-from envd.filesystem.search.patience import Patience
-from envd.filesystem.search.plans import Plan
-from envd.filesystem.search.reports import FindSummary, GrepSummary, Reason, Skip
-from envd.filesystem.search.shown import Line
+from envd.filesystem.search.grepping import GrepPart
+from envd.filesystem.search.line_view import Line
+from envd.filesystem.search.replace_apply import apply
+from envd.filesystem.search.replace_plan import ReplacePlan
+from envd.filesystem.search.requests import Case, Pattern, ReplaceRequest, Selection, Type
+from envd.filesystem.search.summaries import FindSummary, GrepSummary, Skip, SkipReason
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.watching.placements import Placements
 from envd.host.users import own_user
@@ -174,7 +174,7 @@ def test_what_is_ignored_is_what_git_ignores(tmp_path: Path, seed: int) -> None:
     ).stdout
     walk = Finder(
         Selection(str(tmp_path), own_user(), gitignore=True, types=frozenset({Type.FILE})),
-        Patience(os.getppid()),
+        CpuLimit(os.getppid()),
         lambda *_: None,
     )
     found = {os.path.relpath(one.path, tmp_path) for one in walk.found()}
@@ -261,8 +261,8 @@ def test_both_encodings_of_a_grep_are_the_same_message() -> None:
         Line(1, 0, b"plain", ((0, 0), (1, 3)), 0, 0),
         Line(2**40, 2**50, b'caf\xe9 "quoted"\t\x00', (), 300, 2**35),
     ]
-    parts = [Part("/a/é", lines, 1), Part("/b/\udce9", [], 0)]
-    skips = [Skip("/c", Reason.BINARY), Skip("/d\udcff", Reason.UNREADABLE, 13)]
+    parts = [GrepPart("/a/é", lines, 1), GrepPart("/b/\udce9", [], 0)]
+    skips = [Skip("/c", SkipReason.BINARY), Skip("/d\udcff", SkipReason.UNREADABLE, 13)]
     for summary in (None, GrepSummary(0, 0, 0, 0, 0, False), GrepSummary(1, 2, 3, 4, 2**40, True)):
         binary = GrepResponse.FromString(encoding.grep_response(parts, skips, summary, in_json=False))
         text = encoding.grep_response(parts, skips, summary, in_json=True)
@@ -275,7 +275,7 @@ def test_both_encodings_of_a_find_are_the_same_message() -> None:
     entry = EntryInfo(name="x", path="/x", size=5)
     for entries in ([], [entry], [entry, entry]):
         for summary in (None, FindSummary(0, 0, 0, False), FindSummary(1, 2**40, 3, True)):
-            for skips in ([], [Skip("/c", Reason.UNREADABLE, 13)]):
+            for skips in ([], [Skip("/c", SkipReason.UNREADABLE, 13)]):
                 encoded = [one.SerializeToString() for one in entries]
                 binary = FindResponse.FromString(encoding.find_response(encoded, skips, summary, in_json=False))
                 encoded = [json_format.MessageToJson(one, indent=None).encode() for one in entries]
@@ -294,14 +294,14 @@ def temporaries() -> Iterator[Temporaries]:
     os.close(fd)
 
 
-def replacing(directory: Path) -> ReplaceOrder:
-    return ReplaceOrder(Selection(str(directory), own_user()), Pattern("old"), "new", 0)
+def replacing(directory: Path) -> ReplaceRequest:
+    return ReplaceRequest(Selection(str(directory), own_user()), Pattern("old"), "new", 0)
 
 
 def test_a_file_that_somebody_else_has_changed_is_left_alone(tmp_path: Path, temporaries: Temporaries) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old text")
-    plan = Plan(str(path), etag_of(path.stat()), 1, b"", diff_truncated=False, edits=[(0, 3, b"new")])
+    plan = ReplacePlan(str(path), etag_of(path.stat()), 1, b"", diff_truncated=False, edits=[(0, 3, b"new")])
     path.write_bytes(b"something else")
     with pytest.raises(EnvdError) as error:
         apply(plan, replacing(tmp_path), temporaries, sync=False)
@@ -312,7 +312,7 @@ def test_a_file_that_somebody_else_has_changed_is_left_alone(tmp_path: Path, tem
 def test_a_file_that_is_something_else_by_now_is_left_alone(tmp_path: Path, temporaries: Temporaries) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old text")
-    plan = Plan(str(path), etag_of(path.stat()), 1, b"", diff_truncated=False, edits=[(0, 3, b"new")])
+    plan = ReplacePlan(str(path), etag_of(path.stat()), 1, b"", diff_truncated=False, edits=[(0, 3, b"new")])
     path.unlink()
     for make, code in ((path.mkdir, Code.FAILED_PRECONDITION), (lambda: os.mkfifo(path), Code.FAILED_PRECONDITION)):
         make()

@@ -11,9 +11,9 @@ from envd.errors import readable
 from envd.filesystem.lossy_names import raw_of
 from envd.varint import varint
 
-from .grepping import Part
-from .reports import FindSummary, GrepSummary, Skip
-from .shown import Line
+from .grepping import GrepPart
+from .line_view import Line
+from .summaries import FindSummary, GrepSummary, Skip
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring
 
@@ -82,7 +82,7 @@ _GREP_RESPONSE = (
 _FIND_REST = (_Field(2, "skipped", "messages", _SKIPPED), _Field(3, "summary", "message", _FIND_SUMMARY))
 
 
-def grep_response(parts: list[Part], skips: list[Skip], summary: GrepSummary | None, *, in_json: bool) -> bytes:
+def grep_response(parts: list[GrepPart], skips: list[Skip], summary: GrepSummary | None, *, in_json: bool) -> bytes:
     """Return a GrepResponse."""
     values = ([_part(part) for part in parts], [_skip(skip) for skip in skips], summary)
     return _json(_GREP_RESPONSE, values).encode() if in_json else _proto(_GREP_RESPONSE, values)
@@ -100,7 +100,7 @@ def find_response(entries: list[bytes], skips: list[Skip], summary: FindSummary 
     return b'{"entries":[%b]%b' % (b",".join(entries), b"," + rest[1:] if len(rest) > 2 else b"}")
 
 
-def _part(part: Part) -> Values:
+def _part(part: GrepPart) -> Values:
     return (readable(part.path), raw_of(part.path), [_line(line) for line in part.lines], part.matches)
 
 

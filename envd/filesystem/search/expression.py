@@ -11,7 +11,7 @@ from typing import Any
 
 from envd.errors import Code, EnvdError
 
-from .orders import Case, Pattern
+from .requests import Case, Pattern
 
 SUBMATCHES = 1000
 """Matches in one line that are looked for; more are not told."""

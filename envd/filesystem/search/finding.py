@@ -16,10 +16,10 @@ from envd.filesystem.globs import Globs, State
 from envd.filesystem.hidden_names import TEMPORARY
 from envd.filesystem.walking import SEARCH, Walk, open_down
 
-from .found import Found, size_suits, time_suits
+from .cpu_limit import CpuLimit, TooSlowError
 from .ignores import Ignores
-from .orders import Order, Selection, Type
-from .patience import Patience, TooSlowError
+from .match import Match, size_suits, time_suits
+from .requests import Selection, SortBy, Type
 
 SORTED = 100_000
 """How many entries are kept at most to sort them by size or time."""
@@ -31,7 +31,7 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 Unreadable = Callable[[str, int], None]
 
 
-class _Place(NamedTuple):
+class _FindLevel(NamedTuple):
     """A directory on the way.
 
     Attributes:
@@ -60,7 +60,7 @@ class Finder:
         EnvdError: a glob is none.
     """
 
-    def __init__(self, selection: Selection, patience: Patience, unreadable: Unreadable) -> None:
+    def __init__(self, selection: Selection, patience: CpuLimit, unreadable: Unreadable) -> None:
         self.examined = 0
         self.truncated = False
         self._selection = selection
@@ -70,7 +70,7 @@ class Finder:
         self._exclude = Globs(selection.exclude)
         self._device = -1
 
-    def found(self) -> Generator[Found, None, None]:
+    def found(self) -> Generator[Match, None, None]:
         """Yield what is selected, in the order asked for. Close it when done.
 
         Raises:
@@ -93,7 +93,7 @@ class Finder:
         finally:
             os.close(top)
 
-    def _only(self, path: str) -> Iterator[Found]:
+    def _only(self, path: str) -> Iterator[Match]:
         """Yield a file that was named itself; what it is called does not matter then."""
         self.examined += 1
         above, name = os.path.split(path)
@@ -102,29 +102,29 @@ class Finder:
         except OSError as exc:
             raise from_os_error(exc, doing=f"search {path}") from exc
         try:
-            found = Found(path, Type.FILE, directory, name, follow=True)
+            found = Match(path, Type.FILE, directory, name, follow=True)
             if self._suits(found):
                 yield found
         finally:
             os.close(directory)
 
-    def _below(self, shown: str, top: int) -> Iterator[Found]:
+    def _below(self, shown: str, top: int) -> Iterator[Match]:
         try:
             root = open_down(top, ())
         except OSError as exc:
             raise from_os_error(exc, doing=f"search {shown}") from exc
         try:
             order = self._selection.order
-            if order in (Order.MODIFIED, Order.SIZE):
-                yield from self._sorted(shown, root, by_size=order is Order.SIZE)
+            if order in (SortBy.MODIFIED, SortBy.SIZE):
+                yield from self._sorted(shown, root, by_size=order is SortBy.SIZE)
             else:
                 yield from self._walked(shown, root)
         finally:
             os.close(root)
 
-    def _sorted(self, shown: str, root: int, *, by_size: bool) -> Iterator[Found]:
+    def _sorted(self, shown: str, root: int, *, by_size: bool) -> Iterator[Match]:
         # Of equal ones the first by path comes first; a counter because entries cannot be compared.
-        kept: list[tuple[int, int, Found]] = []
+        kept: list[tuple[int, int, Match]] = []
         for count, found in enumerate(self._walked(shown, root)):
             try:
                 st = found.stat()
@@ -139,7 +139,7 @@ class Finder:
         kept.sort(reverse=True)
         yield from self._again([found for _, _, found in kept], len(shown.rstrip("/")) + 1, root)
 
-    def _again(self, kept: Sequence[Found], prefix: int, root: int) -> Iterator[Found]:
+    def _again(self, kept: Sequence[Match], prefix: int, root: int) -> Iterator[Match]:
         """Yield entries that were found before, each with its directory, reached from the root once more."""
         known, directory = "", -1
         try:
@@ -159,13 +159,15 @@ class Finder:
             if directory >= 0:
                 os.close(directory)
 
-    def _walked(self, shown: str, root: int) -> Iterator[Found]:
+    def _walked(self, shown: str, root: int) -> Iterator[Match]:
         real = self._real(shown, root)
         ignores = Ignores()
         if self._selection.gitignore:
             ignores = Ignores.above(real).inside(root, real)
-        top = _Place(f"{shown.rstrip('/')}/", f"{real.rstrip('/')}/", self._include.start, self._exclude.start, ignores)
-        ordered = self._selection.order is not Order.NONE
+        top = _FindLevel(
+            f"{shown.rstrip('/')}/", f"{real.rstrip('/')}/", self._include.start, self._exclude.start, ignores
+        )
+        ordered = self._selection.order is not SortBy.NONE
         with Walk(root, top, self._failed, ordered=ordered) as walk:
             for name, kind in walk:
                 self.examined += 1
@@ -176,10 +178,10 @@ class Finder:
             return path_of(root)
         return shown
 
-    def _failed(self, place: _Place, exc: OSError) -> None:
+    def _failed(self, place: _FindLevel, exc: OSError) -> None:
         self._unreadable(place.prefix.rstrip("/") or "/", exc.errno or 0)
 
-    def _visit(self, name: str, kind: int, walk: Walk[_Place]) -> Iterator[Found]:
+    def _visit(self, name: str, kind: int, walk: Walk[_FindLevel]) -> Iterator[Match]:
         place = walk.state
         if name[0] == "." and (self._selection.skip_hidden or TEMPORARY.fullmatch(name)):
             return
@@ -196,10 +198,10 @@ class Finder:
         if included and self._suits(found):
             yield found
         if is_directory:
-            below = _Place(f"{found.path}/", f"{place.real}{name}/", include, exclude, place.ignores)
+            below = _FindLevel(f"{found.path}/", f"{place.real}{name}/", include, exclude, place.ignores)
             self._enter(found, below, walk, through_link=kind == stat.S_IFLNK)
 
-    def _ignored(self, place: _Place, found: Found) -> bool:
+    def _ignored(self, place: _FindLevel, found: Match) -> bool:
         is_directory = found.type is Type.DIRECTORY
         try:
             with self._patience.step(len(found.name)):
@@ -210,8 +212,8 @@ class Finder:
                 f"search: the rules of a .gitignore take too long on {found.path}; leave gitignore out",
             ) from exc
 
-    def _look(self, name: str, kind: int, walk: Walk[_Place]) -> Found:
-        found = Found(walk.state.prefix + name, _TYPES.get(kind, Type.OTHER), walk.here, name)
+    def _look(self, name: str, kind: int, walk: Walk[_FindLevel]) -> Match:
+        found = Match(walk.state.prefix + name, _TYPES.get(kind, Type.OTHER), walk.here, name)
         if not self._selection.follow_links:
             return found
         if kind != stat.S_IFLNK:
@@ -222,7 +224,7 @@ class Finder:
             return found  # it leads nowhere
         return found._replace(type=_TYPES.get(end, Type.OTHER), follow=True)
 
-    def _suits(self, found: Found) -> bool:
+    def _suits(self, found: Match) -> bool:
         wanted = self._selection
         if wanted.types and found.type not in wanted.types:
             return False
@@ -234,7 +236,7 @@ class Finder:
             return False
         return time_suits(wanted, st) and size_suits(wanted, found.type, st)
 
-    def _enter(self, found: Found, below: _Place, walk: Walk[_Place], *, through_link: bool) -> None:
+    def _enter(self, found: Match, below: _FindLevel, walk: Walk[_FindLevel], *, through_link: bool) -> None:
         wanted = self._selection
         if wanted.max_depth and walk.depth + 1 >= wanted.max_depth:
             return

@@ -6,19 +6,19 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from .cpu_limit import CpuLimit, TooSlowError
 from .expression import Expression, Span, line_around
-from .found import Found
-from .orders import GrepOrder, Output
-from .patience import Patience, TooSlowError
-from .reports import Reason
-from .shown import Line, Place, line_at
+from .line_view import Line, LinePlace, line_at
+from .match import Match
+from .requests import GrepOutput, GrepRequest
+from .summaries import SkipReason
 from .text import BinaryError, TooLargeError, Window, whole, windows
 
 _PART_LINES = 256
 _PART_BYTES = 64 * 1024
 
 
-class Part(NamedTuple):
+class GrepPart(NamedTuple):
     """What was found in a file, or a part of it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Grep:
     """
 
     def __init__(
-        self, order: GrepOrder, expression: Expression, patience: Patience, put: Callable[[Part], None]
+        self, order: GrepRequest, expression: Expression, patience: CpuLimit, put: Callable[[GrepPart], None]
     ) -> None:
         self.searched = self.files_matched = self.matches = self.bytes_searched = 0
         self.truncated = False
@@ -57,7 +57,7 @@ class Grep:
         self._put = put
         self._bytes_left = order.max_bytes
 
-    def search(self, found: Found, breathe: Callable[[], None]) -> Reason | OSError | None:
+    def search(self, found: Match, breathe: Callable[[], None]) -> SkipReason | OSError | None:
         """Search a file; return why it was not.
 
         Between steps `breathe` is called; it may block.
@@ -77,11 +77,11 @@ class Grep:
         except OSError as exc:
             return exc
         except BinaryError:
-            return Reason.BINARY
+            return SkipReason.BINARY
         except TooLargeError:
-            return Reason.TOO_LARGE
+            return SkipReason.TOO_LARGE
         except TooSlowError:
-            return Reason.TOO_SLOW
+            return SkipReason.TOO_SLOW
         return None
 
     def _windows(self, fd: int, st: os.stat_result) -> Iterator[Window]:
@@ -91,7 +91,7 @@ class Grep:
         return windows(fd, st, context=self._order.before, binary=binary, needle=self._expression.needle)
 
     def _search(self, path: str, windows: Iterator[Window], size: int, breathe: Callable[[], None]) -> None:
-        file = _File(path, self._order, self._put, self._bytes_left, self._order.max_matches - self.matches)
+        file = _FileMatches(path, self._order, self._put, self._bytes_left, self._order.max_matches - self.matches)
         seen = 0
         try:
             for window in windows:
@@ -111,23 +111,23 @@ class Grep:
             raise
         finally:
             self._count(file)
-        count = self.matches if self._order.output is Output.LINES else self.files_matched
+        count = self.matches if self._order.output is GrepOutput.LINES else self.files_matched
         if count >= self._order.max_matches:
             self.truncated = True
             raise Full
 
-    def _count(self, file: _File) -> None:
+    def _count(self, file: _FileMatches) -> None:
         self._bytes_left = file.bytes_left
         self.matches += file.matches
         self.files_matched += file.matches > 0
         file.flush(last=True)
 
-    def _search_window(self, file: _File, window: Window) -> None:
+    def _search_window(self, file: _FileMatches, window: Window) -> None:
         matches = self._expression.lines(window.text, window.begin)
-        if self._order.output is Output.LINES:
+        if self._order.output is GrepOutput.LINES:
             file.add(window, matches)
             return
-        bound = 1 if self._order.output is Output.FILES else self._order.max_per_file
+        bound = 1 if self._order.output is GrepOutput.FILES else self._order.max_per_file
         for _ in matches:
             file.matches += 1
             if file.matches == bound:
@@ -135,7 +135,7 @@ class Grep:
                 break
 
 
-class _File:
+class _FileMatches:
     """What was found in one file so far.
 
     Attributes:
@@ -145,7 +145,7 @@ class _File:
     """
 
     def __init__(
-        self, path: str, order: GrepOrder, put: Callable[[Part], None], bytes_left: int, matches_left: int
+        self, path: str, order: GrepRequest, put: Callable[[GrepPart], None], bytes_left: int, matches_left: int
     ) -> None:
         self.matches = 0
         self.done = False
@@ -165,7 +165,7 @@ class _File:
         Raises:
             Full: the answer has all it may have.
         """
-        text, place = window.text, Place(window)
+        text, place = window.text, LinePlace(window)
         lower = _line_start(text, self._next_number - window.number)
         for first, last, spans in matches if self.matches < self._matches_left else ():
             lower = self._context_after(place, lower, first)
@@ -183,7 +183,7 @@ class _File:
         self._next_number = place.number
         self.done = self.matches == self._matches_left and not self._after_left
 
-    def _context_after(self, place: Place, at: int, until: int) -> int:
+    def _context_after(self, place: LinePlace, at: int, until: int) -> int:
         """Take lines behind a match, up to another one; return where the first line begins that was not taken."""
         while self._after_left and at < until:
             first, last, behind = line_around(place.text, at)
@@ -192,7 +192,7 @@ class _File:
             at = min(behind, len(place.text))
         return at
 
-    def _take(self, place: Place, begin: int, end: int, spans: list[Span] | tuple[()]) -> None:
+    def _take(self, place: LinePlace, begin: int, end: int, spans: list[Span] | tuple[()]) -> None:
         place.move(begin)
         line = line_at(place, end, spans, self._order.max_line_bytes)
         if len(line.text) > self.bytes_left:
@@ -206,9 +206,9 @@ class _File:
     def flush(self, *, last: bool = False) -> None:
         """Send what there is."""
         lines, self._lines, self._size = self._lines, [], 0
-        matches = sum(1 for line in lines if line.spans) if self._order.output is Output.LINES else self.matches
+        matches = sum(1 for line in lines if line.spans) if self._order.output is GrepOutput.LINES else self.matches
         if lines or (last and matches):
-            self._put(Part(self._path, lines, matches))
+            self._put(GrepPart(self._path, lines, matches))
 
 
 def _line_start(text: str, number: int) -> int:

@@ -80,14 +80,14 @@ def read_lines(path: str, wanted: Range, if_match: str | None, stopped: Callable
         fd, st = opened
         try:
             check_match(path, st, if_match)
-            return _Reading(fd, st, stopped).read(wanted)
+            return _LineReader(fd, st, stopped).read(wanted)
         finally:
             os.close(fd)
     except OSError as exc:
         raise from_os_error(exc, doing=f"read {path}") from exc
 
 
-class _Reading:
+class _LineReader:
     """An open file of which lines are read."""
 
     def __init__(self, fd: int, st: os.stat_result, stopped: Callable[[], bool]) -> None:

@@ -15,10 +15,10 @@ from envd.filesystem.lossy_names import raw_of
 from envd.filesystem.messages import Caller, converted
 from envd_proto.filesystem import search_pb2 as search
 
-from .applying import Outcome
 from .lines import Lines, Range
-from .orders import Case, FindOrder, GrepOrder, Order, Output, Pattern, ReplaceOrder, Selection, Type
-from .plans import Plans
+from .replace_apply import Outcome
+from .replace_plan import ReplacePlans
+from .requests import Case, FindRequest, GrepOutput, GrepRequest, Pattern, ReplaceRequest, Selection, SortBy, Type
 
 T = TypeVar("T")
 
@@ -35,13 +35,13 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-def find_order(request: search.FindRequest, path: str, caller: Caller) -> FindOrder:
+def find_order(request: search.FindRequest, path: str, caller: Caller) -> FindRequest:
     """Return what to find.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be found.
     """
-    return FindOrder(
+    return FindRequest(
         _selection(request.selection, path, caller),
         request.limit,
         with_metadata=request.with_metadata,
@@ -50,16 +50,16 @@ def find_order(request: search.FindRequest, path: str, caller: Caller) -> FindOr
     )
 
 
-def grep_order(request: search.GrepRequest, path: str, caller: Caller) -> GrepOrder:
+def grep_order(request: search.GrepRequest, path: str, caller: Caller) -> GrepRequest:
     """Return what to look for.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be looked for.
     """
-    return GrepOrder(
+    return GrepRequest(
         _selection(request.selection, path, caller),
         _pattern(request.pattern),
-        _named(Output, request.output, "output"),
+        _named(GrepOutput, request.output, "output"),
         before=_bound("before", request.before, 0, _CONTEXT_LINES),
         after=_bound("after", request.after, 0, _CONTEXT_LINES),
         max_per_file=request.max_per_file,
@@ -71,7 +71,7 @@ def grep_order(request: search.GrepRequest, path: str, caller: Caller) -> GrepOr
     )
 
 
-def replace_order(request: search.ReplaceRequest, path: str, caller: Caller) -> ReplaceOrder:
+def replace_order(request: search.ReplaceRequest, path: str, caller: Caller) -> ReplaceRequest:
     """Return what to replace.
 
     Raises:
@@ -84,7 +84,7 @@ def replace_order(request: search.ReplaceRequest, path: str, caller: Caller) -> 
         raise EnvdError(Code.INVALID_ARGUMENT, f"replacement: more than {_REPLACEMENT_BYTES} bytes")
     limit = _bound("max_diff_bytes", request.max_diff_bytes, 256 * KIB, 2 * MIB)
     diff_bytes = limit if request.diff or request.dry_run else 0
-    return ReplaceOrder(_selection(request.selection, path, caller), pattern, request.replacement, diff_bytes)
+    return ReplaceRequest(_selection(request.selection, path, caller), pattern, request.replacement, diff_bytes)
 
 
 def _selection(message: search.Selection, path: str, caller: Caller) -> Selection:
@@ -106,7 +106,7 @@ def _selection(message: search.Selection, path: str, caller: Caller) -> Selectio
         max_size=message.max_size if message.HasField("max_size") else None,
         since_ns=_time(message.modified_since) if message.HasField("modified_since") else None,
         before_ns=_time(message.modified_before) if message.HasField("modified_before") else None,
-        order=_named(Order, message.order, "order"),
+        order=_named(SortBy, message.order, "order"),
     )
 
 
@@ -174,7 +174,7 @@ def lines_response(lines: Lines) -> search.ReadLinesResponse:
     )
 
 
-def replace_response(plans: Plans, outcomes: list[Outcome], *, dry_run: bool) -> search.ReplaceResponse:
+def replace_response(plans: ReplacePlans, outcomes: list[Outcome], *, dry_run: bool) -> search.ReplaceResponse:
     """Return what was replaced as a message. Blocks: it takes a breath now and then."""
     response = search.ReplaceResponse(matches=plans.matches, files_searched=plans.searched, files_skipped=plans.skipped)
     for count, outcome in enumerate(outcomes):

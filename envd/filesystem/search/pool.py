@@ -10,9 +10,9 @@ from functools import partial
 
 from envd.filesystem.threads import Threads
 
-from .orders import AnyOrder
-from .processes import Answer, Worker
-from .turns import Turns
+from .limit import SearchLimit
+from .processes import Worker, WorkerAnswer
+from .requests import AnyOrder
 
 _LOOK_S = 1.0
 _REAP_S = 0.002
@@ -39,17 +39,17 @@ class Workers:
         give_up_s: float = 30.0,
     ) -> None:
         self._threads = threads
-        self._turns = Turns(at_once, waiting)
+        self._turns = SearchLimit(at_once, waiting)
         self._idle_s = idle_s
         self._stall_s = stall_s
         self._give_up_s = give_up_s
         self._idle: list[Worker] = []
-        self._busy: set[Answer] = set()
+        self._busy: set[WorkerAnswer] = set()
         self._ending: set[Worker] = set()
         self._looking: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def answering(self, order: AnyOrder) -> AsyncIterator[Answer]:
+    async def answering(self, order: AnyOrder) -> AsyncIterator[WorkerAnswer]:
         """Have an order answered; one that is left before its end is called off at once.
 
         Raises:
@@ -63,7 +63,7 @@ class Workers:
         except BaseException:
             self._turns.give_back()
             raise
-        answer = Answer(worker, device)
+        answer = WorkerAnswer(worker, device)
         self._busy.add(answer)
         try:
             await worker.send(order, self._threads)
@@ -93,7 +93,7 @@ class Workers:
             self._end(worker)
         return None
 
-    def _release(self, answer: Answer) -> None:
+    def _release(self, answer: WorkerAnswer) -> None:
         self._busy.discard(answer)
         worker = answer.worker
         stuck = answer.waits_since is None and not answer.reusable and worker.still_s(time.monotonic()) >= _STUCK_S

@@ -19,7 +19,7 @@ from envd.filesystem.threads import Threads
 from envd.keeper.naming import program_name
 
 from . import frames
-from .orders import AnyOrder
+from .requests import AnyOrder
 
 log = logging.getLogger("envd.search")
 
@@ -185,7 +185,7 @@ def _start(held: int) -> Leashed:
     )
 
 
-class Answer:
+class WorkerAnswer:
     """What a worker answers to one order.
 
     Attributes:

@@ -21,11 +21,11 @@ from envd_proto.filesystem import filesystem_pb2 as pb
 from envd_proto.filesystem import search_pb2 as search
 
 from . import frames, messages
-from .applying import Outcome, apply, check_condition, check_plans
 from .lines import read_lines
-from .orders import AnyOrder, ReplaceOrder
-from .plans import Plan, Plans
 from .pool import Workers
+from .replace_apply import Outcome, apply, check_condition, check_plans
+from .replace_plan import ReplacePlan, ReplacePlans
+from .requests import AnyOrder, ReplaceRequest
 
 
 class SearchService:
@@ -82,14 +82,14 @@ class SearchService:
             outcomes = [await self._applied(plan, order, sync=request.sync) for plan in plans.files]
         return await self._threads.run(messages.replace_response, plans, outcomes, dry_run=request.dry_run)
 
-    async def _plans(self, order: ReplaceOrder) -> Plans:
-        plans = Plans()
+    async def _plans(self, order: ReplaceRequest) -> ReplacePlans:
+        plans = ReplacePlans()
         async with self._workers.answering(order) as answer:
             while (frame := await answer.next()) is not None:
                 plans.add(frames.unpacked(frame[1]))
         return plans
 
-    async def _applied(self, plan: Plan, order: ReplaceOrder, *, sync: bool) -> Outcome:
+    async def _applied(self, plan: ReplacePlan, order: ReplaceRequest, *, sync: bool) -> Outcome:
         """Change a file; one that is not what the call was about may fail without ending it."""
         try:
             change = partial(apply, plan, order, self._temporaries, sync=sync)

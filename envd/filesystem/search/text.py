@@ -117,7 +117,7 @@ def windows(fd: int, st: os.stat_result, *, context: int, binary: bool, needle: 
         TooLargeError: it is in UTF-16 and too large.
         OSError: it cannot be read.
     """
-    source = _Source(fd, st.st_size)
+    source = _OpenFile(fd, st.st_size)
     data = source.next()  # it may be binary, and have no end of line for long
     if _encoding_of(data, binary=binary) is not _UTF8:
         os.lseek(fd, 0, os.SEEK_SET)
@@ -143,7 +143,7 @@ def windows(fd: int, st: os.stat_result, *, context: int, binary: bool, needle: 
         data, rest = source.lines(rest)
 
 
-class _Source:
+class _OpenFile:
     """An open file.
 
     Attributes:
@@ -194,7 +194,7 @@ def whole(fd: int, st: os.stat_result, *, binary: bool, crlf: bool) -> Window:
     """
     if st.st_size > WHOLE_BYTES:
         raise TooLargeError
-    source = _Source(fd, st.st_size)
+    source = _OpenFile(fd, st.st_size)
     first = source.next()
     encoding = _encoding_of(first, binary=binary)
     data = first + _rest_of(source)
@@ -208,7 +208,7 @@ def whole(fd: int, st: os.stat_result, *, binary: bool, crlf: bool) -> Window:
     return Window(text, 0, mark, 1, encoding, len(data))
 
 
-def _rest_of(source: _Source) -> bytes:
+def _rest_of(source: _OpenFile) -> bytes:
     pieces: list[bytes] = []
     while not source.ended:
         pieces.append(source.next())

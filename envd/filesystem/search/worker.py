@@ -23,15 +23,15 @@ from envd.filesystem.encoding import EntryEncoder
 from envd.host.names import NameCache
 
 from . import frames
+from .cpu_limit import CpuLimit, TooSlowError
 from .encoding import find_response, grep_response
 from .expression import compile_pattern
 from .finding import Finder
-from .grepping import Full, Grep, Part
-from .orders import AnyOrder, FindOrder, GrepOrder, Type
+from .grepping import Full, Grep, GrepPart
 from .outbox import BATCH_BYTES, Outbox
-from .patience import Patience, TooSlowError
-from .planning import plans
-from .reports import REPORTED, FindSummary, GrepSummary, Reason, Skip
+from .replace_planner import plans
+from .requests import AnyOrder, FindRequest, GrepRequest, Type
+from .summaries import REPORTED, FindSummary, GrepSummary, Skip, SkipReason
 
 _NICE = 5
 _OOM_SCORE = "500"  # rather than the server
@@ -49,7 +49,7 @@ def main() -> None:
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write(_OOM_SCORE)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    patience = Patience(os.getppid())
+    patience = CpuLimit(os.getppid())
     sys.excepthook = _report
     patience.watch()
     while (head := _read(frames.LENGTH.size)) is not None:
@@ -74,7 +74,7 @@ def _report(_: type[BaseException], failure: BaseException, __: TracebackType | 
     _write(frames.frame(frames.BROKEN, "".join(traceback.format_exception(failure)).encode(errors="replace")))
 
 
-def _answer(order: AnyOrder, patience: Patience) -> None:
+def _answer(order: AnyOrder, patience: CpuLimit) -> None:
     try:
         with acting_as(order.selection.user):
             _search(order, patience)
@@ -86,10 +86,10 @@ def _answer(order: AnyOrder, patience: Patience) -> None:
         _fail(Code.INVALID_ARGUMENT, "pattern: takes too long to compile; make it simpler")
 
 
-def _search(order: AnyOrder, patience: Patience) -> None:
-    if isinstance(order, FindOrder):
+def _search(order: AnyOrder, patience: CpuLimit) -> None:
+    if isinstance(order, FindRequest):
         _find(order, patience)
-    elif isinstance(order, GrepOrder):
+    elif isinstance(order, GrepRequest):
         _grep(order, patience)
     else:
         for value in plans(order, patience):
@@ -107,7 +107,7 @@ class _Skips:
         self.count = 0
         self._waiting: deque[Skip] = deque()  # the outbox's thread takes them, too
 
-    def add(self, path: str, reason: Reason, errno: int = 0) -> None:
+    def add(self, path: str, reason: SkipReason, errno: int = 0) -> None:
         """Take note of one."""
         if self.count < REPORTED:
             self._waiting.append(Skip(path, reason, errno))
@@ -115,14 +115,14 @@ class _Skips:
 
     def unreadable(self, path: str, errno: int) -> None:
         """Take note of a directory."""
-        self.add(path, Reason.UNREADABLE, errno)
+        self.add(path, SkipReason.UNREADABLE, errno)
 
     def take(self) -> list[Skip]:
         """Return those that were not sent yet."""
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
 
-def _find(order: FindOrder, patience: Patience) -> None:
+def _find(order: FindRequest, patience: CpuLimit) -> None:
     skips = _Skips()
     finder = Finder(order.selection, patience, skips.unreadable)
     names = NameCache()
@@ -149,7 +149,7 @@ def _find(order: FindOrder, patience: Patience) -> None:
     send(outbox.take(), FindSummary(count, finder.examined, skips.count, truncated or finder.truncated))
 
 
-class _Answer:
+class _GrepResponse:
     """A Grep's answer on its way."""
 
     def __init__(self, *, in_json: bool) -> None:
@@ -157,7 +157,7 @@ class _Answer:
         self.outbox = Outbox(self._send)
         self._in_json = in_json
 
-    def put(self, part: Part) -> None:
+    def put(self, part: GrepPart) -> None:
         """Take what was found."""
         self.outbox.put(part, len(part.path) + sum(len(line.text) + _ENTRY_BYTES for line in part.lines))
 
@@ -165,7 +165,7 @@ class _Answer:
         """Send what is left."""
         self._send(self.outbox.take(), summary)
 
-    def _send(self, parts: list[Part], summary: GrepSummary | None = None) -> None:
+    def _send(self, parts: list[GrepPart], summary: GrepSummary | None = None) -> None:
         *most, last = _portions(parts)
         for portion in most:
             _write(frames.frame(frames.MESSAGE, grep_response(portion, [], None, in_json=self._in_json)))
@@ -173,9 +173,9 @@ class _Answer:
         _write(frames.frame(frames.MESSAGE, message))
 
 
-def _portions(parts: list[Part]) -> Iterator[list[Part]]:
+def _portions(parts: list[GrepPart]) -> Iterator[list[GrepPart]]:
     """Cut what was found into messages of reasonable size; the last one may be empty."""
-    portion: list[Part] = []
+    portion: list[GrepPart] = []
     size = 0
     for part in parts:
         if size >= BATCH_BYTES:
@@ -186,10 +186,10 @@ def _portions(parts: list[Part]) -> Iterator[list[Part]]:
     yield portion
 
 
-def _grep(order: GrepOrder, patience: Patience) -> None:
+def _grep(order: GrepRequest, patience: CpuLimit) -> None:
     with patience.step(_COMPILE_BYTES):
         expression = compile_pattern(order.pattern)
-    answer = _Answer(in_json=order.in_json)
+    answer = _GrepResponse(in_json=order.in_json)
     grep = Grep(order, expression, patience, answer.put)
     finder = Finder(order.selection, patience, answer.skips.unreadable)
     with answer.outbox as outbox, suppress(Full), closing(finder.found()) as selected:
@@ -204,11 +204,11 @@ def _grep(order: GrepOrder, patience: Patience) -> None:
     )
 
 
-def _note(path: str, failure: Reason | OSError | None, skips: _Skips) -> None:
-    if isinstance(failure, Reason):
+def _note(path: str, failure: SkipReason | OSError | None, skips: _Skips) -> None:
+    if isinstance(failure, SkipReason):
         skips.add(path, failure)
     elif isinstance(failure, OSError) and not isinstance(failure, _GONE):
-        skips.add(path, Reason.UNREADABLE, failure.errno or 0)
+        skips.add(path, SkipReason.UNREADABLE, failure.errno or 0)
 
 
 def _read(size: int) -> bytes | None:

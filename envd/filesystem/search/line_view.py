@@ -27,7 +27,7 @@ class Line(NamedTuple):
     clipped_after: int
 
 
-class Place:
+class LinePlace:
     """A place in a window, at the beginning of a line, that moves on."""
 
     def __init__(self, window: Window) -> None:
@@ -45,7 +45,7 @@ class Place:
             self.at = at
 
 
-def line_at(place: Place, end: int, spans: list[Span] | tuple[()], limit: int) -> Line:
+def line_at(place: LinePlace, end: int, spans: list[Span] | tuple[()], limit: int) -> Line:
     shown = place.text[place.at : end]
     text = _utf8(shown)
     if len(text) != len(shown):

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from envd.errors import Code, EnvdError
 
 
-class Turns:
+class SearchLimit:
     """Turns of at most so many at once. Who comes when all are taken waits; devices take turns, each in its order.
 
     A turn that does not get on is lent to the next who waits: as many again on one device, and twice as many in all.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from envd.host.users import User
 
 
-class Order(enum.IntEnum):
+class SortBy(enum.IntEnum):
     """In which order files and directories are visited; numbers as in the contract."""
 
     PATH = 0
@@ -34,7 +34,7 @@ class Case(enum.IntEnum):
     SMART = 2
 
 
-class Output(enum.IntEnum):
+class GrepOutput(enum.IntEnum):
     """What a Grep answers; numbers as in the contract."""
 
     LINES = 0
@@ -66,7 +66,7 @@ class Selection:
     max_size: int | None = None
     since_ns: int | None = None
     before_ns: int | None = None
-    order: Order = Order.PATH
+    order: SortBy = SortBy.PATH
 
     @property
     def judges_state(self) -> bool:
@@ -87,7 +87,7 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
-class FindOrder:
+class FindRequest:
     """A Find.
 
     Attributes:
@@ -104,12 +104,12 @@ class FindOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class GrepOrder:
+class GrepRequest:
     """A Grep; all bounds are set and positive, but max_per_file: 0 is no bound."""
 
     selection: Selection
     pattern: Pattern
-    output: Output
+    output: GrepOutput
     before: int
     after: int
     max_per_file: int
@@ -121,7 +121,7 @@ class GrepOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplaceOrder:
+class ReplaceRequest:
     """The search of a Replace.
 
     Attributes:
@@ -134,4 +134,4 @@ class ReplaceOrder:
     diff_bytes: int
 
 
-AnyOrder = FindOrder | GrepOrder | ReplaceOrder
+AnyOrder = FindRequest | GrepRequest | ReplaceRequest

@@ -22,7 +22,7 @@ class TooSlowError(Exception):
     """A step took more than the processor time it has."""
 
 
-class Patience:
+class CpuLimit:
     """Looks at the clock five times a second, also within a match: `re` lets signals in every few thousand steps.
 
     A step of a match can itself take long, so the kernel ends the process (SIGPROF) that has not listened for a second;

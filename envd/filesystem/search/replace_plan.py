@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .reports import Reason, Skip
+from .summaries import Skip, SkipReason
 
 EDITS, FILE, SKIP, TOTALS = "edits", "file", "skip", "totals"
 
@@ -19,7 +19,7 @@ Edit = tuple[int, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplacePlan:
     """What is to be done to a file.
 
     Attributes:
@@ -38,14 +38,14 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Plans:
+class ReplacePlans:
     """All of it.
 
     Attributes:
         searched, skipped: how many; of what was skipped only the first are in `skips`.
     """
 
-    files: list[Plan] = field(default_factory=list)
+    files: list[ReplacePlan] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     searched: int = 0
     skipped: int = 0
@@ -59,10 +59,10 @@ class Plans:
         elif kind == FILE:
             edits, self._edits = self._edits, []
             path, etag, matches, diff, truncated = rest
-            self.files.append(Plan(path, etag, matches, diff, truncated, edits))
+            self.files.append(ReplacePlan(path, etag, matches, diff, truncated, edits))
         elif kind == SKIP:
             path, reason, errno = rest
-            self.skips.append(Skip(path, Reason(reason), errno))
+            self.skips.append(Skip(path, SkipReason(reason), errno))
         else:
             self.searched, self.skipped = rest
 

@@ -9,7 +9,7 @@ REPORTED = 1000
 """Of what was not searched, so many are named in one call."""
 
 
-class Reason(enum.IntEnum):
+class SkipReason(enum.IntEnum):
     """Why something was not searched; numbers as in the contract."""
 
     UNREADABLE = 1
@@ -23,7 +23,7 @@ class Skip(NamedTuple):
     """Something that was not searched; `errno` only with UNREADABLE."""
 
     path: str
-    reason: Reason
+    reason: SkipReason
     errno: int = 0
 
 

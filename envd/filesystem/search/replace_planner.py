@@ -9,14 +9,14 @@ from contextlib import closing
 from envd.errors import Code, EnvdError
 from envd.filesystem.entries import etag_of
 
+from .cpu_limit import CpuLimit, TooSlowError
 from .diffs import Change, unified
 from .expression import Expression, compile_pattern
 from .finding import Finder
-from .found import Found
-from .orders import ReplaceOrder, Type
-from .patience import Patience, TooSlowError
-from .plans import EDITS, FILE, SKIP, TOTALS, Edit, Value
-from .reports import REPORTED, Reason
+from .match import Match
+from .replace_plan import EDITS, FILE, SKIP, TOTALS, Edit, Value
+from .requests import ReplaceRequest, Type
+from .summaries import REPORTED, SkipReason
 from .template import Replaced, compile_template
 from .text import BinaryError, TooLargeError, Window, whole
 
@@ -29,7 +29,7 @@ _EDITS_AT_ONCE = 500  # the server unpacks them on its loop
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
-def plans(order: ReplaceOrder, patience: Patience) -> Iterator[Value]:
+def plans(order: ReplaceRequest, patience: CpuLimit) -> Iterator[Value]:
     """Yield what Plans.add takes.
 
     Raises:
@@ -46,10 +46,10 @@ def plans(order: ReplaceOrder, patience: Patience) -> Iterator[Value]:
 class _Planner:
     def __init__(
         self,
-        order: ReplaceOrder,
+        order: ReplaceRequest,
         expression: Expression,
         replaced: Replaced,
-        patience: Patience,
+        patience: CpuLimit,
     ) -> None:
         self._order = order
         self._expression = expression
@@ -71,9 +71,9 @@ class _Planner:
         yield (TOTALS, self._searched, self._skipped)
 
     def _unreadable(self, path: str, errno: int) -> None:
-        self._skip(path, Reason.UNREADABLE, errno)
+        self._skip(path, SkipReason.UNREADABLE, errno)
 
-    def _skip(self, path: str, reason: Reason, errno: int = 0) -> None:
+    def _skip(self, path: str, reason: SkipReason, errno: int = 0) -> None:
         if self._skipped < REPORTED:
             self._skips.append((SKIP, path, int(reason), errno))
         self._skipped += 1
@@ -82,22 +82,22 @@ class _Planner:
         taken, self._skips = self._skips, []
         return taken
 
-    def _plan(self, found: Found) -> list[Value]:
+    def _plan(self, found: Match) -> list[Value]:
         try:
             return self._plan_of(found)
         except _GONE:
             pass
         except OSError as exc:
-            self._skip(found.path, Reason.UNREADABLE, exc.errno or 0)
+            self._skip(found.path, SkipReason.UNREADABLE, exc.errno or 0)
         except BinaryError:
-            self._skip(found.path, Reason.BINARY)
+            self._skip(found.path, SkipReason.BINARY)
         except TooLargeError:
-            self._skip(found.path, Reason.TOO_LARGE)
+            self._skip(found.path, SkipReason.TOO_LARGE)
         except TooSlowError:
-            self._skip(found.path, Reason.TOO_SLOW)
+            self._skip(found.path, SkipReason.TOO_SLOW)
         return []
 
-    def _plan_of(self, found: Found) -> list[Value]:
+    def _plan_of(self, found: Match) -> list[Value]:
         opened = found.open()
         if opened is None:
             return []
@@ -111,7 +111,7 @@ class _Planner:
             os.close(fd)
         self._searched += 1
         if etag != etag_of(st):
-            self._skip(found.path, Reason.CHANGED)
+            self._skip(found.path, SkipReason.CHANGED)
             return []
         with self._patience.step(window.size):
             changes, count = self._changes(window)

@@ -17,19 +17,19 @@ from envd.filesystem.staging import Staged, stage_at
 from envd.filesystem.temporary import Temporaries
 from envd.filesystem.walking import SEARCH, open_down, open_entry
 
-from .orders import ReplaceOrder, Selection
-from .plans import Edit, Plan, Plans
-from .reports import Reason
+from .replace_plan import Edit, ReplacePlan, ReplacePlans
+from .requests import ReplaceRequest, Selection
+from .summaries import SkipReason
 from .text import READ_FILE, regular
 
 _PIECE_BYTES = 1024 * 1024
 
 _WHY_NOT = {
-    Reason.UNREADABLE: (Code.PERMISSION_DENIED, "it cannot be read"),
-    Reason.BINARY: (Code.FAILED_PRECONDITION, "it is binary"),
-    Reason.TOO_LARGE: (Code.FAILED_PRECONDITION, "it is larger than 64 MiB"),
-    Reason.TOO_SLOW: (Code.RESOURCE_EXHAUSTED, "the expression takes too long on it; make it simpler"),
-    Reason.CHANGED: (Code.ABORTED, "it changed while it was read; try again"),
+    SkipReason.UNREADABLE: (Code.PERMISSION_DENIED, "it cannot be read"),
+    SkipReason.BINARY: (Code.FAILED_PRECONDITION, "it is binary"),
+    SkipReason.TOO_LARGE: (Code.FAILED_PRECONDITION, "it is larger than 64 MiB"),
+    SkipReason.TOO_SLOW: (Code.RESOURCE_EXHAUSTED, "the expression takes too long on it; make it simpler"),
+    SkipReason.CHANGED: (Code.ABORTED, "it changed while it was read; try again"),
 }
 
 
@@ -42,7 +42,7 @@ class Outcome:
         error: why there was none; empty if it was not needed or wanted.
     """
 
-    plan: Plan
+    plan: ReplacePlan
     etag: str
     changed: bool = False
     error: str = ""
@@ -65,7 +65,7 @@ def check_condition(path: str, if_match: str) -> None:
     check_match(path, st, if_match)
 
 
-def check_plans(plans: Plans, order: ReplaceOrder, expected: int | None, if_match: str | None) -> None:
+def check_plans(plans: ReplacePlans, order: ReplaceRequest, expected: int | None, if_match: str | None) -> None:
     """Check that what was found may be changed.
 
     Raises:
@@ -87,7 +87,7 @@ def check_plans(plans: Plans, order: ReplaceOrder, expected: int | None, if_matc
             raise EnvdError(Code.FAILED_PRECONDITION, f"if_match: {path} has another etag by now: {plan.etag}")
 
 
-def apply(plan: Plan, order: ReplaceOrder, temporaries: Temporaries, *, sync: bool) -> Outcome:
+def apply(plan: ReplacePlan, order: ReplaceRequest, temporaries: Temporaries, *, sync: bool) -> Outcome:
     """Change a file, at once or not at all. It keeps owner, mode and attributes.
 
     Another user than root needs the right to write to the file; one that belongs to somebody else is written in place.
@@ -124,7 +124,7 @@ def apply(plan: Plan, order: ReplaceOrder, temporaries: Temporaries, *, sync: bo
         os.close(source)
 
 
-def _place_of(plan: Plan, selection: Selection) -> Place:
+def _place_of(plan: ReplacePlan, selection: Selection) -> Place:
     """Find a file by the way the search went: through no link below the selection's path unless it follows them.
 
     Raises:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from envd.filesystem.entries import Entry, describe_in
 from envd.filesystem.walking import open_entry
 
-from .orders import Selection, Type
+from .requests import Selection, Type
 from .text import READ_FILE, regular
 
 
-class Found(NamedTuple):
+class Match(NamedTuple):
     """An entry, for as long as the search is at it.
 
     Attributes:
