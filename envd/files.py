@@ -26,15 +26,15 @@ from envd.filesystem.uploads.service import UploadsService
 from envd.filesystem.uploads.slots import Slots as UploadSlots
 from envd.filesystem.uploads.table import Bounds, Uploads
 from envd.filesystem.views import Views
-from envd.filesystem.watching.account import Room
-from envd.filesystem.watching.hub import Hub
+from envd.filesystem.watching.entry_budget import EntryBudget
+from envd.filesystem.watching.fair_scheduler import FairScheduler
+from envd.filesystem.watching.inotify_hub import InotifyHub
 from envd.filesystem.watching.lookout import Lookout
-from envd.filesystem.watching.placements import Placements
-from envd.filesystem.watching.reach import Means
+from envd.filesystem.watching.rescan import Deps
 from envd.filesystem.watching.service import WatchingService
-from envd.filesystem.watching.slots import Slots as WatchSlots
-from envd.filesystem.watching.turns import Turns
-from envd.filesystem.watching.watches import Sizes, Watches
+from envd.filesystem.watching.slots import WatchSlots
+from envd.filesystem.watching.watches import Watches, WatchSizes
+from envd.filesystem.writing.own_writes import OwnWrites
 from envd.host.access import Access
 from envd.host.mounts import Mounts
 from envd.host.session import Session
@@ -110,11 +110,11 @@ def _watches(config: Config, jobs: Supervisor, mounts: Mounts, start_thread: Sta
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
     threads = Threads(Pool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts, start_thread))
-    lookout, room = Lookout(threads, jobs), Room(watching.entries)
-    hub = Hub(Placements(), watching.all_directories)
-    means = Means(hub, threads, jobs, room, watching.directories, lookout, Turns(), watching.away_s)
+    lookout, room = Lookout(threads, jobs), EntryBudget(watching.entries)
+    hub = InotifyHub(OwnWrites(), watching.all_directories)
+    means = Deps(hub, threads, jobs, room, watching.directories, lookout, FairScheduler(), watching.away_s)
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
-    return Watches(means, slots, Sizes(watching.kept_watches, watching.kept_s, watching.events))
+    return Watches(means, slots, WatchSizes(watching.kept_watches, watching.kept_s, watching.events))
 
 
 def _searches() -> int:

@@ -450,7 +450,7 @@ FORBIDDEN = [
     ("envd.process.table", "from .service import ProcessService"),
     ("envd.process.table", "from envd.keeper import wire"),
     ("envd.process.table", "import psutil"),
-    ("envd.filesystem.watching.hub", "def late():\n    import watchdog.events"),
+    ("envd.filesystem.watching.inotify_hub", "def late():\n    import watchdog.events"),
     ("envd.process.table", "from envd.config import Output"),
     ("envd.process.table", "def late():\n    import json"),
     ("envd.process.service", "from envd.keeper.client import KeeperClient"),

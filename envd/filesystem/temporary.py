@@ -14,7 +14,7 @@ from .leftovers import Leftovers, Note
 from .removal import remove_known
 
 if TYPE_CHECKING:
-    from .watching.placements import Placements
+    from .writing.own_writes import OwnWrites
 
 # What O_TMPFILE gives where it is not supported; open(2), and older kernels' take on the unknown flag.
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
@@ -31,7 +31,7 @@ class Temporaries:
     """
 
     leftovers: Leftovers
-    placements: Placements
+    placements: OwnWrites
 
 
 @contextlib.contextmanager

@@ -224,7 +224,7 @@ from envd.filesystem.staging import stage
 from envd.host.users import own_user
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.temporary import Temporaries
-from envd.filesystem.watching.placements import Placements
+from envd.filesystem.writing.own_writes import OwnWrites
 from envd.filesystem.hidden_names import TEMPORARY
 temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
 os.chdir(sys.argv[1])

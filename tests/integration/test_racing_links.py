@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from envd.filesystem.watching.picture import Directory
-from envd.filesystem.watching.scanning import Bounds, Scan
+from envd.filesystem.watching.scanning import Scan, ScanBounds
+from envd.filesystem.watching.snapshot import Directory
 from tests.support.archives import Archives
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
@@ -154,7 +154,7 @@ async def test_nothing_behind_a_link_moves_to_another_file_system(calls: Calls, 
 @pytest.mark.parametrize("tries", TRIES)
 def test_nothing_behind_a_link_is_scanned_for_a_watch(race: Race, tries: int):
     for attempt in range(tries):
-        bounds = Bounds(recursive=True, network=False, room=10_000, directories=10_000)
+        bounds = ScanBounds(recursive=True, network=False, room=10_000, directories=10_000)
         (found,) = Scan(None, bounds).walk(str(race.tree), None, [""])
         assert found is not None
         assert not race.leaked(" ".join(_names(found))), attempt

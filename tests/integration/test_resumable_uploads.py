@@ -232,7 +232,7 @@ import os, sys
 from contextlib import closing
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.temporary import Temporaries
-from envd.filesystem.watching.placements import Placements
+from envd.filesystem.writing.own_writes import OwnWrites
 from envd.filesystem.uploads import gathering, placing
 from envd.filesystem.uploads.state import State, Terms
 from envd.host.users import own_user

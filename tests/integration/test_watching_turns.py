@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from envd.filesystem.watching.events import Kind
+from envd.filesystem.watching.events import EventKind
+from envd.filesystem.watching.fair_scheduler import FairScheduler
 from envd.filesystem.watching.history import Backlog, History
-from envd.filesystem.watching.hub import Hub
 from envd.filesystem.watching.inotify import Raw
-from envd.filesystem.watching.placements import Placements
-from envd.filesystem.watching.turns import Turns
+from envd.filesystem.watching.inotify_hub import InotifyHub
+from envd.filesystem.writing.own_writes import OwnWrites
 
 FOLLOWERS = 50
 FILES = 20
@@ -49,7 +49,7 @@ class Slow:
 
 
 @contextmanager
-def following(hub: Hub, directory: Path, followers: list[Slow]) -> Iterator[None]:
+def following(hub: InotifyHub, directory: Path, followers: list[Slow]) -> Iterator[None]:
     with ExitStack() as stack:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, fd)
@@ -61,8 +61,8 @@ def following(hub: Hub, directory: Path, followers: list[Slow]) -> Iterator[None
 
 
 @pytest.fixture
-async def hub() -> Hub:
-    made = Hub(Placements(), 1000)
+async def hub() -> InotifyHub:
+    made = InotifyHub(OwnWrites(), 1000)
     made.open()
     return made
 
@@ -77,7 +77,7 @@ async def turns_until(done: asyncio.Future[None]) -> list[float]:
     return found
 
 
-async def test_reports_for_many_leave_turns_to_others(hub: Hub, tmp_path: Path):
+async def test_reports_for_many_leave_turns_to_others(hub: InotifyHub, tmp_path: Path):
     followers = [Slow() for _ in range(FOLLOWERS)]
     with following(hub, tmp_path, followers):
         for number in range(FILES):
@@ -90,7 +90,7 @@ async def test_reports_for_many_leave_turns_to_others(hub: Hub, tmp_path: Path):
         assert follower.settled_at == [FILES]
 
 
-async def test_what_is_reported_while_reports_are_handed_out_has_passed_later(hub: Hub, tmp_path: Path):
+async def test_what_is_reported_while_reports_are_handed_out_has_passed_later(hub: InotifyHub, tmp_path: Path):
     followers = [Slow() for _ in range(FOLLOWERS)]
     with following(hub, tmp_path, followers):
         (tmp_path / "first").mkdir()
@@ -105,7 +105,7 @@ async def test_what_is_reported_while_reports_are_handed_out_has_passed_later(hu
         await hub.passed()  # nothing is left to wait for
 
 
-async def test_a_follower_that_fails_keeps_nobody_waiting(hub: Hub, tmp_path: Path):
+async def test_a_follower_that_fails_keeps_nobody_waiting(hub: InotifyHub, tmp_path: Path):
     class Broken(Slow):
         def take(self, raw: Raw) -> None:
             raise RuntimeError("broken")
@@ -123,7 +123,7 @@ async def test_a_follower_that_fails_keeps_nobody_waiting(hub: Hub, tmp_path: Pa
 
 
 async def test_those_who_have_much_to_do_take_turns_in_the_order_they_ask():
-    turns = Turns()
+    turns = FairScheduler()
     asked: list[str] = []
     told: list[tuple[int, str]] = []
     turn = 0
@@ -147,7 +147,7 @@ async def test_those_who_have_much_to_do_take_turns_in_the_order_they_ask():
 
 
 async def test_several_who_have_little_to_do_share_a_turn():
-    turns = Turns()
+    turns = FairScheduler()
     done = asyncio.gather(*(turns.mine() for _ in range(100)))
     count = 0
     while not done.done():
@@ -158,6 +158,6 @@ async def test_several_who_have_little_to_do_share_a_turn():
 
 def test_garbage_collection_does_not_look_at_kept_events_twice():
     history = History(Backlog(1000), limit=100, kept=0)
-    events = [history.add(Kind.CREATE, f"file{number}", 1 << 96) for number in range(100)]
+    events = [history.add(EventKind.CREATE, f"file{number}", 1 << 96) for number in range(100)]
     gc.collect()
     assert not any(gc.is_tracked(event) for event in events)

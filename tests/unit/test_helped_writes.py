@@ -13,7 +13,7 @@ from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.place import Intent
 from envd.filesystem.staging import stage
 from envd.filesystem.temporary import Temporaries
-from envd.filesystem.watching.placements import Placements
+from envd.filesystem.writing.own_writes import OwnWrites
 from envd.host.users import User
 from tests.support.trusted import trusted_directory
 
@@ -30,7 +30,7 @@ def app() -> Iterator[Path]:
 @pytest.fixture
 def temporaries() -> Iterator[Temporaries]:
     fd = os.memfd_create("leftovers")
-    yield Temporaries(Leftovers(fd), Placements())
+    yield Temporaries(Leftovers(fd), OwnWrites())
     os.close(fd)
 
 

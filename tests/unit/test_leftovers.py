@@ -14,7 +14,7 @@ import pytest
 from envd.filesystem.hidden_names import temporary_name
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.temporary import Temporaries, hidden_in
-from envd.filesystem.watching.placements import Placements
+from envd.filesystem.writing.own_writes import OwnWrites
 from tests.support.daemon import ROOT
 
 
@@ -115,7 +115,7 @@ def test_a_directory_that_is_not_empty_is_none_that_was_just_made(memory: int, t
 
 
 def test_what_came_to_its_end_is_not_noted_any_more(memory: int, tmp_path: Path, directory: int) -> None:
-    with hidden_in(directory, Temporaries(Leftovers(memory), Placements())) as (name, _):
+    with hidden_in(directory, Temporaries(Leftovers(memory), OwnWrites())) as (name, _):
         hidden = tmp_path / name
         hidden.write_bytes(b"x")
     assert os.listdir(tmp_path) == []
@@ -127,7 +127,7 @@ def test_what_came_to_its_end_is_not_noted_any_more(memory: int, tmp_path: Path,
 def test_a_tree_that_took_the_place_of_a_hidden_one_stays_in_the_end(
     memory: int, tmp_path: Path, directory: int
 ) -> None:
-    with hidden_in(directory, Temporaries(Leftovers(memory), Placements())) as (name, note):
+    with hidden_in(directory, Temporaries(Leftovers(memory), OwnWrites())) as (name, note):
         hidden = tmp_path / name
         hidden.mkdir()
         made = os.open(hidden, os.O_RDONLY)

@@ -26,10 +26,10 @@ from envd.filesystem.hidden_names import temporary_name
 from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.uploads import state as uploads
 from envd.filesystem.uploads.slots import Slots as UploadSlots
-from envd.filesystem.watching.account import Account, Room
+from envd.filesystem.watching.entry_budget import EntryBudget, SnapshotBudget
 from envd.filesystem.watching.history import Backlog, History
-from envd.filesystem.watching.keeping import read_card, read_rest
-from envd.filesystem.watching.slots import Slots as WatchSlots
+from envd.filesystem.watching.slots import WatchSlots
+from envd.filesystem.watching.watch_log import read_card, read_rest
 from envd.host.access import Access
 from envd.host.record import Record
 from envd.host.session import Session, SessionState
@@ -163,7 +163,7 @@ def test_a_watcher_is_read(kept: Any) -> None:
         True,
     )
     history = History(Backlog(100), limit=100, kept=0)
-    read_rest(records, Account(lambda *_: None, Room(100), recursive=True), history)
+    read_rest(records, SnapshotBudget(lambda *_: None, EntryBudget(100), recursive=True), history)
     assert "touched" in {event[2] for event in history.peek()}
 
 

@@ -28,7 +28,7 @@ from envd.filesystem.search.replace_plan import ReplacePlan
 from envd.filesystem.search.requests import Case, Pattern, ReplaceRequest, Selection, Type
 from envd.filesystem.search.summaries import FindSummary, GrepSummary, Skip, SkipReason
 from envd.filesystem.temporary import Temporaries
-from envd.filesystem.watching.placements import Placements
+from envd.filesystem.writing.own_writes import OwnWrites
 from envd.host.users import own_user
 from envd_proto.filesystem.filesystem_pb2 import EntryInfo, FindResponse
 from envd_proto.filesystem.search_pb2 import GrepResponse
@@ -290,7 +290,7 @@ def test_both_encodings_of_a_find_are_the_same_message() -> None:
 @pytest.fixture
 def temporaries() -> Iterator[Temporaries]:
     fd = os.memfd_create("leftovers")
-    yield Temporaries(Leftovers(fd), Placements())
+    yield Temporaries(Leftovers(fd), OwnWrites())
     os.close(fd)
 
 

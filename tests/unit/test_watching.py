@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from envd.filesystem.watching.events import Kind
+from envd.filesystem.watching.events import EventKind
 from envd.filesystem.watching.history import Backlog, History
-from envd.filesystem.watching.placements import Placements, number_of
-from envd.filesystem.watching.slots import Slot, Slots
+from envd.filesystem.watching.slots import WatchSlot, WatchSlots
 from envd.filesystem.watching.states import FILLED, UNKNOWN, changed_attributes, state_of, wrote
+from envd.filesystem.writing.own_writes import OwnWrites, number_of
 
 RECORDS = [b"first", b"second" * 1000, b"x"]
 HEAD_BYTES = 4096
@@ -25,7 +25,7 @@ def memfd() -> Iterator[int]:
     os.close(fd)
 
 
-def rewrite(slot: Slot, records: list[bytes]) -> None:
+def rewrite(slot: WatchSlot, records: list[bytes]) -> None:
     slot.prepare(records)
     slot.switch([])
     slot.tidy()
@@ -33,11 +33,11 @@ def rewrite(slot: Slot, records: list[bytes]) -> None:
 
 def kept(memfd: int) -> list[list[bytes]]:
     """What a later process finds."""
-    return [list(slot.read()) for slot in Slots(memfd, 4).taken()]
+    return [list(slot.read()) for slot in WatchSlots(memfd, 4).taken()]
 
 
 def test_a_log_is_found_by_the_next_process(memfd: int):
-    slots = Slots(memfd, 4)
+    slots = WatchSlots(memfd, 4)
     one, other = slots.take(), slots.take()
     rewrite(one, RECORDS)
     rewrite(other, [b"other"])
@@ -50,7 +50,7 @@ def test_a_log_is_found_by_the_next_process(memfd: int):
 
 
 def test_the_old_log_counts_and_grows_until_the_new_one_does(memfd: int):
-    slot = Slots(memfd, 4).take()
+    slot = WatchSlots(memfd, 4).take()
     rewrite(slot, RECORDS)
     slot.append(b"before")
     slot.prepare([b"anew"])
@@ -65,20 +65,20 @@ def test_the_old_log_counts_and_grows_until_the_new_one_does(memfd: int):
 
 @pytest.mark.parametrize("missing", [1, 3, 4, 5, 11])
 def test_a_record_that_was_cut_short_is_as_if_it_had_not_been_begun(memfd: int, missing: int):
-    slot = Slots(memfd, 4).take()
+    slot = WatchSlots(memfd, 4).take()
     rewrite(slot, RECORDS)
     end = HEAD_BYTES + slot.size
     slot.append(b"last")
     os.ftruncate(memfd, end + 12 - missing)
     assert kept(memfd) == [RECORDS]
-    later = Slots(memfd, 4).taken()[0]
+    later = WatchSlots(memfd, 4).taken()[0]
     assert list(later.read()) == RECORDS
     later.append(b"again")
     assert kept(memfd) == [[*RECORDS, b"again"]]
 
 
 def test_a_record_with_other_bytes_is_none(memfd: int):
-    slot = Slots(memfd, 4).take()
+    slot = WatchSlots(memfd, 4).take()
     rewrite(slot, RECORDS)
     slot.append(b"last")
     os.pwrite(memfd, b"L", HEAD_BYTES + slot.size - 4)
@@ -86,7 +86,7 @@ def test_a_record_with_other_bytes_is_none(memfd: int):
 
 
 def test_all_slots_can_be_taken_but_no_more(memfd: int):
-    slots = Slots(memfd, 2)
+    slots = WatchSlots(memfd, 2)
     assert slots.take() is not slots.take()
     assert slots.take() is None
 
@@ -94,14 +94,14 @@ def test_all_slots_can_be_taken_but_no_more(memfd: int):
 def test_numbers_go_on_whatever_was_dropped():
     history = History(Backlog(1000), limit=3, kept=2)
     for name in "abc":
-        history.add(Kind.CREATE, name, UNKNOWN)
+        history.add(EventKind.CREATE, name, UNKNOWN)
     assert history.full
     assert [event[0] for event in history.take(2)] == [1, 2]
     assert not history.full
-    history.add(Kind.WRITE, "c", UNKNOWN)
-    assert history.add(Kind.WRITE, "c", UNKNOWN) is None
+    history.add(EventKind.WRITE, "c", UNKNOWN)
+    assert history.add(EventKind.WRITE, "c", UNKNOWN) is None
     assert [event[0] for event in history.take(9)] == [3, 4]
-    assert history.add(Kind.WRITE, "c", UNKNOWN) is not None
+    assert history.add(EventKind.WRITE, "c", UNKNOWN) is not None
     assert (history.first, history.last) == (3, 5)
     assert history.rewind(2)
     assert [event[0] for event in history.take(9)] == [3, 4, 5]
@@ -114,7 +114,7 @@ def test_all_histories_together_have_a_bound_but_each_has_a_few():
     histories = [History(backlog, limit=1000, kept=0) for _ in range(2)]
     for history in histories:
         while not history.full:
-            history.add(Kind.CREATE, "x", UNKNOWN)
+            history.add(EventKind.CREATE, "x", UNKNOWN)
     assert [history.last for history in histories] == [256, 256]
     for history in histories:
         history.drop(history.last)
@@ -144,7 +144,7 @@ NUMBER = number_of(HERE)
 
 
 def test_placements_are_remembered_where_somebody_watches_and_as_long():
-    placements = Placements()
+    placements = OwnWrites()
     with placements.placing(HERE, "nobody", filled=True):
         pass
     assert not placements.pending
@@ -163,7 +163,7 @@ def test_placements_are_remembered_where_somebody_watches_and_as_long():
 
 
 def test_each_of_several_placements_at_once_is_remembered():
-    placements = Placements()
+    placements = OwnWrites()
     placements.watched(NUMBER)
     with placements.placing(HERE, "file", filled=False):
         pass
@@ -176,7 +176,7 @@ def test_each_of_several_placements_at_once_is_remembered():
 
 
 def test_the_halves_of_renames_are_found_together_in_whatever_order_they_come():
-    placements = Placements()
+    placements = OwnWrites()
     for cookie in (7, 8):
         placements.unhidden(cookie)
     assert [placements.take(NUMBER, "file", cookie) for cookie in (7, 9, 8, 8)] == [True, None, True, None]

@@ -10,9 +10,9 @@ import tracemalloc
 import pytest
 
 from envd.filesystem.watching import packing
-from envd.filesystem.watching.account import Account, Room
-from envd.filesystem.watching.events import Kind
-from envd.filesystem.watching.picture import Directory, Picture
+from envd.filesystem.watching.entry_budget import EntryBudget, SnapshotBudget
+from envd.filesystem.watching.events import EventKind
+from envd.filesystem.watching.snapshot import Directory, Snapshot
 from envd.filesystem.watching.states import DIRECTORY, FILLED
 
 MANY = 20_000
@@ -20,7 +20,7 @@ STATE = FILLED | 0x1234_5678 << 64 | 0x9ABC << 32 | 0xDEF0
 
 
 def picture_of(*paths: str) -> Directory:
-    picture = Picture()
+    picture = Snapshot()
     root = Directory(picture, picture.add(DIRECTORY))
     for path in paths:
         place = root
@@ -38,8 +38,8 @@ def at(root: Directory, path: str) -> Directory:
     return place
 
 
-def many() -> Picture:
-    picture = Picture()
+def many() -> Snapshot:
+    picture = Snapshot()
     root = picture.add(DIRECTORY)
     above = root
     for number in range(MANY):
@@ -148,8 +148,8 @@ def test_entries_of_directories_take_little_memory():
 
 
 def test_giving_up_a_picture_gives_back_the_room_of_its_entries_and_keeps_its_directories():
-    room = Room(10)
-    account = Account(lambda *_: None, room, recursive=True)
+    room = EntryBudget(10)
+    account = SnapshotBudget(lambda *_: None, room, recursive=True)
     place = account.create_directory(account.root, "directory")
     for number in range(20):
         account.create(place, str(number), STATE)
@@ -160,8 +160,8 @@ def test_giving_up_a_picture_gives_back_the_room_of_its_entries_and_keeps_its_di
 
 
 def test_removing_a_tree_is_told_from_below():
-    told: list[tuple[Kind, str]] = []
-    account = Account(lambda kind, name, _: told.append((kind, name)), Room(100), recursive=True)
+    told: list[tuple[EventKind, str]] = []
+    account = SnapshotBudget(lambda kind, name, _: told.append((kind, name)), EntryBudget(100), recursive=True)
     for path in ("", "a/"):
         account.create_directory(account.root if not path else at(account.root, "a"), "a" if not path else "b")
     account.create(at(account.root, "a/b"), "file", STATE)
@@ -170,7 +170,7 @@ def test_removing_a_tree_is_told_from_below():
     steps = account.merge(account.root, empty, breathe=_breathe)
     with pytest.raises(StopIteration):
         steps.__await__().__next__()  # it has nothing to wait for
-    assert told == [(Kind.REMOVE, "a/b/file"), (Kind.REMOVE, "a/b"), (Kind.REMOVE, "a")]
+    assert told == [(EventKind.REMOVE, "a/b/file"), (EventKind.REMOVE, "a/b"), (EventKind.REMOVE, "a")]
     assert (account.held, account.directories) == (1, 1)
 
 

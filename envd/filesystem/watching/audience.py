@@ -6,17 +6,17 @@ from typing import Protocol
 
 from envd.errors import EnvdError
 
-from .events import Kind
+from .events import EventKind
 
 
-class Audience(Protocol):
+class WatchSubscribers(Protocol):
     """Who is told."""
 
     @property
     def full(self) -> bool:
         """It can take no more for now."""
 
-    def tell(self, kind: Kind, name: str, state: int, /) -> None:
+    def tell(self, kind: EventKind, name: str, state: int, /) -> None:
         """Take a change."""
 
     def told(self) -> None:

@@ -14,12 +14,13 @@ from envd.filesystem.entries import Entry
 from envd.filesystem.lossy_names import raw_of
 from envd.rpc import varint
 
-from .events import Event, Kind
+from .events import Event, EventKind
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring
 
 _KINDS = {
-    int(kind): f"EVENT_TYPE_{kind.name}" for kind in (Kind.CREATE, Kind.WRITE, Kind.REMOVE, Kind.RENAME, Kind.CHMOD)
+    int(kind): f"EVENT_TYPE_{kind.name}"
+    for kind in (EventKind.CREATE, EventKind.WRITE, EventKind.REMOVE, EventKind.RENAME, EventKind.CHMOD)
 }
 _CURSOR, _RAW_NAME = b"\xc2\x3e", b"\xca\x3e"
 _FILESYSTEM, _OVERFLOW = b"\x12", b"\xc2\x3e"
@@ -31,7 +32,7 @@ def _field(tag: bytes, data: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class EventWriter:
     """Writes changes as FilesystemEvents for one client.
 
     Attributes:
@@ -84,7 +85,7 @@ class EncodedChanges:
 
     __slots__ = ("_entries", "_events", "_writer", "position")
 
-    def __init__(self, events: Sequence[Event], entries: Sequence[Entry | None] | None, writer: Writer) -> None:
+    def __init__(self, events: Sequence[Event], entries: Sequence[Entry | None] | None, writer: EventWriter) -> None:
         self.position = events[-1][0]
         self._events = events
         self._entries = entries
@@ -99,7 +100,7 @@ class EncodedChanges:
 
     def _proto(self, event: Event, entry: Entry | None) -> bytes:
         number, kind, _, state = event
-        if kind == Kind.OVERFLOW:
+        if kind == EventKind.OVERFLOW:
             reset = b"\x08\x01" if state else b""
             return _field(_OVERFLOW, reset + _field(b"\x12", self._writer.cursor(number).encode()))
         return _field(_FILESYSTEM, self._writer.proto(event, entry))
@@ -110,16 +111,16 @@ class EncodedChanges:
 
     def _json(self, event: Event, entry: Entry | None) -> str:
         number, kind, _, state = event
-        if kind == Kind.OVERFLOW:
+        if kind == EventKind.OVERFLOW:
             reset = '"reset":true,' if state else ""
             return f'{{"overflow":{{{reset}"cursor":"{self._writer.cursor(number)}"}}}}'
         return f'{{"filesystem":{self._writer.json(event, entry)}}}'
 
 
-class Answer:
+class EncodedAnswer:
     """A GetWatcherEventsResponse as it grows."""
 
-    def __init__(self, writer: Writer, *, in_json: bool) -> None:
+    def __init__(self, writer: EventWriter, *, in_json: bool) -> None:
         self._writer = writer
         self._in_json = in_json
         self._texts: list[str] = []
@@ -129,7 +130,7 @@ class Answer:
     def add(self, event: Event, entry: Entry | None = None) -> None:
         """Add a change."""
         _, kind, _, state = event
-        if kind == Kind.OVERFLOW:
+        if kind == EventKind.OVERFLOW:
             self._overflowed = True
             self._reset |= bool(state)
         elif self._in_json:

@@ -7,7 +7,7 @@ import enum
 ROOT = "."
 
 
-class Kind(enum.IntEnum):
+class EventKind(enum.IntEnum):
     """What happened; numbers as in the contract, 0 is our own."""
 
     OVERFLOW = 0

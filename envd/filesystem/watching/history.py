@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
-from .events import Event, Kind
+from .events import Event, EventKind
 
-_COALESCED = (Kind.WRITE, Kind.CHMOD)
+_COALESCED = (EventKind.WRITE, EventKind.CHMOD)
 # So many may wait in every watch, however many wait in all together.
 _FEW = 256
 

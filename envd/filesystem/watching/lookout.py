@@ -11,7 +11,7 @@ from envd.errors import EnvdError
 from envd.filesystem.threads import Threads
 from envd.supervise import Supervisor
 
-from .anchor import Anchor, find_anchor
+from .root_check import RootCheck, find_anchor
 
 INTERVAL_S = 0.5
 _SLICE = 64
@@ -25,7 +25,7 @@ class Watcher(Protocol):
     def real(self) -> str:
         """Its path, with all links resolved."""
 
-    def seen(self, there: Anchor | None, /) -> None:
+    def seen(self, there: RootCheck | None, /) -> None:
         """Hear what the path leads to now."""
 
 
@@ -83,7 +83,7 @@ class Lookout:
                 watcher.seen(found[watcher.real])
 
 
-def _find(paths: Sequence[str]) -> dict[str, Anchor | None]:
+def _find(paths: Sequence[str]) -> dict[str, RootCheck | None]:
     """Return what paths lead to, without those nobody can tell of."""
     found = {}
     for count, path in enumerate(paths, 1):

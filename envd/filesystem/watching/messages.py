@@ -11,18 +11,18 @@ from envd.filesystem.encoding import EncodedMessage, EntryEncoder
 from envd.filesystem.entries import Entry, entry_of
 from envd.filesystem.messages import Caller
 
-from .encoding import Answer, EncodedChanges, Writer
-from .events import ROOT, Event, Kind
-from .turns import Turns
+from .encoding import EncodedAnswer, EncodedChanges, EventWriter
+from .events import ROOT, Event, EventKind
+from .fair_scheduler import FairScheduler
 from .watch import Watch
 
-_HAVE_ENTRIES = (Kind.CREATE, Kind.WRITE, Kind.CHMOD)
+_HAVE_ENTRIES = (EventKind.CREATE, EventKind.WRITE, EventKind.CHMOD)
 _SLICE = 64
 _PORTION = 256
 _BREATH_S = 50e-6
 
 
-class Style:
+class ResponseFormat:
     """How one client is told of changes.
 
     Args:
@@ -44,7 +44,7 @@ class Style:
         Raises:
             EnvdError: DATA_LOSS if what it knows is worthless, and it has no way to be told so.
         """
-        if not self._cursors and any(kind == Kind.OVERFLOW and state for _, kind, _, state in events):
+        if not self._cursors and any(kind == EventKind.OVERFLOW and state for _, kind, _, state in events):
             raise EnvdError(
                 Code.DATA_LOSS,
                 f"events of {self._watch.card.top.path} were lost, and it is too large to tell what has changed: list "
@@ -64,10 +64,10 @@ class Style:
         entries = [self._entry(event) for event in told]
         return _Ready(told, entries, self._writer(self._caller.encoder()), in_json=self._caller.in_json)
 
-    async def answer(self, events: Sequence[Event], turns: Turns) -> EncodedMessage:
+    async def answer(self, events: Sequence[Event], turns: FairScheduler) -> EncodedMessage:
         """Return changes as one GetWatcherEventsResponse, without entries; in turns."""
         in_json = self._caller.in_json
-        answer = Answer(self._plain, in_json=in_json)
+        answer = EncodedAnswer(self._plain, in_json=in_json)
         for at in range(0, len(events), _PORTION):
             await turns.mine()
             for event in events[at : at + _PORTION]:
@@ -78,7 +78,7 @@ class Style:
     def answer_with_entries(self, events: Sequence[Event]) -> EncodedMessage:
         """Return changes as one GetWatcherEventsResponse, with entries. Blocks."""
         in_json, writer = self._caller.in_json, self._writer(self._caller.encoder())
-        answer = Answer(writer, in_json=in_json)
+        answer = EncodedAnswer(writer, in_json=in_json)
         entries = []
         for count, event in enumerate(events):
             entries.append(self._entry(event))
@@ -90,7 +90,7 @@ class Style:
 
     def _of_interest(self, events: Sequence[Event]) -> Sequence[Event]:
         """Leave out that something was lost, for a client that knows nothing of that."""
-        return events if self._cursors else [event for event in events if event[1] != Kind.OVERFLOW]
+        return events if self._cursors else [event for event in events if event[1] != EventKind.OVERFLOW]
 
     def _entry(self, event: Event) -> Entry | None:
         _, kind, name, _ = event
@@ -102,15 +102,15 @@ class Style:
         except EnvdError:
             return None  # gone again, or out of reach
 
-    def _writer(self, encoder: EntryEncoder) -> Writer:
-        return Writer(encoder, self._watch.card.ident if self._cursors else "")
+    def _writer(self, encoder: EntryEncoder) -> EventWriter:
+        return EventWriter(encoder, self._watch.card.ident if self._cursors else "")
 
 
 class _Ready(EncodedChanges):
     """A run that is encoded beforehand."""
 
     def __init__(
-        self, events: Sequence[Event], entries: Sequence[Entry | None], writer: Writer, *, in_json: bool
+        self, events: Sequence[Event], entries: Sequence[Entry | None], writer: EventWriter, *, in_json: bool
     ) -> None:
         super().__init__(events, entries, writer)
         self._ready = super().json() if in_json else super().proto()
@@ -123,8 +123,10 @@ class _Ready(EncodedChanges):
         return self._ready if self._in_json else super().json()
 
 
-def _answer_of(events: Sequence[Event], entries: Sequence[Entry | None], writer: Writer, *, in_json: bool) -> bytes:
-    answer = Answer(writer, in_json=in_json)
+def _answer_of(
+    events: Sequence[Event], entries: Sequence[Entry | None], writer: EventWriter, *, in_json: bool
+) -> bytes:
+    answer = EncodedAnswer(writer, in_json=in_json)
     for event, entry in zip(events, entries, strict=True):
         answer.add(event, entry)
     return answer.end()

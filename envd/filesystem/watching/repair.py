@@ -11,17 +11,17 @@ from functools import partial
 
 from envd.errors import EnvdError
 
-from .account import Account
-from .anchor import REMOVED, AwayError, Departure, departure, find_anchor
-from .audience import Audience
-from .events import ROOT, Kind
-from .picture import Directory
+from .audience import WatchSubscribers
+from .entry_budget import SnapshotBudget
+from .events import ROOT, EventKind
 from .polling import INTERVAL_S, Poller
-from .reach import Means, Reach
-from .reports import Reports
+from .raw_events import RawEvents
+from .rescan import Deps, Rescan
+from .root_check import REMOVED, AwayError, Departure, departure, find_anchor
 from .scanning import Scan, ScanStoppedError
+from .snapshot import Directory
 from .states import DIRECTORY
-from .tops import Top
+from .watch_root import WatchRoot
 
 log = logging.getLogger("envd.filesystem.watching")
 
@@ -51,13 +51,15 @@ class Repair:
         leaving: a report that waits says that the directory has left its path: nothing is there to scan.
     """
 
-    def __init__(self, top: Top, means: Means, reports: Reports, reach: Reach, audience: Audience) -> None:
+    def __init__(
+        self, top: WatchRoot, means: Deps, reports: RawEvents, reach: Rescan, audience: WatchSubscribers
+    ) -> None:
         self._top = top
         self._means = means
         self._reports = reports
         self._reach = reach
         self._audience = audience
-        self._account: Account = reports.account
+        self._account: SnapshotBudget = reports.account
         self.leaving = False
         self._threads = means.threads.at(top.real)
         self._all = False
@@ -150,7 +152,7 @@ class Repair:
             account.give_up()
         root = account.root
         if root.state not in (DIRECTORY, found.state):
-            account.tell(Kind.CHMOD, ROOT, found.state)
+            account.tell(EventKind.CHMOD, ROOT, found.state)
         account.quiet = quiet or not account.whole
         if account.quiet and account.fresh:
             account.adopt(found, scan.armed, scan.entries, scan.directories)

@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol
 from envd.filesystem.access import open_path
 from envd.filesystem.hidden_names import TEMPORARY
 from envd.filesystem.walking import READ, MovedError, Walk, inode_of, open_down
+from envd.filesystem.writing.own_writes import Key
 
-from .anchor import LEADS_NOWHERE, AwayError
 from .mounts import is_made_up, on_network
-from .picture import NONE, Directory, Picture
-from .placements import Key
+from .root_check import LEADS_NOWHERE, AwayError
+from .snapshot import NONE, Directory, Snapshot
 from .states import state_of
 
 _GONE = (FileNotFoundError, NotADirectoryError)
@@ -52,12 +52,12 @@ class TooLongError(Exception):
     """The path of a directory has more than LONGEST_BYTES bytes."""
 
 
-class TooManyError(Exception):
+class TooManyDirectoriesError(Exception):
     """There are more directories than one watch may have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ScanBounds:
     """How far a scan goes.
 
     Attributes:
@@ -90,10 +90,10 @@ class Scan:
         stopped: set it to have the walk end.
     """
 
-    def __init__(self, arm: Arming | None, bounds: Bounds) -> None:
+    def __init__(self, arm: Arming | None, bounds: ScanBounds) -> None:
         self._arm = arm
         self._bounds = bounds
-        self._picture = Picture()
+        self._picture = Snapshot()
         self._names: dict[str, str] = {}
         self.armed: dict[int, int] = {}
         self.directories = self.entries = 0
@@ -148,12 +148,12 @@ class Scan:
                 if not prefix or exc.errno in _SHORTAGES:
                     raise
                 return None
-            place = _Place(st.st_dev, length, found)
+            place = _ScanLevel(st.st_dev, length, found)
             with Walk(fd, place, _failed, leaving=self._done_with, checked=self._check) as walk:
                 self._take_note(walk)
         return Directory(self._picture, found)
 
-    def _take_note(self, walk: Walk[_Place]) -> None:
+    def _take_note(self, walk: Walk[_ScanLevel]) -> None:
         """Walk, entering directories, and take note of the rest, as far as there is room."""
         recursive, without = self._bounds.recursive, self._bounds.all_or_none
         for name, kind in walk:
@@ -168,7 +168,7 @@ class Scan:
     def _followed(self, fd: int, st: os.stat_result, above: int = NONE, name: str = "") -> int:
         """Follow a directory, before anything in it is read; return its number."""
         if self.directories >= self._bounds.directories:
-            raise TooManyError
+            raise TooManyDirectoriesError
         self.directories += 1
         if len(self._names) < _NAMES:
             self._names.setdefault(name, name)
@@ -181,7 +181,7 @@ class Scan:
         self.armed[watch] = found
         return found
 
-    def _note(self, walk: Walk[_Place], name: str) -> None:
+    def _note(self, walk: Walk[_ScanLevel], name: str) -> None:
         try:
             st = walk.stat(name)
         except OSError as exc:
@@ -200,10 +200,10 @@ class Scan:
         directories = self.directories if self._bounds.all_or_none else 0  # they have room, but are part of a picture
         return self.entries + directories >= self._bounds.room
 
-    def _done_with(self, place: _Place) -> None:
+    def _done_with(self, place: _ScanLevel) -> None:
         self._picture.pack(place.found)
 
-    def _enter(self, walk: Walk[_Place], name: str) -> bool:
+    def _enter(self, walk: Walk[_ScanLevel], name: str) -> bool:
         """Enter and follow a directory; return whether that was done, or it is gone. Else it is an entry like any."""
         place = walk.state
         length = place.length + _length(name) + 1
@@ -226,7 +226,7 @@ class Scan:
         if found is None:
             walk.leave()
             return False
-        walk.state = _Place(st.st_dev, length, found)
+        walk.state = _ScanLevel(st.st_dev, length, found)
         return True
 
     def _is_foreign(self, fd: int, st: os.stat_result, device: int) -> bool:
@@ -238,7 +238,7 @@ class Scan:
             raise ScanStoppedError
 
 
-class _Place(NamedTuple):
+class _ScanLevel(NamedTuple):
     """A directory on the way.
 
     Attributes:
@@ -251,7 +251,7 @@ class _Place(NamedTuple):
     found: int
 
 
-def _failed(_: _Place, exc: OSError) -> None:
+def _failed(_: _ScanLevel, exc: OSError) -> None:
     # What was moved away is reported, and scanned again where it comes to be.
     if not isinstance(exc, MovedError):
         _pass_by(exc)

@@ -13,9 +13,9 @@ from envd.filesystem.views import Views
 from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.filesystem import filesystem_pb2 as pb
 
-from .messages import Style, cursor_of, place_from
-from .tops import Top, find_top
-from .watch import KeepAlive, Watch
+from .messages import ResponseFormat, cursor_of, place_from
+from .watch import Watch, WatchKeepAlive
+from .watch_root import WatchRoot, find_top
 from .watches import Watches
 
 # Events that are encoded at a time, about 1 ms of work.
@@ -41,7 +41,7 @@ class WatchingService:
         top = await self._top(request, caller)
         cursors = request.HasField("cursor")
         async with self._watch(top, request.cursor if cursors else None) as watch:
-            style = Style(watch, caller, entries=request.include_entry, cursors=cursors)
+            style = ResponseFormat(watch, caller, entries=request.include_entry, cursors=cursors)
             start = pb.WatchDirResponse.StartEvent(cursor=cursor_of(watch, watch.history.taken) if cursors else "")
             yield pb.WatchDirResponse(start=start)
             async with aclosing(self._told(watch, style, caller, keepalive_from(call.headers))) as replies:
@@ -63,7 +63,7 @@ class WatchingService:
         if cursors:
             after = place_from(request.cursor)[1] if request.cursor else 0
         events = await self._watches.poll(watch, after)
-        style = Style(watch, caller, entries=watch.card.entries, cursors=cursors)
+        style = ResponseFormat(watch, caller, entries=watch.card.entries, cursors=cursors)
         style.check(events)
         if style.entries:
             answer = as_user(caller.view.user, partial(style.answer_with_entries, events))
@@ -76,13 +76,13 @@ class WatchingService:
         self._watches.remove(request.watcher_id)
         return pb.RemoveWatcherResponse()
 
-    async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> Top:
+    async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> WatchRoot:
         find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
         path = await path_of(request, caller.view, self._threads)
         return await self._threads.at(path).run(as_user(caller.view.user, partial(find, path, caller.view.user)))
 
     @asynccontextmanager
-    async def _watch(self, top: Top, cursor: str | None) -> AsyncIterator[Watch]:
+    async def _watch(self, top: WatchRoot, cursor: str | None) -> AsyncIterator[Watch]:
         """Begin a stream's watch, or go on with it."""
         watches = self._watches
         if cursor is None:
@@ -99,13 +99,13 @@ class WatchingService:
             watches.leave(watch)
 
     async def _told(
-        self, watch: Watch, style: Style, caller: Caller, keepalive_s: float
+        self, watch: Watch, style: ResponseFormat, caller: Caller, keepalive_s: float
     ) -> AsyncGenerator[Reply, None]:
         threads = self._threads.at(watch.card.top.path)
         reader = watch.attend(_WITH_ENTRIES if style.entries else _AT_ONCE, self._watches.turns)
         while True:
             events = await reader.next(keepalive_s)
-            if isinstance(events, KeepAlive):
+            if isinstance(events, WatchKeepAlive):
                 yield pb.WatchDirResponse(keepalive=pb.WatchDirResponse.KeepAlive())
                 continue
             style.check(events)

@@ -22,7 +22,7 @@ _PUNCH_HOLE_KEEP_SIZE = 3  # fallocate(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Slot:
+class WatchSlot:
     """One log of records. Who reads it after a death at any instant finds whole records, all but perhaps the last.
 
     Attributes:
@@ -139,7 +139,7 @@ class Slot:
             begin += len(there)
 
 
-class Slots:
+class WatchSlots:
     """So many logs.
 
     Args:
@@ -147,13 +147,13 @@ class Slots:
     """
 
     def __init__(self, fd: int, count: int) -> None:
-        self._slots = [Slot(fd, number) for number in range(count)]
+        self._slots = [WatchSlot(fd, number) for number in range(count)]
 
-    def taken(self) -> list[Slot]:
+    def taken(self) -> list[WatchSlot]:
         """Return those somebody uses; at first, those with something in them."""
         return [slot for slot in self._slots if slot.taken]
 
-    def take(self) -> Slot | None:
+    def take(self) -> WatchSlot | None:
         """Return one that nobody uses, which is taken then; None if there is none."""
         slot = next((slot for slot in self._slots if not slot.taken), None)
         if slot is not None:

@@ -9,18 +9,18 @@ from functools import partial
 
 from envd.errors import Code, EnvdError
 
-from .events import Event, Kind
-from .following import Following
+from .events import Event, EventKind
+from .fair_scheduler import FairScheduler
 from .history import History
-from .keeping import Card, Keeping, read_rest
-from .reach import Means
+from .rescan import Deps
 from .scanning import ScanStoppedError
-from .slots import Slot
-from .turns import Turns
+from .slots import WatchSlot
+from .tree_watcher import TreeWatcher
+from .watch_log import WatchInfo, WatchLog, read_rest
 
 
 @dataclass(frozen=True, slots=True)
-class KeepAlive:
+class WatchKeepAlive:
     """Nothing happened for as long as the client wanted to hear so."""
 
 
@@ -32,13 +32,13 @@ class Watch:
         error: why there will be no more changes; None while there may be.
     """
 
-    def __init__(self, card: Card, means: Means, history: History) -> None:
+    def __init__(self, card: WatchInfo, means: Deps, history: History) -> None:
         self.card = card
         self.history = history
-        self.following = Following(card.top, means, self)
+        self.following = TreeWatcher(card.top, means, self)
         self.error: EnvdError | None = None
         self._means = means
-        self._keeping: Keeping | None = None
+        self._keeping: WatchLog | None = None
         self._unsaved: list[Event] = []
         self._waiter: asyncio.Future[bool] | None = None
         self._reader = 0
@@ -50,7 +50,7 @@ class Watch:
         """It can take no more for now."""
         return self.history.full
 
-    def tell(self, kind: Kind, name: str, state: int) -> None:
+    def tell(self, kind: EventKind, name: str, state: int) -> None:
         """Take a change."""
         event = self.history.add(kind, name, state)
         if self._keeping is not None and event is not None:
@@ -66,7 +66,7 @@ class Watch:
 
     def lost(self, *, worthless: bool) -> None:
         """Note that changes were lost."""
-        self.tell(Kind.OVERFLOW, "", int(worthless))
+        self.tell(EventKind.OVERFLOW, "", int(worthless))
 
     def ended(self, error: EnvdError) -> None:
         """Note that there will be no more."""
@@ -89,18 +89,18 @@ class Watch:
             self.close()
             raise
 
-    async def keep(self, slot: Slot) -> None:
+    async def keep(self, slot: WatchSlot) -> None:
         """Write down what it is and what happens from now on; when this returns it survives this process."""
-        self._keeping = Keeping(slot)
+        self._keeping = WatchLog(slot)
         await asyncio.shield(self._start_rewrite(self._keeping))
 
-    def restore(self, slot: Slot, records: Iterator[bytes]) -> None:
+    def restore(self, slot: WatchSlot, records: Iterator[bytes]) -> None:
         """Go back to where an earlier process was. Blocks; nobody may use it yet."""
         account = self.following.account
         account.quiet = True
         read_rest(records, account, self.history)
         account.quiet = False
-        self._keeping = Keeping(slot)
+        self._keeping = WatchLog(slot)
 
     def close(self) -> None:
         """Stop following; who reads is told, and it will not survive this process."""
@@ -134,11 +134,11 @@ class Watch:
         """There is something to take."""
         return self.history.last > self.history.taken
 
-    def attend(self, portion: int, turns: Turns) -> Reader:
+    def attend(self, portion: int, turns: FairScheduler) -> WatchReader:
         """Return what reads on, so many events at a time, and those in its turn; who read before is sent away."""
         self._reader += 1
         self._wake()
-        return Reader(self, self._reader, portion, turns)
+        return WatchReader(self, self._reader, portion, turns)
 
     def attended_by(self, reader: int) -> bool:
         """Return whether that is the reader who came last."""
@@ -160,11 +160,11 @@ class Watch:
             self._keeping.note(self._unsaved)
         self._unsaved.clear()
 
-    def _start_rewrite(self, keeping: Keeping) -> asyncio.Task[None]:
+    def _start_rewrite(self, keeping: WatchLog) -> asyncio.Task[None]:
         keeping.begin()
         return self._means.jobs.spawn(self._rewrite(keeping), name="keep a watch")
 
-    async def _rewrite(self, keeping: Keeping) -> None:
+    async def _rewrite(self, keeping: WatchLog) -> None:
         """Write everything anew, while reports wait."""
 
         async def work() -> None:
@@ -189,16 +189,16 @@ class Watch:
             _resolve(self._waiter, True)
 
 
-class Reader:
+class WatchReader:
     """Reads a watch as it goes on."""
 
-    def __init__(self, watch: Watch, number: int, portion: int, turns: Turns) -> None:
+    def __init__(self, watch: Watch, number: int, portion: int, turns: FairScheduler) -> None:
         self._watch = watch
         self._portion = portion
         self._number = number
         self._turns = turns
 
-    async def next(self, keepalive_s: float) -> list[Event] | KeepAlive:
+    async def next(self, keepalive_s: float) -> list[Event] | WatchKeepAlive:
         """Return what comes next, at least one change; KeepAlive if that is nothing for so long.
 
         Raises:
@@ -218,7 +218,7 @@ class Reader:
             if watch.following.frozen:
                 watch.following.recover()
             if not await watch.wait(keepalive_s):
-                return KeepAlive()
+                return WatchKeepAlive()
 
 
 def _resolve(waiter: asyncio.Future[bool], value: bool) -> None:  # noqa: FBT001 - a callback's argument

@@ -15,11 +15,11 @@ from envd.host.unreadable import UNREADABLE
 
 from .events import Event
 from .history import Backlog, History
-from .keeping import Card, read_card
-from .reach import Means
-from .slots import Slot, Slots
-from .tops import Top
+from .rescan import Deps
+from .slots import WatchSlot, WatchSlots
 from .watch import Watch
+from .watch_log import WatchInfo, read_card
+from .watch_root import WatchRoot
 
 log = logging.getLogger("envd.filesystem.watching")
 
@@ -33,7 +33,7 @@ _SENDING_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class WatchSizes:
     """What may be kept.
 
     Attributes:
@@ -55,7 +55,7 @@ class Watches:
         turns: on the loop, for who tells clients of changes.
     """
 
-    def __init__(self, means: Means, slots: Slots, sizes: Sizes) -> None:
+    def __init__(self, means: Deps, slots: WatchSlots, sizes: WatchSizes) -> None:
         self._means = means
         self._slots = slots
         self._sizes = sizes
@@ -69,25 +69,25 @@ class Watches:
 
     # Streams.
 
-    async def open(self, top: Top) -> Watch:
+    async def open(self, top: WatchRoot) -> Watch:
         """Begin to watch for one stream, which closes the watch.
 
         Raises:
             EnvdError: as Watch.begin.
         """
-        return await self._begin(Card("", top, polled=False), kept=0)
+        return await self._begin(WatchInfo("", top, polled=False), kept=0)
 
-    async def open_kept(self, top: Top) -> Watch:
+    async def open_kept(self, top: WatchRoot) -> Watch:
         """Begin to watch for a stream that may be resumed; `leave` it in the end.
 
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
         """
-        watch = await self._open_kept(Card(_new_ident(), top, polled=False))
+        watch = await self._open_kept(WatchInfo(_new_ident(), top, polled=False))
         self._streams[watch.card.ident] = 1
         return watch
 
-    def resume(self, ident: str, after: int, top: Top) -> Watch | None:
+    def resume(self, ident: str, after: int, top: WatchRoot) -> Watch | None:
         """Return the watch an earlier stream had, to be read behind an event; None if it is not there any more.
 
         Raises:
@@ -119,13 +119,13 @@ class Watches:
 
     # Polling.
 
-    async def create(self, top: Top, *, entries: bool) -> Watch:
+    async def create(self, top: WatchRoot, *, entries: bool) -> Watch:
         """Begin to watch for a client that polls.
 
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if there are too many; else as Watch.begin.
         """
-        watch = await self._open_kept(Card(_new_ident(), top, polled=True, entries=entries))
+        watch = await self._open_kept(WatchInfo(_new_ident(), top, polled=True, entries=entries))
         self._note_use(watch.card.ident)
         return watch
 
@@ -205,7 +205,7 @@ class Watches:
             for ident in [ident for ident, left_at in self._left_at.items() if left_at < long_ago]:
                 self._end(self._kept[ident])
 
-    def _read(self, slot: Slot) -> Watch | None:
+    def _read(self, slot: WatchSlot) -> Watch | None:
         records = slot.read()
         try:
             card = read_card(records)
@@ -218,16 +218,16 @@ class Watches:
             return None
         return watch
 
-    def _make(self, card: Card, *, kept: int) -> Watch:
+    def _make(self, card: WatchInfo, *, kept: int) -> Watch:
         return Watch(card, self._means, History(self._backlog, limit=self._sizes.events, kept=kept))
 
-    async def _begin(self, card: Card, *, kept: int) -> Watch:
+    async def _begin(self, card: WatchInfo, *, kept: int) -> Watch:
         self._means.hub.open()
         watch = self._make(card, kept=kept)
         await watch.begin()
         return watch
 
-    async def _open_kept(self, card: Card) -> Watch:
+    async def _open_kept(self, card: WatchInfo) -> Watch:
         self._make_room()
         self._beginning += 1
         try:

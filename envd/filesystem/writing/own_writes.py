@@ -27,7 +27,7 @@ _RENAMES = 64
 _Place = tuple[int, str]
 
 
-class Placements:
+class OwnWrites:
     """Remembers files from the moment before they get their names until the kernel reports that.
 
     Several may get one name, one after the other: each has a mark of its own. Of all together at most 4096: when full

@@ -10,7 +10,7 @@ _TURN_S = 0.001
 _MOST = 8
 
 
-class Turns:
+class FairScheduler:
     """Lets some of those who ask go on in each turn of the loop, in the order they asked, so that others need not wait.
 
     Who goes on does at most about a millisecond's work, and asks again. A turn is for one of them; for up to eight, as

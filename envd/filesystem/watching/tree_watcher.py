@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 
 from envd.errors import Code, EnvdError
 
-from .account import Account
-from .anchor import Anchor, Departure
-from .audience import Audience
+from .audience import WatchSubscribers
+from .entry_budget import SnapshotBudget
 from .events import ROOT
 from .inotify import Raw
-from .reach import LIMBO_S, Means, Reach
+from .raw_events import RawEvents
 from .repair import Course, Repair
-from .reports import Reports
+from .rescan import LIMBO_S, Deps, Rescan
+from .root_check import Departure, RootCheck
 from .scanning import ScanStoppedError
-from .tops import Top
+from .watch_root import WatchRoot
 
 # Reports that wait for a scan to end; beyond that they are lost, and the whole tree is looked at anew.
 _WAITING = 65536
@@ -25,7 +25,7 @@ _SLICE = 64
 _ROUNDS = 3
 
 
-class Following:
+class TreeWatcher:
     """Follows one tree. It either takes reports as they come or, while it scans, has them wait: nothing overtakes.
 
     A directory that arrives is followed first, then scanned: reports of what the scan has found already say nothing
@@ -35,19 +35,19 @@ class Following:
         frozen: its audience was full, and reports are not looked at until `recover`.
     """
 
-    def __init__(self, top: Top, means: Means, audience: Audience) -> None:
+    def __init__(self, top: WatchRoot, means: Deps, audience: WatchSubscribers) -> None:
         self._top = top
         self._means = means
         self._audience = audience
-        self.account = Account(audience.tell, means.room, recursive=top.recursive)
-        self._reports = Reports(self.account, recursive=top.recursive, gone=self._gone)
+        self.account = SnapshotBudget(audience.tell, means.room, recursive=top.recursive)
+        self._reports = RawEvents(self.account, recursive=top.recursive, gone=self._gone)
         self.frozen = False
         self._waiting: deque[Raw] | None = None
         self._errands: list[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = []
         self._releasing = False
         self._ended = False
         self._closed = False
-        self._reach = Reach(top, means, self.account, self)
+        self._reach = Rescan(top, means, self.account, self)
         self._repair = Repair(top, means, self._reports, self._reach, audience)
         self._course = Course(self._breathe, self._gone, self._changed_elsewhere)
 
@@ -149,7 +149,7 @@ class Following:
         """The path of the tree, with all links resolved."""
         return self._top.real
 
-    def seen(self, there: Anchor | None) -> None:
+    def seen(self, there: RootCheck | None) -> None:
         """Hear what the path leads to.
 
         If that is something else, a directory above was renamed, or this one was removed while a program works in it:

@@ -14,7 +14,7 @@ _READ_BYTES = 12 * 1024
 _TURN_S = 0.001
 
 
-class Intake:
+class InotifyReader:
     """Reads an inotify instance on the loop. What it has read is handed out to its end before it reads on.
 
     Args:

@@ -14,7 +14,7 @@ _STATE_SHIFT = 32
 _STATE_BITS = (1 << 64) - 1
 
 
-class Picture:
+class Snapshot:
     """The directories of a tree. Each is a number, so a hundred thousand are nothing that garbage collections visit.
 
     Numbers of directories that were freed are used again.
@@ -181,7 +181,7 @@ class Directory:
 
     __slots__ = ("_age", "number", "picture")
 
-    def __init__(self, picture: Picture, number: int) -> None:
+    def __init__(self, picture: Snapshot, number: int) -> None:
         self.picture = picture
         self.number = number
         self._age = picture.ages[number]

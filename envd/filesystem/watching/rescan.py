@@ -10,14 +10,14 @@ from envd.filesystem.access import acting_as
 from envd.filesystem.threads import Threads
 from envd.supervise import Supervisor
 
-from .account import Account, Room
-from .anchor import Anchor, find_anchor
-from .hub import CrowdedError, Follower, Hub, no_watch
+from .entry_budget import EntryBudget, SnapshotBudget
+from .fair_scheduler import FairScheduler
+from .inotify_hub import CrowdedError, InotifyHub, InotifySubscriber, no_watch
 from .lookout import Lookout
-from .picture import Directory
-from .scanning import LONGEST_BYTES, Bounds, Scan, ScanStoppedError, TooLongError, TooManyError
-from .tops import Top
-from .turns import Turns
+from .root_check import RootCheck, find_anchor
+from .scanning import LONGEST_BYTES, Scan, ScanBounds, ScanStoppedError, TooLongError, TooManyDirectoriesError
+from .snapshot import Directory
+from .watch_root import WatchRoot
 
 # A directory that leaves one name has another a moment later.
 LIMBO_S = 0.1
@@ -25,7 +25,7 @@ _SLICE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Deps:
     """What following needs.
 
     Attributes:
@@ -36,17 +36,17 @@ class Means:
         away_s: how long the path of a tree may lead elsewhere; a directory above that was renamed may be renamed back.
     """
 
-    hub: Hub
+    hub: InotifyHub
     threads: Threads
     jobs: Supervisor
-    room: Room
+    room: EntryBudget
     directories: int
     lookout: Lookout
-    turns: Turns
+    turns: FairScheduler
     away_s: float
 
 
-class Reach:
+class Rescan:
     """Scans parts of a tree, one scan at a time, and has them followed from then on.
 
     Attributes:
@@ -54,12 +54,12 @@ class Reach:
             may be others every time one looks.
     """
 
-    def __init__(self, top: Top, means: Means, account: Account, follower: Follower) -> None:
+    def __init__(self, top: WatchRoot, means: Deps, account: SnapshotBudget, follower: InotifySubscriber) -> None:
         self._top = top
         self._means = means
         self._account = account
         self._follower = follower
-        self.anchor: Anchor | None = None
+        self.anchor: RootCheck | None = None
         self._scan: Scan | None = None
         self._closed = False
         self._threads = means.threads.at(top.real)
@@ -87,7 +87,7 @@ class Reach:
             raise no_watch(top.path, exc) from exc
         except TooLongError as exc:
             raise _too_deep(top.path) from exc
-        except TooManyError as exc:
+        except TooManyDirectoriesError as exc:
             raise _too_many(top.path, self._means.directories) from exc
         finally:
             self._scan = None
@@ -104,7 +104,7 @@ class Reach:
         whole_tree = directories == [account.root]
         room = max(means.room.left, 0) + (account.held if whole_tree else 0)
         left = means.directories - (0 if whole_tree else account.directories)
-        bounds = Bounds(top.recursive, top.network, room, left, all_or_none=whole_tree)
+        bounds = ScanBounds(top.recursive, top.network, room, left, all_or_none=whole_tree)
         return Scan(None if top.remote else self._arm, bounds)
 
     def _walk(self, scan: Scan, prefixes: list[str]) -> list[Directory | None]:

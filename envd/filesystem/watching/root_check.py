@@ -6,8 +6,9 @@ import errno
 import os
 from dataclasses import dataclass
 
-from .events import Kind
-from .placements import Key
+from envd.filesystem.writing.own_writes import Key
+
+from .events import EventKind
 
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """What the kernel says of a path by which nothing can be found, whoever looks."""
@@ -18,7 +19,7 @@ class AwayError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Anchor:
+class RootCheck:
     """What a path leads to.
 
     Attributes:
@@ -39,18 +40,18 @@ class Departure:
         how: in words.
     """
 
-    kind: Kind
+    kind: EventKind
     how: str
 
 
-RENAMED = Departure(Kind.RENAME, "renamed")
-REMOVED = Departure(Kind.REMOVE, "removed")
-UNMOUNTED = Departure(Kind.REMOVE, "unmounted")
-_REPLACED = Departure(Kind.REMOVE, "replaced by another directory")
-_MOVED = Departure(Kind.RENAME, "moved, with a directory above it,")
+RENAMED = Departure(EventKind.RENAME, "renamed")
+REMOVED = Departure(EventKind.REMOVE, "removed")
+UNMOUNTED = Departure(EventKind.REMOVE, "unmounted")
+_REPLACED = Departure(EventKind.REMOVE, "replaced by another directory")
+_MOVED = Departure(EventKind.RENAME, "moved, with a directory above it,")
 
 
-def find_anchor(real: str) -> Anchor | None:
+def find_anchor(real: str) -> RootCheck | None:
     """Return what a path leads to; None if that is nothing. Blocks.
 
     Args:
@@ -66,10 +67,10 @@ def find_anchor(real: str) -> Anchor | None:
         if exc.errno in LEADS_NOWHERE:
             return None
         raise
-    return Anchor((here.st_dev, here.st_ino), (above.st_dev, above.st_ino))
+    return RootCheck((here.st_dev, here.st_ino), (above.st_dev, above.st_ino))
 
 
-def departure(anchor: Anchor, real: str) -> Departure | None:
+def departure(anchor: RootCheck, real: str) -> Departure | None:
     """Return how a directory has left its path, which the kernel did not say: so it was not renamed. Blocks.
 
     None if it is there, after all.

@@ -12,11 +12,11 @@ from typing import Any
 from envd.host.unreadable import known_fields
 from envd.host.users import User, own_user
 
-from .account import Account
+from .entry_budget import SnapshotBudget
 from .events import Event
 from .history import History
-from .slots import Slot
-from .tops import Top
+from .slots import WatchSlot
+from .watch_root import WatchRoot
 
 log = logging.getLogger("envd.filesystem.watching")
 
@@ -31,7 +31,7 @@ _TOGETHER = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class WatchInfo:
     """What a watch is.
 
     Attributes:
@@ -40,16 +40,16 @@ class Card:
     """
 
     ident: str
-    top: Top
+    top: WatchRoot
     polled: bool
     entries: bool = False
 
 
-class Keeping:
+class WatchLog:
     """Writes one watch down, as it goes on. If there is no memory for that, it is not kept any more."""
 
-    def __init__(self, slot: Slot) -> None:
-        self._slot: Slot | None = slot
+    def __init__(self, slot: WatchSlot) -> None:
+        self._slot: WatchSlot | None = slot
         self._whole_bytes = slot.size
         self._rewriting = False
         self._waiting: list[bytes] | None = None
@@ -73,7 +73,7 @@ class Keeping:
         """Announce that everything will be written anew; until `end` nothing is let go of."""
         self._rewriting = True
 
-    def prepare(self, card: Card, account: Account, events: list[Event], last: int) -> None:
+    def prepare(self, card: WatchInfo, account: SnapshotBudget, events: list[Event], last: int) -> None:
         """Write everything anew, beside what there is. Blocks; the account must not change meanwhile.
 
         Args:
@@ -140,7 +140,7 @@ class Keeping:
         self._doomed = True
 
 
-def _records(card: Card, account: Account, events: list[Event], last: int) -> Iterator[bytes]:
+def _records(card: WatchInfo, account: SnapshotBudget, events: list[Event], last: int) -> Iterator[bytes]:
     top = card.top
     about = {"version": _VERSION, "ident": card.ident, "polled": card.polled, "entries": card.entries}
     where = {one.name: getattr(top, one.name) for one in dataclasses.fields(top)}
@@ -155,7 +155,7 @@ def _records(card: Card, account: Account, events: list[Event], last: int) -> It
         yield _dumped((_PAST, events[at : at + _TOGETHER], 0))
 
 
-def read_card(records: Iterator[bytes]) -> Card | None:
+def read_card(records: Iterator[bytes]) -> WatchInfo | None:
     """Return which watch a log is about; None if it says nothing."""
     first = next(records, None)
     if first is None:
@@ -166,13 +166,13 @@ def read_card(records: Iterator[bytes]) -> Card | None:
     if isinstance(about, str):
         # Before 0.8.0 all watches looked with the daemon's own rights.
         path, real, recursive, network, remote, polled, entries = rest[:7]
-        return Card(about, Top(path, real, own_user(), recursive, network, remote), polled, entries)
-    where = known_fields(Top, rest[0])
+        return WatchInfo(about, WatchRoot(path, real, own_user(), recursive, network, remote), polled, entries)
+    where = known_fields(WatchRoot, rest[0])
     where["user"] = User(*where["user"][:_USER_FIELDS])
-    return Card(top=Top(**where), **known_fields(Card, about))
+    return WatchInfo(top=WatchRoot(**where), **known_fields(WatchInfo, about))
 
 
-def read_rest(records: Iterator[bytes], account: Account, history: History) -> None:
+def read_rest(records: Iterator[bytes], account: SnapshotBudget, history: History) -> None:
     """Bring account and history to where a log ends. Blocks; nobody is told."""
     for record in records:
         kind, *fields = marshal.loads(record)

@@ -14,7 +14,7 @@ from .mounts import on_network
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
+class WatchRoot:
     """A directory that is watched.
 
     Attributes:
@@ -34,7 +34,7 @@ class Top:
     remote: bool = False
 
 
-def find_top(path: str, user: User, *, recursive: bool, network: bool) -> Top:
+def find_top(path: str, user: User, *, recursive: bool, network: bool) -> WatchRoot:
     """Look at a directory that is to be watched. Blocks.
 
     Args:
@@ -64,7 +64,7 @@ def find_top(path: str, user: User, *, recursive: bool, network: bool) -> Top:
             Code.INVALID_ARGUMENT,
             f"cannot watch path on network filesystem: {path}; set allow_network_mounts to watch it all the same",
         )
-    return Top(os.path.normpath(path), real, user, recursive, network, remote)
+    return WatchRoot(os.path.normpath(path), real, user, recursive, network, remote)
 
 
 def _on_network(path: str, directory: int) -> bool:

@@ -6,11 +6,11 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
-from .events import ROOT, Event, Kind
-from .picture import Directory, Picture
+from .events import ROOT, Event, EventKind
+from .snapshot import Directory, Snapshot
 from .states import DIRECTORY, FILLED, UNKNOWN, changed_attributes, same_kind, wrote
 
-Tell = Callable[[Kind, str, int], None]
+Tell = Callable[[EventKind, str, int], None]
 """Takes a change: what, name, and the entry's state from now on."""
 
 _SLICE = 128
@@ -18,14 +18,14 @@ _SLICE = 128
 _NAMELESS = re.compile(r"#\d+")
 
 
-class Room:
+class EntryBudget:
     """Entries that all pictures together may still have."""
 
     def __init__(self, entries: int) -> None:
         self.left = entries
 
 
-class Account:
+class SnapshotBudget:
     """The picture of one tree. Whatever enters it or leaves it is told, so that it is also the client's.
 
     Told strictly in turns: what is there is not created and what is not there is not removed. If there is no room for
@@ -43,12 +43,12 @@ class Account:
             seconds).
     """
 
-    def __init__(self, tell: Tell, room: Room, *, recursive: bool) -> None:
+    def __init__(self, tell: Tell, room: EntryBudget, *, recursive: bool) -> None:
         self._tell_client = tell
         self._recursive = recursive
         self._room = room
         room.left -= 1
-        picture = Picture()
+        picture = Snapshot()
         self.root = Directory(picture, picture.add(DIRECTORY))
         self.held = self.directories = 1
         self.places: dict[int, int] = {}
@@ -57,7 +57,7 @@ class Account:
         self.loose: list[tuple[float, Directory]] = []
         self._fresh: set[str] = set()
 
-    def tell(self, kind: Kind, name: str, state: int = UNKNOWN) -> None:
+    def tell(self, kind: EventKind, name: str, state: int = UNKNOWN) -> None:
         """Tell the client, if it listens."""
         if not self.quiet:
             self._tell_client(kind, name, state)
@@ -75,22 +75,22 @@ class Account:
     def create(self, place: Directory, name: str, state: int) -> None:
         """Take in an entry that is not entered."""
         self._keep(place, name, state)
-        self.tell(Kind.CREATE, place.prefix + name, state)
+        self.tell(EventKind.CREATE, place.prefix + name, state)
 
     def create_directory(self, place: Directory, name: str, state: int = DIRECTORY) -> Directory:
         """Take in a directory that is entered."""
         directory = place.add_below(name, state)
         self.directories += 1
         self._use(1)  # also without a picture: it is by these that a tree is followed
-        self.tell(Kind.CREATE, place.prefix + name, state)
+        self.tell(EventKind.CREATE, place.prefix + name, state)
         return directory
 
     def replace(self, place: Directory, name: str) -> None:
         """Note that another entry has taken the place of one."""
         self._doubt(place, name)
-        self.tell(Kind.CREATE, place.prefix + name)
+        self.tell(EventKind.CREATE, place.prefix + name)
 
-    def change(self, place: Directory, name: str, kind: Kind) -> None:
+    def change(self, place: Directory, name: str, kind: EventKind) -> None:
         """Note that an entry has changed."""
         if self._doubt(place, name):
             pass
@@ -100,7 +100,7 @@ class Account:
             return
         self.tell(kind, place.prefix + name, UNKNOWN)
 
-    def vanish(self, place: Directory, name: str, kind: Kind) -> None:
+    def vanish(self, place: Directory, name: str, kind: EventKind) -> None:
         """Note that an entry is gone, with all below."""
         directory = place.part(name)
         if directory is not None:
@@ -117,7 +117,7 @@ class Account:
         above, _, last = name.rpartition("/")
         place = self._at(above and above + "/")
         if place is not None and last in place:
-            self.vanish(place, last, Kind.RENAME)
+            self.vanish(place, last, EventKind.RENAME)
 
     def give_up(self) -> None:
         """Do without a picture: there is no room for it."""
@@ -133,7 +133,7 @@ class Account:
     def forget(self) -> None:
         """Give back the memory, once it is closed and nothing is loose."""
         if not self.loose:
-            picture = Picture()
+            picture = Snapshot()
             self.root, self.places = Directory(picture, picture.add(DIRECTORY)), {}
 
     def settled(self) -> None:
@@ -165,13 +165,13 @@ class Account:
         place = self._at(above and above + "/")
         if place is None or not self.whole or path == ROOT:
             return
-        if kind in (Kind.REMOVE, Kind.RENAME):
-            self.vanish(place, name, Kind(kind))
+        if kind in (EventKind.REMOVE, EventKind.RENAME):
+            self.vanish(place, name, EventKind(kind))
         elif (below := place.below(name)) is not None:
             below.state = state | DIRECTORY
-        elif kind == Kind.CREATE and state & DIRECTORY and self._recursive:
+        elif kind == EventKind.CREATE and state & DIRECTORY and self._recursive:
             self.create_directory(place, name, state)
-        elif kind == Kind.CREATE or place.entry(name) is not None:
+        elif kind == EventKind.CREATE or place.entry(name) is not None:
             self._keep(place, name, state)
 
     def _at(self, prefix: str) -> Directory | None:
@@ -240,7 +240,7 @@ class Account:
         same = here.holds_same(there)
         before, after = (here.entries, there.entries) if not same else ({}, {})
         for name in [name for name in before if name not in after]:
-            self.vanish(here, name, Kind.REMOVE)
+            self.vanish(here, name, EventKind.REMOVE)
             yield
         for name in [name for name in here.names_below if not there.has_below(name)]:
             yield from self._remove_tree(here, name)
@@ -255,20 +255,20 @@ class Account:
     def _compare(self, here: Directory, name: str, state: int, *, moved: bool) -> None:
         old = here.entry(name)
         if old is not None and not same_kind(old, state):
-            self.vanish(here, name, Kind.REMOVE)
+            self.vanish(here, name, EventKind.REMOVE)
             old = None
         if old is None:
             if not self.whole:
                 self._fresh.add(here.prefix + name)
             self.create(here, name, state)
             if state & FILLED and not moved:
-                self.tell(Kind.WRITE, here.prefix + name, state)
+                self.tell(EventKind.WRITE, here.prefix + name, state)
             return
         here.put(name, state)
         if changed_attributes(old, state):
-            self.tell(Kind.CHMOD, here.prefix + name, state)
+            self.tell(EventKind.CHMOD, here.prefix + name, state)
         if not state & DIRECTORY and wrote(old, state):
-            self.tell(Kind.WRITE, here.prefix + name, state)
+            self.tell(EventKind.WRITE, here.prefix + name, state)
 
     def _compare_below(self, here: Directory, there: Directory, name: str) -> None:
         found, below = there.below(name), here.below(name)
@@ -278,19 +278,19 @@ class Account:
         if below is None:
             self.create_directory(here, name, state)
         elif changed_attributes(below.state, state):
-            self.tell(Kind.CHMOD, here.prefix + name, state)
+            self.tell(EventKind.CHMOD, here.prefix + name, state)
 
     def _remove_tree(self, here: Directory, name: str) -> Iterator[None]:
         """Tell that a directory is gone: first what was in it, as if it had been removed one by one."""
         top = here.below(name)
         for directory in top.tree(upwards=True) if top is not None else ():
             for entry in directory.entries:
-                self.tell(Kind.REMOVE, directory.prefix + entry)
+                self.tell(EventKind.REMOVE, directory.prefix + entry)
                 yield
             if directory != top:
-                self.tell(Kind.REMOVE, directory.prefix[:-1])
+                self.tell(EventKind.REMOVE, directory.prefix[:-1])
                 yield
-        self.vanish(here, name, Kind.REMOVE)
+        self.vanish(here, name, EventKind.REMOVE)
         yield
 
     def _keep(self, place: Directory, name: str, state: int) -> None:

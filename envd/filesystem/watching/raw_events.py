@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from envd.filesystem.writing.own_writes import FILLED, PLACED
+
 from . import inotify
-from .account import Account
-from .anchor import REMOVED, RENAMED, UNMOUNTED, Departure
-from .events import ROOT, Kind
+from .entry_budget import SnapshotBudget
+from .events import ROOT, EventKind
 from .inotify import Raw
-from .picture import Directory
-from .placements import FILLED, PLACED
+from .root_check import REMOVED, RENAMED, UNMOUNTED, Departure
+from .snapshot import Directory
 from .states import DIRECTORY, UNKNOWN
 
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
@@ -18,7 +19,7 @@ _NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY
 _ENDS = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT | inotify.IGNORED
 
 
-class Reports:
+class RawEvents:
     """Takes reports one by one.
 
     Args:
@@ -29,7 +30,7 @@ class Reports:
         settling: what comes now may be older than the last scan.
     """
 
-    def __init__(self, account: Account, *, recursive: bool, gone: Callable[[Departure], None]) -> None:
+    def __init__(self, account: SnapshotBudget, *, recursive: bool, gone: Callable[[Departure], None]) -> None:
         self.account = account
         self._recursive = recursive
         self._gone = gone
@@ -65,13 +66,13 @@ class Reports:
     def _changed(self, place: Directory, mask: int, name: str) -> None:
         account = self.account
         if mask & inotify.MODIFY:
-            account.change(place, name, Kind.WRITE)
+            account.change(place, name, EventKind.WRITE)
         elif mask & inotify.ATTRIB:
-            account.change(place, name, Kind.CHMOD)
+            account.change(place, name, EventKind.CHMOD)
         elif mask & inotify.DELETE:
-            account.vanish(place, name, Kind.REMOVE)
+            account.vanish(place, name, EventKind.REMOVE)
         elif mask & inotify.MOVED_FROM:
-            account.vanish(place, name, Kind.RENAME)
+            account.vanish(place, name, EventKind.RENAME)
 
     def _appeared(self, place: Directory, raw: Raw) -> None:
         moved = bool(raw.mask & inotify.MOVED_TO)
@@ -90,7 +91,7 @@ class Reports:
                 account.places.pop(place.watch, None)
                 place.watch = None
         elif mask & inotify.ATTRIB:
-            account.tell(Kind.CHMOD, ROOT)
+            account.tell(EventKind.CHMOD, ROOT)
         elif mask & inotify.DELETE_SELF:
             self._gone(REMOVED)
         elif mask & inotify.MOVE_SELF:
@@ -104,13 +105,13 @@ class Reports:
             account.create(place, name, UNKNOWN)
             if placed:
                 # As if it had been made, given to its owner, and written.
-                account.change(place, name, Kind.CHMOD)
+                account.change(place, name, EventKind.CHMOD)
                 if raw.mask & FILLED:
-                    account.change(place, name, Kind.WRITE)
+                    account.change(place, name, EventKind.WRITE)
         elif not raw.mask & inotify.MOVED_TO:
             return  # found already
         elif placed or self.settling:
-            account.change(place, name, Kind.WRITE)
+            account.change(place, name, EventKind.WRITE)
         else:
             account.replace(place, name)
 
@@ -125,12 +126,12 @@ class Reports:
         if place.entry(name) is not None:
             if self.settling or not moved:
                 return  # the scan has found what came after it
-            account.vanish(place, name, Kind.REMOVE)
+            account.vanish(place, name, EventKind.REMOVE)
         directory = place.below(name)
         if directory is None:
             directory = account.create_directory(place, name)
         elif not moved:
             return  # found already
         elif not self.settling:
-            account.tell(Kind.CREATE, place.prefix + name, DIRECTORY)
+            account.tell(EventKind.CREATE, place.prefix + name, DIRECTORY)
         self.arrived[directory] = moved

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.writing.own_writes import FILLED, PLACED, Key, OwnWrites, number_of
 
 from . import inotify
 from .inotify import Raw
-from .intake import Intake
-from .placements import FILLED, PLACED, Key, Placements, number_of
+from .inotify_reader import InotifyReader
 from .scanning import is_temporary
 
 # Followers that are told of one report in one step.
@@ -21,7 +21,7 @@ _TOGETHER = 8
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 
 
-class Follower(Protocol):
+class InotifySubscriber(Protocol):
     """Who is told of changes, on the loop."""
 
     def take(self, raw: Raw) -> None:
@@ -46,7 +46,7 @@ class CrowdedError(Exception):
         self.most = most
 
 
-class Hub:
+class InotifyHub:
     """Hands the kernel's reports to followers. A directory that several of them follow has one watch, which is counted.
 
     `add` and `remove` may be called in threads, all else on the loop.
@@ -58,16 +58,16 @@ class Hub:
         placements: files the daemon itself puts in their places.
     """
 
-    def __init__(self, placements: Placements, most: int) -> None:
+    def __init__(self, placements: OwnWrites, most: int) -> None:
         self.placements = placements
         self._most = most
         self._total = 0
-        self._count: Counter[Follower] = Counter()
+        self._count: Counter[InotifySubscriber] = Counter()
         # Of one follower alone, as most are: one tuple for all its directories is one that garbage collections visit.
-        self._alone: dict[Follower, tuple[Follower, ...]] = {}
+        self._alone: dict[InotifySubscriber, tuple[InotifySubscriber, ...]] = {}
         self._lock = threading.Lock()
-        self._intake: Intake | None = None
-        self._followers: dict[int, tuple[Follower, ...]] = {}
+        self._intake: InotifyReader | None = None
+        self._followers: dict[int, tuple[InotifySubscriber, ...]] = {}
         self._numbers: dict[int, int] = {}
 
     def open(self) -> None:
@@ -79,11 +79,11 @@ class Hub:
         if self._intake is not None:
             return
         try:
-            self._intake = Intake(self._hand_out)
+            self._intake = InotifyReader(self._hand_out)
         except OSError as exc:
             raise _no_instance(exc) from exc
 
-    def add(self, directory: int, key: Key, follower: Follower) -> int:
+    def add(self, directory: int, key: Key, follower: InotifySubscriber) -> int:
         """Follow a directory that is open; return the watch its reports will have.
 
         Raises:
@@ -108,7 +108,7 @@ class Hub:
                 self.placements.watched(number)
             return watch
 
-    def remove(self, watch: int, follower: Follower) -> None:
+    def remove(self, watch: int, follower: InotifySubscriber) -> None:
         """Stop following; the last one to do so ends the watch."""
         with self._lock:
             followers = self._followers.get(watch, ())
@@ -139,7 +139,7 @@ class Hub:
             self._followers.clear()
             self._numbers.clear()
 
-    def _discount(self, follower: Follower) -> None:
+    def _discount(self, follower: InotifySubscriber) -> None:
         self._total -= 1
         self._count[follower] -= 1
         if not self._count[follower]:
@@ -147,7 +147,7 @@ class Hub:
 
     def _hand_out(self, data: bytes) -> Iterator[None]:
         """Hand out reports, then have those act on them who took some; yields in between, often."""
-        touched: dict[Follower, None] = {}
+        touched: dict[InotifySubscriber, None] = {}
         for raw in inotify.parse(data):
             if raw.mask & inotify.OVERFLOW:
                 yield from self._overflow()
@@ -159,7 +159,7 @@ class Hub:
             follower.settle()
             yield
 
-    def _tell(self, raw: Raw, touched: dict[Follower, None]) -> Iterator[None]:
+    def _tell(self, raw: Raw, touched: dict[InotifySubscriber, None]) -> Iterator[None]:
         if raw.mask & _ARRIVALS and self.placements.pending:
             raw = self._marked(raw)
         for count, follower in enumerate(self._followers.get(raw.watch, ()), 1):
