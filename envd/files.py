@@ -10,21 +10,19 @@ from envd import rpc
 from envd.config import Config
 from envd.filesystem.archive import routes as archive_routes
 from envd.filesystem.archive.service import ArchiveService
-from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.monitor import StartThread
 from envd.filesystem.rest import routes as transfers
 from envd.filesystem.rest.addresses import Addresses
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.service import SearchService
 from envd.filesystem.service import FilesystemService
-from envd.filesystem.steps import Sizes as ThreadSizes
-from envd.filesystem.temporary import Temporaries
-from envd.filesystem.thread_pool import Pool
+from envd.filesystem.steps import StepLimits as ThreadSizes
+from envd.filesystem.thread_pool import ThreadPool
 from envd.filesystem.threads import Threads
 from envd.filesystem.uploads import routes as upload_routes
 from envd.filesystem.uploads.service import UploadsService
-from envd.filesystem.uploads.slots import Slots as UploadSlots
-from envd.filesystem.uploads.table import Bounds, Uploads
+from envd.filesystem.uploads.slots import UploadSlots
+from envd.filesystem.uploads.table import UploadBounds, UploadTable
 from envd.filesystem.views import Views
 from envd.filesystem.watching.entry_budget import EntryBudget
 from envd.filesystem.watching.fair_scheduler import FairScheduler
@@ -35,6 +33,8 @@ from envd.filesystem.watching.service import WatchingService
 from envd.filesystem.watching.slots import WatchSlots
 from envd.filesystem.watching.watches import Watches, WatchSizes
 from envd.filesystem.writing.own_writes import OwnWrites
+from envd.filesystem.writing.temp_registry import TempRegistry
+from envd.filesystem.writing.temporary import Temporaries
 from envd.host.access import Access
 from envd.host.mounts import Mounts
 from envd.host.session import Session
@@ -57,9 +57,9 @@ class Files:
 
     methods: rpc.MethodTable
     routes: list[Route]
-    leftovers: Leftovers
+    leftovers: TempRegistry
     watches: Watches
-    uploads: Uploads
+    uploads: UploadTable
     searches: Workers
 
     async def restore(self) -> None:
@@ -82,8 +82,8 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor, st
     """Build it; nothing runs yet."""
     limits = config.limits
     mounts = Mounts()
-    threads = Threads(Pool(ThreadSizes(give_up_s=limits.file_s), mounts, start_thread))
-    leftovers, watches = Leftovers(kept_file("leftovers")), _watches(config, jobs, mounts, start_thread)
+    threads = Threads(ThreadPool(ThreadSizes(give_up_s=limits.file_s), mounts, start_thread))
+    leftovers, watches = TempRegistry(kept_file("leftovers")), _watches(config, jobs, mounts, start_thread)
     temporaries = Temporaries(leftovers, watches.placements)
     helped = not config.strict_users
     views, addresses = Views(session, helped=helped), Addresses(session, access, helped=helped)
@@ -109,7 +109,7 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor, st
 def _watches(config: Config, jobs: Supervisor, mounts: Mounts, start_thread: StartThread) -> Watches:
     watching = config.watching
     # Threads of their own: uploads to a slow disk must not keep anybody from hearing of changes.
-    threads = Threads(Pool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts, start_thread))
+    threads = Threads(ThreadPool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts, start_thread))
     lookout, room = Lookout(threads, jobs), EntryBudget(watching.entries)
     hub = InotifyHub(OwnWrites(), watching.all_directories)
     means = Deps(hub, threads, jobs, room, watching.directories, lookout, FairScheduler(), watching.away_s)
@@ -122,9 +122,9 @@ def _searches() -> int:
     return min(max(2 * len(os.sched_getaffinity(0)), 4), 16)
 
 
-def _uploads(config: Config, threads: Threads, temporaries: Temporaries) -> Uploads:
+def _uploads(config: Config, threads: Threads, temporaries: Temporaries) -> UploadTable:
     told = config.uploads
-    bounds = Bounds(
+    bounds = UploadBounds(
         told.at_once,
         told.expiry_s,
         told.committed_s,
@@ -134,4 +134,4 @@ def _uploads(config: Config, threads: Threads, temporaries: Temporaries) -> Uplo
         config.limits.body_idle_s,
     )
     slots = UploadSlots(kept_file("uploads"), told.at_once, told.ranges)
-    return Uploads(slots, threads, temporaries, bounds, helped=not config.strict_users)
+    return UploadTable(slots, threads, temporaries, bounds, helped=not config.strict_users)

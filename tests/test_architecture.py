@@ -28,7 +28,7 @@ SERVICE_SIDE = {
     "downloading",
     "uploading",
     "answers",
-    "wishes",
+    "request_parsing",
     "worker",
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from .entries import Entry
 from .listing import Listing, walk
-from .pages import token_for
+from .page_token import token_for
 
 _BATCH = 1000
 _LARGEST_BATCH = 10_000

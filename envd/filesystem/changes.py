@@ -21,15 +21,9 @@ from .access import (
     open_trusted_parent,
 )
 from .copying import Named, copy_whole
-from .directories import (
-    make_directories_as,
-    make_parents,
-    parent_of,
-    remove_directories,
-    remove_directories_as,
-)
 from .removal import remove_tree_as
-from .temporary import Temporaries, hidden_in
+from .writing.directories import make_directories_as, make_parents, parent_of, remove_directories, remove_directories_as
+from .writing.temporary import Temporaries, hidden_in
 
 
 def make_directory(path: str, owner: User, *, helped: bool = False) -> None:

@@ -14,11 +14,11 @@ from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
 from envd.host.users import User
 
 from .access import acting_as, open_parent, open_path
-from .in_place import number_of
-from .place import Intent
 from .reading import open_to_read
-from .staging import Staged, stage
-from .temporary import Temporaries
+from .writing.in_place import number_of
+from .writing.staging import StagedWrite, stage
+from .writing.target import WriteOptions
+from .writing.temporary import Temporaries
 
 log = logging.getLogger("envd.filesystem")
 
@@ -37,7 +37,7 @@ class Remaining:
 
 
 def compose(
-    sources: Sequence[str], destination: str, intent: Intent, temporaries: Temporaries
+    sources: Sequence[str], destination: str, intent: WriteOptions, temporaries: Temporaries
 ) -> tuple[Remaining, ...]:
     """Put the sources' contents, in order, in the place of the destination; then remove them.
 
@@ -92,7 +92,7 @@ def _stat(path: str) -> os.stat_result:
         os.close(fd)
 
 
-def _append(source: str, target: Staged, user: User) -> None:
+def _append(source: str, target: StagedWrite, user: User) -> None:
     with acting_as(user):
         fd = open_to_read(source, partial(_check_regular, source))
     try:
@@ -107,7 +107,7 @@ def _check_regular(path: str, st: os.stat_result) -> None:
         raise EnvdError(Code.INVALID_ARGUMENT, f"source path is not a regular file: {path}")
 
 
-def _copy(source: int, target: Staged, user: User) -> int:
+def _copy(source: int, target: StagedWrite, user: User) -> int:
     """Copy from a file's position to the end of the content; return how much, nothing at the end.
 
     Files of the kernel's judge who reads, and not who has opened; they look empty to copy_file_range.

@@ -13,14 +13,14 @@ from typing import NamedTuple
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host.users import User
 
-from . import attributes, content
+from . import attributes, copy_bytes
 from .access import open_parent
-from .directories import make_parents, remove_directories
-from .hidden_names import TEMPORARY
-from .in_place import NO_PLACE, Elsewhere, Finish, check_room, copy_into
-from .place import Place
-from .temporary import Temporaries, Temporary, hidden_in
 from .walking import OTHER, READ, SEARCH, Descent, Inode, Walk, inode_of, is_within, open_down, open_entry
+from .writing.directories import make_parents, remove_directories
+from .writing.hidden_names import TEMPORARY
+from .writing.in_place import NO_PLACE, Elsewhere, Finish, check_room, copy_into
+from .writing.target import Target
+from .writing.temporary import Temporaries, Temporary, hidden_in
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _RACES = 10
@@ -29,7 +29,7 @@ _ANOTHER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CopyRequest:
     """How to copy.
 
     Attributes:
@@ -75,7 +75,7 @@ class Named:
             return None
 
 
-def copy(source: str, destination: str, owner: User, order: Order, temporaries: Temporaries) -> Copied:
+def copy(source: str, destination: str, owner: User, order: CopyRequest, temporaries: Temporaries) -> Copied:
     """Copy an entry to a path, making the directories above it. Blocks.
 
     A directory that was not there appears complete, or not at all. One that was there gets each file whole or not at
@@ -137,7 +137,7 @@ def copy_whole(source: Named, destination: Named, temporaries: Temporaries) -> N
     Raises:
         OSError: it could not be copied.
     """
-    order = Order(None, times=True, recursive=True, special=True)
+    order = CopyRequest(None, times=True, recursive=True, special=True)
     st = source.look()
     if st is not None and stat.S_ISREG(st.st_mode):
         _Copier(replace(order, overwrite=True), Copied(), temporaries).copy(source, destination)
@@ -164,7 +164,7 @@ def _check_leads_to(path: str, directory: int) -> None:
         os.close(there)
 
 
-def _check(original: Named, path: str, st: os.stat_result, order: Order) -> None:
+def _check(original: Named, path: str, st: os.stat_result, order: CopyRequest) -> None:
     """Refuse what is not copied before anything is."""
     if not stat.S_ISDIR(st.st_mode):
         _check_kind(path, st.st_mode)
@@ -206,7 +206,7 @@ def _check_apart(
         raise EnvdError(Code.INVALID_ARGUMENT, f"{destination} lies within {source}, which cannot hold itself")
 
 
-class _Place(NamedTuple):
+class _CopyLevel(NamedTuple):
     """A directory on the way through the source: its state, and whether its copy is new."""
 
     st: os.stat_result
@@ -214,7 +214,7 @@ class _Place(NamedTuple):
 
 
 class _Copier:
-    def __init__(self, order: Order, copied: Copied, temporaries: Temporaries) -> None:
+    def __init__(self, order: CopyRequest, copied: Copied, temporaries: Temporaries) -> None:
         self._order = order
         self._copied = copied
         self.temporaries = temporaries
@@ -241,14 +241,14 @@ class _Copier:
         to = Descent(target, above=READ)
         root = inode_of(target)
 
-        def leaving(place: _Place) -> None:
+        def leaving(place: _CopyLevel) -> None:
             if place.new:
                 self._finish(to.here, place.st)
             if to.depth:
                 to.leave()
 
         try:
-            with Walk(original, _Place(os.fstat(original), new), _raise, leaving=leaving) as walk:
+            with Walk(original, _CopyLevel(os.fstat(original), new), _raise, leaving=leaving) as walk:
                 if new:
                     attributes.copy_extended(walk.here, to.here)
                 for name, _ in walk:
@@ -261,7 +261,7 @@ class _Copier:
         """Leave out what uploads gather: in a copy nobody would ever remove it. A move takes everything."""
         return self._order.special or not TEMPORARY.fullmatch(name)
 
-    def _copy_entry(self, walk: Walk[_Place], to: Descent, name: str, root: Inode) -> None:
+    def _copy_entry(self, walk: Walk[_CopyLevel], to: Descent, name: str, root: Inode) -> None:
         """Copy an entry of the directory where the walk is; somebody may make it another one meanwhile."""
         source, destination = Named(walk.here, name), Named(to.here, name)
         for _ in range(_RACES):
@@ -284,9 +284,9 @@ class _Copier:
         now = source.look()
         return now is None or not os.path.samestat(now, st)
 
-    def _enter(self, walk: Walk[_Place], to: Descent, name: str) -> None:
+    def _enter(self, walk: Walk[_CopyLevel], to: Descent, name: str) -> None:
         """Go into a directory, and into its copy."""
-        place = _Place(walk.enter(name, walk.state), False)
+        place = _CopyLevel(walk.enter(name, walk.state), False)
         try:
             place = place._replace(new=self._make_directory(Named(to.here, name)))
             to.enter(name)
@@ -354,7 +354,7 @@ class _Copier:
     def _copy_beside(self, original: int, st: os.stat_result, destination: Named) -> int:
         """Copy into a new file, which takes its place at once; return the size."""
         with contextlib.closing(Temporary(destination.directory, self.temporaries, 0o600)) as temporary:
-            size = content.copy(original, temporary.fd)
+            size = copy_bytes.copy(original, temporary.fd)
             attributes.copy_extended(original, temporary.fd)
             self._finish(temporary.fd, st)
             try:
@@ -374,9 +374,9 @@ class _Copier:
         there = destination.look()
         if there is None or not self._may_overwrite(there, st) or why.errno not in NO_PLACE:
             raise why
-        with contextlib.closing(Place(destination.name, os.dup(destination.directory), destination.name)) as place:
+        with contextlib.closing(Target(destination.name, os.dup(destination.directory), destination.name)) as place:
             check_room(place, why)
-            content.check_readable(original)
+            copy_bytes.check_readable(original)
 
             def before(target: int, _: os.stat_result) -> None:
                 attributes.copy_extended(original, target)

@@ -60,7 +60,7 @@ def _date_text(time_ns: int) -> str:
     return f"{text}.{nanos:09d}Z"
 
 
-class Names(Protocol):
+class NameLookup(Protocol):
     """What users and groups are called."""
 
     def owner(self, uid: int, /) -> str:
@@ -78,7 +78,7 @@ class EntryEncoder:
         brief: only name, type and path, all that an old client knows.
     """
 
-    def __init__(self, names: Names, *, brief: bool = False) -> None:
+    def __init__(self, names: NameLookup, *, brief: bool = False) -> None:
         self._names = names
         self._brief = brief
         self._proto_common = functools.lru_cache(1024)(self._make_proto_common)

@@ -32,7 +32,7 @@ _RWX = tuple(
 )
 
 
-class Kind(enum.IntEnum):
+class FileKind(enum.IntEnum):
     """What an entry is, or what a link leads to; numbers as in the contract."""
 
     OTHER = 0
@@ -43,7 +43,7 @@ class Kind(enum.IntEnum):
 _FDS = "/proc/self/fd"
 _HAS_FDS = os.path.exists(_FDS)
 _HAVE_METADATA = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
-_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY}
+_KINDS = {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY}
 
 Seen = tuple[str, str, os.stat_result]
 """The name of an entry in its directory, the path to show, and its state."""
@@ -92,10 +92,10 @@ class Entry(NamedTuple):
         return name_of(self.path)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FileKind:
         """What it is, or leads to."""
         end = self.end
-        return kind_of(end.st_mode) if end else Kind.OTHER
+        return kind_of(end.st_mode) if end else FileKind.OTHER
 
     @property
     def mode(self) -> int:
@@ -225,9 +225,9 @@ def name_of(path: str) -> str:
     return os.path.basename(os.path.normpath(path)) or "/"
 
 
-def kind_of(st_mode: int) -> Kind:
+def kind_of(st_mode: int) -> FileKind:
     """Return what an entry with that mode is."""
-    return _KINDS.get(stat.S_IFMT(st_mode), Kind.OTHER)
+    return _KINDS.get(stat.S_IFMT(st_mode), FileKind.OTHER)
 
 
 def permissions_of(st_mode: int) -> str:

@@ -64,7 +64,7 @@ def walk(listing: Listing) -> Generator[Entry, None, None]:
 
 
 @dataclass(slots=True)
-class _Place:
+class _ListLevel:
     """A directory on the way.
 
     Attributes:
@@ -87,7 +87,7 @@ class _Lister:
     def __init__(self, listing: Listing, root: int) -> None:
         after = listing.after
         self._listing = listing
-        top = _Place(listing.shown.rstrip("/") + "/", after)
+        top = _ListLevel(listing.shown.rstrip("/") + "/", after)
         self._seen: list[Seen] = []
         self._described: list[Entry] = []
         self.walk = Walk(root, top, self._failed, ordered=listing.ordered, leaving=self._leaving)
@@ -106,7 +106,7 @@ class _Lister:
                 self._enter(name, below)
         yield from self._described
 
-    def _see(self, name: str) -> _Place | None:
+    def _see(self, name: str) -> _ListLevel | None:
         """Look at an entry; return it as a place if it is a directory to go into."""
         place, walk = self.walk.state, self.walk
         after = place.take_after(name) if place.after else None
@@ -123,7 +123,7 @@ class _Lister:
         if after is None:
             self._seen.append((name, path, st))
         if stat.S_ISDIR(st.st_mode) and walk.depth + 1 < self._listing.depth:
-            return _Place(path + "/", after or ())
+            return _ListLevel(path + "/", after or ())
         return None
 
     def _describe(self) -> None:
@@ -131,7 +131,7 @@ class _Lister:
         seen, self._seen = self._seen, []
         self._described += describe_all(self.walk.here, seen, with_metadata=self._listing.with_metadata)
 
-    def _enter(self, name: str, below: _Place) -> None:
+    def _enter(self, name: str, below: _ListLevel) -> None:
         try:
             self.walk.enter(name, below)
             self.walk.begin_at(below.after[0] if below.after else b"")
@@ -139,11 +139,11 @@ class _Lister:
             if not isinstance(exc, _GONE) and exc.errno != errno.ELOOP:  # a link by now
                 _unreadable(self._listing, below.prefix[:-1], exc, root=False)
 
-    def _leaving(self, _: _Place) -> None:
+    def _leaving(self, _: _ListLevel) -> None:
         if self._seen:
             self._describe()
 
-    def _failed(self, place: _Place, exc: OSError) -> None:
+    def _failed(self, place: _ListLevel, exc: OSError) -> None:
         _unreadable(self._listing, place.prefix.rstrip("/") or "/", exc, root=not self.walk.depth)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .steps import Sizes, Step
+from .steps import Step, StepLimits
 
 _MANY_STUCK = 32
 
@@ -36,7 +36,7 @@ class Loads:
         stuck: how many steps are.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: StepLimits) -> None:
         self._sizes = sizes
         self._running: dict[Step[Any], None] = {}
         self._devices: dict[str, _Load] = {}

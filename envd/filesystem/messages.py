@@ -19,16 +19,16 @@ from envd_proto.filesystem import filesystem_pb2 as pb
 
 from . import metadata
 from .batches import Batch
-from .copying import Order
+from .copying import CopyRequest
 from .encoding import EncodedMessage, EntryEncoder
 from .entries import Entry
 from .listing import Listing
 from .lossy_names import REPLACEMENT, check_meant, raw_of
-from .pages import place_from
-from .place import Intent
-from .settings import Settings
+from .page_token import place_from
+from .set_attributes import AttributeChanges
 from .threads import Threads
 from .views import View, Views
+from .writing.target import WriteOptions
 
 Request = TypeVar("Request", bound=Message)
 
@@ -131,9 +131,9 @@ def listing_from(request: pb.ListEntriesRequest, path: str) -> Listing:
     )
 
 
-def order_from(request: pb.CopyRequest, view: View) -> Order:
+def order_from(request: pb.CopyRequest, view: View) -> CopyRequest:
     """Return how to copy."""
-    return Order(
+    return CopyRequest(
         owner=None if request.preserve else view.user,
         times=request.preserve,
         recursive=request.recursive,
@@ -241,7 +241,7 @@ def converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
     return json_format.MessageToJson(kind.FromString(payload), indent=None, ensure_ascii=False).encode()
 
 
-def intent_from(options: pb.WriteRequest.Options, view: View) -> Intent:
+def intent_from(options: pb.WriteRequest.Options, view: View) -> WriteOptions:
     """Return how a Write is to be done.
 
     Raises:
@@ -251,7 +251,7 @@ def intent_from(options: pb.WriteRequest.Options, view: View) -> Intent:
     pairs = dict(options.metadata)
     metadata.check(pairs)
     condition = options.WhichOneof("condition")
-    return Intent(
+    return WriteOptions(
         view.user,
         mode=options.mode if options.HasField("mode") else None,
         parents=options.parents if options.HasField("parents") else True,
@@ -279,13 +279,13 @@ def _check_options(options: pb.WriteRequest.Options) -> None:
             raise EnvdError(Code.INVALID_ARGUMENT, f"sha256 must have 32 bytes, not {len(options.sha256)}")
 
 
-def settings_from(request: pb.SetAttributesRequest) -> Settings:
+def settings_from(request: pb.SetAttributesRequest) -> AttributeChanges:
     """Return what to change.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if a time is none.
     """
-    return Settings(
+    return AttributeChanges(
         mode=request.mode if request.HasField("mode") else None,
         owner=request.owner if request.HasField("owner") else None,
         group=request.group if request.HasField("group") else None,

@@ -24,7 +24,7 @@ _SILENT_S = 1.0  # how long a call waits for a device that has been silent for l
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class PoolState:
     """What pool and monitor share.
 
     Attributes:
@@ -48,7 +48,7 @@ class Monitor:
 
     def __init__(
         self,
-        shared: Shared,
+        shared: PoolState,
         mounts: Mounts,
         give_up_s: float,
         fill: Callable[[], None],

@@ -18,7 +18,7 @@ _LAST = (1 << 63) - 1  # the largest offset pread(2) takes
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class FileReader:
     """A regular file open for reading.
 
     Attributes:
@@ -69,7 +69,7 @@ class Reader:
         os.close(self.fd)
 
 
-def open_file(path: str, offset: int, limit: int | None, if_match: str | None) -> Reader:
+def open_file(path: str, offset: int, limit: int | None, if_match: str | None) -> FileReader:
     """Open a regular file, or a link to one, to read a range of it. Blocks.
 
     Raises:
@@ -86,7 +86,7 @@ def open_file(path: str, offset: int, limit: int | None, if_match: str | None) -
         _check_regular(path, st)
         check_match(path, st, if_match)
         there = max(st.st_size - offset, 0)
-        return Reader(fd, entry, st, offset, there if limit is None else min(there, limit), limit)
+        return FileReader(fd, entry, st, offset, there if limit is None else min(there, limit), limit)
     except EnvdError:
         os.close(fd)
         raise

@@ -131,7 +131,7 @@ def _permit(directory: int) -> None:
 
 
 @dataclass(slots=True)
-class _Level:
+class _RemovalLevel:
     """A directory on the way down.
 
     Attributes:
@@ -155,7 +155,7 @@ class _Removal:
     def __init__(self, top: int, name: str, *, forced: bool = False) -> None:
         self._way = Descent(top)
         self._forced = forced
-        self._levels = [_Level([name])]
+        self._levels = [_RemovalLevel([name])]
 
     def run(self) -> None:
         """Do all of it."""
@@ -180,7 +180,7 @@ class _Removal:
                 raise
             _unlink(todo.pop(), self._way.here)
             return
-        self._levels.append(_Level(_unlink_all(self._way.here)))
+        self._levels.append(_RemovalLevel(_unlink_all(self._way.here)))
 
     def _permit(self, name: str) -> None:
         fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._way.here)

@@ -11,18 +11,18 @@ from envd.errors import Code, EnvdError
 from envd.rpc import Call, Encoded, Reply
 from envd_proto.filesystem import filesystem_pb2 as pb
 
-from . import changes, copying, listing, messages, reading, removal, settings
+from . import changes, copying, listing, messages, reading, removal, set_attributes
 from .access import acting_as, as_user
 from .at_hand import AtHand
 from .batches import batches
 from .encoding import EncodedContent
 from .entries import entry_of
 from .messages import Caller, caller_from, first_of, path_of
-from .staging import Staged, stage
-from .temporary import Temporaries
-from .threads import Held, Threads
-from .upload import Upload, put_whole
+from .threads import OwnedResource, Threads
 from .views import View, Views
+from .writing.buffered_writer import BufferedWriter, put_whole
+from .writing.staging import StagedWrite, stage
+from .writing.temporary import Temporaries
 
 _CHUNK_BYTES = 256 * 1024
 _LARGEST_CHUNK_BYTES = 1024 * 1024
@@ -96,7 +96,7 @@ class FilesystemService:
         if_match = request.if_match if request.HasField("if_match") else None
         path = await path_of(request, view, self._threads)
         opening = as_user(view.user, partial(reading.open_file, path, request.offset, limit, if_match))
-        async with self._threads.at(path).holding(opening, reading.Reader.close) as held:
+        async with self._threads.at(path).holding(opening, reading.FileReader.close) as held:
             start = pb.ReadResponse.StartEvent(length=held.it.length)
             start.entry.CopyFrom(await held.run(lambda: caller.message(held.it.entry)))
             yield pb.ReadResponse(start=start)
@@ -116,9 +116,9 @@ class FilesystemService:
         path = await path_of(options, view, self._threads)
         expected = options.sha256 if options.HasField("sha256") else None
         async with self._threads.at(path).holding(
-            partial(stage, path, intent, self._temporaries), Staged.abandon
+            partial(stage, path, intent, self._temporaries), StagedWrite.abandon
         ) as staged:
-            upload = Upload(staged, digested=options.return_sha256 or expected is not None)
+            upload = BufferedWriter(staged, digested=options.return_sha256 or expected is not None)
             async for request in requests:
                 if request.WhichOneof("message") != "chunk":
                     raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
@@ -187,7 +187,7 @@ class FilesystemService:
         caller = caller_from(call, self._views)
         view = caller.view
         path = await path_of(request, view, self._threads)
-        work = as_user(view.user, partial(settings.change, path, messages.settings_from(request)))
+        work = as_user(view.user, partial(set_attributes.change, path, messages.settings_from(request)))
         return pb.SetAttributesResponse(entry=await self._entry(caller, path, work))
 
     async def make_symlink(self, request: pb.MakeSymlinkRequest, call: Call) -> pb.MakeSymlinkResponse:
@@ -215,7 +215,9 @@ class FilesystemService:
         return await self._threads.at(path, *others).run(both)
 
 
-async def _content(held: Held[reading.Reader], chunk_bytes: int, view: View) -> AsyncGenerator[EncodedContent, None]:
+async def _content(
+    held: OwnedResource[reading.FileReader], chunk_bytes: int, view: View
+) -> AsyncGenerator[EncodedContent, None]:
     """Yield a file's content; the next run is read while the last one is sent.
 
     Each is the user's doing: files of the kernel's judge who reads, and not who has opened.

@@ -15,7 +15,7 @@ _LONG_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class StepLimits:
     """How much may go on at once.
 
     Attributes:

@@ -18,15 +18,15 @@ from envd.errors import Code, EnvdError
 from envd.host.mounts import Mounts
 
 from .loads import Loads
-from .monitor import Monitor, Shared, StartThread, start_thread
-from .steps import Sizes, Step
+from .monitor import Monitor, PoolState, StartThread, start_thread
+from .steps import Step, StepLimits
 
 T = TypeVar("T")
 
 _Inbox = SimpleQueue[Step[Any]]
 
 
-class Pool:
+class ThreadPool:
     """Runs steps in threads. For any thread.
 
     Each device has a bounded share of the threads, so others are free when it stops answering. A thread that does not
@@ -34,10 +34,10 @@ class Pool:
     that wait are taken device by device, on each in the order they came.
     """
 
-    def __init__(self, sizes: Sizes, mounts: Mounts, start_thread: StartThread = start_thread) -> None:
+    def __init__(self, sizes: StepLimits, mounts: Mounts, start_thread: StartThread = start_thread) -> None:
         self._sizes = sizes
         self._mounts = mounts
-        shared = Shared(threading.Lock(), Loads(sizes), {})
+        shared = PoolState(threading.Lock(), Loads(sizes), {})
         self._lock, self._loads, self._queues = shared.lock, shared.loads, shared.queues
         self._idle: list[_Inbox] = []
         self._threads = 0

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .steps import Step
-from .thread_pool import Pool
+from .thread_pool import ThreadPool
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -30,7 +30,7 @@ class Threads:
         paths: what the work is on; by them is told which file system can hold it up. Without any it is none.
     """
 
-    def __init__(self, pool: Pool, paths: tuple[str, ...] = ()) -> None:
+    def __init__(self, pool: ThreadPool, paths: tuple[str, ...] = ()) -> None:
         self._pool = pool
         self._paths = paths
         self._latest: Step[Any] | None = None
@@ -93,11 +93,11 @@ class Threads:
         return step
 
     @asynccontextmanager
-    async def holding(self, make: Callable[[], T], let_go: Callable[[T], object]) -> AsyncIterator[Held[T]]:
+    async def holding(self, make: Callable[[], T], let_go: Callable[[T], object]) -> AsyncIterator[OwnedResource[T]]:
         """Make something, and let go of it on the way out, behind all work on it; both in threads."""
         making = self._pool.submit(make, self._paths)
         try:
-            held = Held(await asyncio.wrap_future(making.answer), self._pool, self._paths)
+            held = OwnedResource(await asyncio.wrap_future(making.answer), self._pool, self._paths)
         except BaseException:
             self._pool.when_over(making, lambda made: self._let_go_of(made, let_go))
             raise
@@ -112,7 +112,7 @@ class Threads:
             self._pool.submit(partial(let_go, made.value), self._paths, certain=True)
 
 
-class Held(Generic[T]):
+class OwnedResource(Generic[T]):
     """Something that is worked on in threads, one piece of work after the other.
 
     Attributes:
@@ -120,7 +120,7 @@ class Held(Generic[T]):
         over: the work that was done on it has let go of it.
     """
 
-    def __init__(self, it: T, pool: Pool, paths: tuple[str, ...]) -> None:
+    def __init__(self, it: T, pool: ThreadPool, paths: tuple[str, ...]) -> None:
         self.it = it
         self.over = False
         self._pool = pool

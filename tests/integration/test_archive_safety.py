@@ -13,9 +13,9 @@ import pytest
 from envd.errors import EnvdError
 from envd.filesystem.archive.extraction import Extraction, ExtractRequest
 from envd.filesystem.archive.merging import Conflict
-from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.writing.own_writes import OwnWrites
+from envd.filesystem.writing.temp_registry import TempRegistry
+from envd.filesystem.writing.temporary import Temporaries
 from envd.host.users import own_user
 from tests.support.archives import entry, picture, tar
 from tests.support.disks import small_disk
@@ -27,7 +27,7 @@ KINDS = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.SYMTYPE, tar
 @pytest.fixture
 def temporaries() -> Iterator[Temporaries]:
     fd = os.memfd_create("leftovers")
-    yield Temporaries(Leftovers(fd), OwnWrites())
+    yield Temporaries(TempRegistry(fd), OwnWrites())
     os.close(fd)
 
 

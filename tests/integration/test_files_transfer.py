@@ -219,13 +219,13 @@ def test_a_file_takes_its_place_where_none_can_be_without_a_name(tmp_path: Path)
     (tmp_path / "old").write_bytes(b"old")
     script = """
 import os, sys
-from envd.filesystem.place import Intent
-from envd.filesystem.staging import stage
+from envd.filesystem.writing.target import WriteOptions
+from envd.filesystem.writing.staging import stage
 from envd.host.users import own_user
-from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import Temporaries
+from envd.filesystem.writing.temp_registry import TempRegistry
+from envd.filesystem.writing.temporary import Temporaries
 from envd.filesystem.writing.own_writes import OwnWrites
-from envd.filesystem.hidden_names import TEMPORARY
+from envd.filesystem.writing.hidden_names import TEMPORARY
 temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
 os.chdir(sys.argv[1])
 assert not os.path.exists("/proc/self")

@@ -19,7 +19,7 @@ from envd.config import Config, Limits
 from envd.config import Uploads as Bounds
 from envd.filesystem.access import born_ns
 from envd.filesystem.uploads.placing import placed_before
-from envd.filesystem.uploads.state import Kept, State, Terms
+from envd.filesystem.uploads.state import Kept, UploadOptions, UploadState
 from tests.integration.test_uploads import peak_bytes
 from tests.support.connect import Client, Codec
 from tests.support.daemon import ROOT, Daemon, running_daemon
@@ -230,11 +230,11 @@ def test_it_works_where_no_file_can_be_without_a_name(tmp_path: Path):
     script = """
 import os, sys
 from contextlib import closing
-from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import Temporaries
+from envd.filesystem.writing.temp_registry import TempRegistry
+from envd.filesystem.writing.temporary import Temporaries
 from envd.filesystem.writing.own_writes import OwnWrites
 from envd.filesystem.uploads import gathering, placing
-from envd.filesystem.uploads.state import State, Terms
+from envd.filesystem.uploads.state import UploadState, Terms
 from envd.host.users import own_user
 assert not os.path.exists("/proc/self")
 directory, owner = sys.argv[1], own_user()
@@ -356,7 +356,7 @@ def test_another_file_with_the_number_of_the_hidden_one_is_no_commit(tmp_path: P
     with target.open() as file:
         if not born_ns(file.fileno()):
             pytest.skip("this file system does not say when a file was made")
-    state = State(Terms("user", str(target)), kept, 0.0, placing=True)
+    state = UploadState(UploadOptions("user", str(target)), kept, 0.0, placing=True)
     assert placed_before(state) is None
     assert target.read_bytes() == b"somebody else's"
 

@@ -16,8 +16,8 @@ from envd.errors import Code, EnvdError
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.processes import WorkerAnswer
 from envd.filesystem.search.requests import GrepOutput, GrepRequest, Pattern, Selection
-from envd.filesystem.steps import Sizes
-from envd.filesystem.thread_pool import Pool
+from envd.filesystem.steps import StepLimits
+from envd.filesystem.thread_pool import ThreadPool
 from envd.filesystem.threads import Threads
 from envd.host.mounts import Mounts
 from envd.host.users import own_user
@@ -27,7 +27,7 @@ from tests.support.searching import workers
 
 @asynccontextmanager
 async def pool(**bounds: float) -> AsyncIterator[Workers]:
-    made = Workers(Threads(Pool(Sizes(working=2), Mounts())), **{"at_once": 1, **bounds})  # type: ignore[arg-type]
+    made = Workers(Threads(ThreadPool(StepLimits(working=2), Mounts())), **{"at_once": 1, **bounds})  # type: ignore[arg-type]
     try:
         yield made
     finally:

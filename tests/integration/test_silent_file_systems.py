@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.steps import Sizes
-from envd.filesystem.thread_pool import Pool
+from envd.filesystem.steps import StepLimits
+from envd.filesystem.thread_pool import ThreadPool
 from envd.filesystem.threads import Threads
 from envd.host.mounts import Mounts
 from tests.support import files as rest
@@ -213,7 +213,7 @@ async def test_what_was_found_comes_though_the_search_waits_for_a_file_system(
 
 @pytest.fixture
 def pool() -> Threads:
-    return Threads(Pool(Sizes(working=8, threads=20, device=4, device_in_need=2, give_up_s=1.0), Mounts()))
+    return Threads(ThreadPool(StepLimits(working=8, threads=20, device=4, device_in_need=2, give_up_s=1.0), Mounts()))
 
 
 async def test_who_waits_for_a_silent_file_system_is_told_so(pool: Threads, silent: Hanging):

@@ -11,13 +11,13 @@ import pytest
 from google.protobuf import json_format
 
 from envd.errors import Code, EnvdError, readable
-from envd.filesystem import metadata, pages
+from envd.filesystem import metadata, page_token
 from envd.filesystem.batches import Batch, batches
 from envd.filesystem.encoding import EncodedContent, EntryEncoder, varint
 from envd.filesystem.entries import Entry, Link, entry_of, etag_of, name_of, permissions_of
-from envd.filesystem.hidden_names import TEMPORARY, temporary_name
 from envd.filesystem.listing import Listing, walk
 from envd.filesystem.messages import batch_message, listed
+from envd.filesystem.writing.hidden_names import TEMPORARY, temporary_name
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 
@@ -174,16 +174,16 @@ def test_content_is_the_same_chunks_in_both_encodings(offset, size):
 
 @pytest.mark.parametrize("last", ["/dir/a", "/dir/a/b c/ü", "/dir/\udcff"])
 def test_a_page_token_leads_back_to_its_entry(last):
-    token = pages.token_for(last, "/dir", 3)
-    assert pages.place_from(token, "/dir", 3) == tuple(os.fsencode(last).split(b"/")[2:])
+    token = page_token.token_for(last, "/dir", 3)
+    assert page_token.place_from(token, "/dir", 3) == tuple(os.fsencode(last).split(b"/")[2:])
     assert token.isascii()
     for shown, depth in (("/other", 3), ("/dir", 2)):
         with pytest.raises(EnvdError):
-            pages.place_from(token, shown, depth)
+            page_token.place_from(token, shown, depth)
 
 
 def test_a_page_token_of_the_root(tmp_path: Path):
-    assert pages.place_from(pages.token_for("/a/b", "/", 2), "/", 2) == (b"a", b"b")
+    assert page_token.place_from(page_token.token_for("/a/b", "/", 2), "/", 2) == (b"a", b"b")
 
 
 def test_a_large_directory_is_in_byte_order(tmp_path: Path):

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.place import Intent
-from envd.filesystem.staging import stage
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.writing.own_writes import OwnWrites
+from envd.filesystem.writing.staging import stage
+from envd.filesystem.writing.target import WriteOptions
+from envd.filesystem.writing.temp_registry import TempRegistry
+from envd.filesystem.writing.temporary import Temporaries
 from envd.host.users import User
 from tests.support.trusted import trusted_directory
 
@@ -30,7 +30,7 @@ def app() -> Iterator[Path]:
 @pytest.fixture
 def temporaries() -> Iterator[Temporaries]:
     fd = os.memfd_create("leftovers")
-    yield Temporaries(Leftovers(fd), OwnWrites())
+    yield Temporaries(TempRegistry(fd), OwnWrites())
     os.close(fd)
 
 
@@ -53,7 +53,7 @@ def test_what_root_puts_there_meanwhile_stays(
     path = app / "file"
     if not is_new:
         path.write_bytes(b"root's")
-    with stage(os.fspath(path), Intent(NOBODY, helped=True), temporaries) as staged:
+    with stage(os.fspath(path), WriteOptions(NOBODY, helped=True), temporaries) as staged:
         staged.write(b"theirs")
         change(path)
         with pytest.raises(EnvdError) as error:
@@ -64,7 +64,7 @@ def test_what_root_puts_there_meanwhile_stays(
 
 def test_what_the_user_may_read_is_replaced_also_if_it_came_meanwhile(app: Path, temporaries: Temporaries) -> None:
     path = app / "file"
-    with stage(os.fspath(path), Intent(NOBODY, helped=True), temporaries) as staged:
+    with stage(os.fspath(path), WriteOptions(NOBODY, helped=True), temporaries) as staged:
         staged.write(b"theirs")
         path.write_bytes(b"root's")
         staged.commit()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from envd.filesystem.hidden_names import temporary_name
-from envd.filesystem.leftovers import Leftovers
-from envd.filesystem.temporary import Temporaries, hidden_in
+from envd.filesystem.writing.hidden_names import temporary_name
 from envd.filesystem.writing.own_writes import OwnWrites
+from envd.filesystem.writing.temp_registry import TempRegistry
+from envd.filesystem.writing.temporary import Temporaries, hidden_in
 from tests.support.daemon import ROOT
 
 
@@ -35,7 +35,7 @@ def directory(tmp_path: Path) -> Iterator[int]:
 NOTE_AND_DIE = """
 import os, sys
 from contextlib import ExitStack
-from envd.filesystem.leftovers import Leftovers
+from envd.filesystem.writing.temp_registry import TempRegistry
 leftovers, stack = Leftovers(int(sys.argv[1])), ExitStack()
 for path in sys.argv[2:]:
     note = stack.enter_context(leftovers.noted(path))
@@ -59,7 +59,7 @@ def test_a_file_and_a_tree_of_an_earlier_server_are_removed(memory: int, tmp_pat
     noted_by_one_that_died(memory, file, tree)
     (tree / "a/b").mkdir(parents=True)
     (tree / "a/b/file").write_bytes(b"x")
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     assert not file.exists()
     assert not tree.exists()
     assert len(os.listdir(tmp_path)) == 1
@@ -68,16 +68,16 @@ def test_a_file_and_a_tree_of_an_earlier_server_are_removed(memory: int, tmp_pat
 def test_what_is_there_no_more_is_no_trouble_and_forgotten(memory: int, tmp_path: Path) -> None:
     hidden = tmp_path / temporary_name()
     noted_by_one_that_died(memory, hidden, tmp_path / "gone" / temporary_name())
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     hidden.write_bytes(b"somebody else's, later")
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     assert hidden.exists()
 
 
 def test_only_what_has_a_temporary_s_name_is_removed(memory: int, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     noted_by_one_that_died(memory, tmp_path / "work")
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     assert (tmp_path / "work").is_dir()
 
 
@@ -89,7 +89,7 @@ def test_a_directory_that_took_the_place_of_a_noted_one_stays(memory: int, tmp_p
     noted.rename(tmp_path / "moved")
     noted.mkdir()
     (noted / "other").write_bytes(b"x")
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     assert (noted / "other").exists()
     assert (tmp_path / "moved/file").exists()
 
@@ -101,7 +101,7 @@ def test_of_what_nobody_knows_to_be_the_noted_one_files_and_empty_directories_go
     link.symlink_to(tree)
     empty.mkdir()
     (tree / "a").mkdir(parents=True)
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     assert os.listdir(tmp_path) == [tree.name]
     assert (tree / "a").is_dir()
 
@@ -110,24 +110,24 @@ def test_a_directory_that_is_not_empty_is_none_that_was_just_made(memory: int, t
     tree = tmp_path / temporary_name()
     (tree / "a").mkdir(parents=True)
     noted_by_one_that_died(memory, tree)
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     assert (tree / "a").is_dir()
 
 
 def test_what_came_to_its_end_is_not_noted_any_more(memory: int, tmp_path: Path, directory: int) -> None:
-    with hidden_in(directory, Temporaries(Leftovers(memory), OwnWrites())) as (name, _):
+    with hidden_in(directory, Temporaries(TempRegistry(memory), OwnWrites())) as (name, _):
         hidden = tmp_path / name
         hidden.write_bytes(b"x")
     assert os.listdir(tmp_path) == []
     hidden.write_bytes(b"somebody else's, later")
-    Leftovers(memory).remove()
+    TempRegistry(memory).remove()
     assert hidden.exists()
 
 
 def test_a_tree_that_took_the_place_of_a_hidden_one_stays_in_the_end(
     memory: int, tmp_path: Path, directory: int
 ) -> None:
-    with hidden_in(directory, Temporaries(Leftovers(memory), OwnWrites())) as (name, note):
+    with hidden_in(directory, Temporaries(TempRegistry(memory), OwnWrites())) as (name, note):
         hidden = tmp_path / name
         hidden.mkdir()
         made = os.open(hidden, os.O_RDONLY)
@@ -143,14 +143,14 @@ def test_those_of_an_earlier_server_stay_noted_while_new_ones_come(memory: int, 
     noted_by_one_that_died(memory, *old)
     for path in old:
         path.write_bytes(b"x")
-    leftovers = Leftovers(memory)
+    leftovers = TempRegistry(memory)
     with leftovers.noted(str(tmp_path / temporary_name())):
         leftovers.remove()
     assert os.listdir(tmp_path) == []
 
 
 def test_more_than_there_is_room_for_work_but_are_not_noted(memory: int, tmp_path: Path) -> None:
-    leftovers = Leftovers(memory)
+    leftovers = TempRegistry(memory)
     with ExitStack() as noted:
         for _ in range(4097):
             noted.enter_context(leftovers.noted(f"{tmp_path}/{temporary_name()}"))

@@ -22,14 +22,14 @@ from typing import Any
 import pytest
 
 from envd.config import Config
-from envd.filesystem.hidden_names import temporary_name
-from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.uploads import state as uploads
-from envd.filesystem.uploads.slots import Slots as UploadSlots
+from envd.filesystem.uploads.slots import UploadSlots
 from envd.filesystem.watching.entry_budget import EntryBudget, SnapshotBudget
 from envd.filesystem.watching.history import Backlog, History
 from envd.filesystem.watching.slots import WatchSlots
 from envd.filesystem.watching.watch_log import read_card, read_rest
+from envd.filesystem.writing.hidden_names import temporary_name
+from envd.filesystem.writing.temp_registry import TempRegistry
 from envd.host.access import Access
 from envd.host.record import Record
 from envd.host.session import Session, SessionState
@@ -128,7 +128,7 @@ def test_what_a_server_left_is_read_and_emptied_of_nothing(tmp_path: Path) -> No
         for slot, path in enumerate((file, tree)):
             data = os.fsencode(path)
             os.pwrite(fd, len(data).to_bytes(2, "big") + data + b'{"uid":0}', slot * 4096)
-        Leftovers(fd).remove()
+        TempRegistry(fd).remove()
     finally:
         os.close(fd)
     assert not file.exists()
@@ -146,7 +146,7 @@ def test_what_a_later_server_left_is_passed_over_if_it_is_nonsense(tmp_path: Pat
     fd = os.memfd_create("leftovers", os.MFD_CLOEXEC)
     try:
         os.pwrite(fd, (len(data) | 0x8000).to_bytes(2, "big") + data, 0)
-        Leftovers(fd).remove()
+        TempRegistry(fd).remove()
     finally:
         os.close(fd)
     assert file.exists() == ("later" not in change)

@@ -209,7 +209,7 @@ def test_an_entry_of_an_open_directory_is_refused_too() -> None:
 SECOND_PROC = """
 import errno, os, sys
 from envd.filesystem.access import open_below
-from envd.filesystem.place import find_place
+from envd.filesystem.writing.target import find_place
 from envd.filesystem.access.opening import open_by_openat2, open_by_steps
 where = sys.argv[1]
 if os.system(f"mount -t proc proc {where}"):

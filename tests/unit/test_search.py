@@ -16,7 +16,6 @@ from google.protobuf import json_format
 from envd.errors import Code, EnvdError
 from envd.filesystem.entries import etag_of
 from envd.filesystem.globs import Globs
-from envd.filesystem.leftovers import Leftovers
 from envd.filesystem.search import encoding
 from envd.filesystem.search.cpu_limit import CpuLimit
 from envd.filesystem.search.expression import compile_pattern
@@ -27,8 +26,9 @@ from envd.filesystem.search.replace_apply import apply
 from envd.filesystem.search.replace_plan import ReplacePlan
 from envd.filesystem.search.requests import Case, Pattern, ReplaceRequest, Selection, Type
 from envd.filesystem.search.summaries import FindSummary, GrepSummary, Skip, SkipReason
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.writing.own_writes import OwnWrites
+from envd.filesystem.writing.temp_registry import TempRegistry
+from envd.filesystem.writing.temporary import Temporaries
 from envd.host.users import own_user
 from envd_proto.filesystem.filesystem_pb2 import EntryInfo, FindResponse
 from envd_proto.filesystem.search_pb2 import GrepResponse
@@ -290,7 +290,7 @@ def test_both_encodings_of_a_find_are_the_same_message() -> None:
 @pytest.fixture
 def temporaries() -> Iterator[Temporaries]:
     fd = os.memfd_create("leftovers")
-    yield Temporaries(Leftovers(fd), OwnWrites())
+    yield Temporaries(TempRegistry(fd), OwnWrites())
     os.close(fd)
 
 

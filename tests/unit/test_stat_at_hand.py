@@ -16,8 +16,8 @@ from envd.filesystem.access import open_cached, root_is_local
 from envd.filesystem.at_hand import AtHand
 from envd.filesystem.entries import Entry, cached_entry, entry_of
 from envd.filesystem.messages import Caller
-from envd.filesystem.steps import Sizes
-from envd.filesystem.thread_pool import Pool
+from envd.filesystem.steps import StepLimits
+from envd.filesystem.thread_pool import ThreadPool
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import View
 from envd.host.mounts import Mounts
@@ -71,7 +71,7 @@ def look(at_hand: AtHand, path: str) -> Entry | None:
 
 def test_the_answer_is_that_of_a_thread_and_no_thread_is_needed(top: Path) -> None:
     # By its clock no look is slow, however busy the machine is.
-    at_hand = AtHand(Threads(Pool(Sizes(), Mounts(), no_threads)), lambda: 0.0)
+    at_hand = AtHand(Threads(ThreadPool(StepLimits(), Mounts(), no_threads)), lambda: 0.0)
     for name in make_kinds(top):
         path = f"{top}/{name}"
         found = look(at_hand, path)
@@ -82,7 +82,7 @@ def test_the_answer_is_that_of_a_thread_and_no_thread_is_needed(top: Path) -> No
 
 def test_what_takes_a_thread_is_left_to_it(top: Path) -> None:
     make_kinds(top)
-    at_hand = AtHand(Threads(Pool(Sizes(), Mounts(), no_threads)))
+    at_hand = AtHand(Threads(ThreadPool(StepLimits(), Mounts(), no_threads)))
     fd = os.open(top / "file", os.O_RDONLY)
     (top / "magic").symlink_to(f"/proc/{os.getpid()}/fd/{fd}")
     (top / "elsewhere").symlink_to("/proc")
@@ -117,7 +117,7 @@ def test_what_is_on_another_mount_is_left_to_a_thread(top: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_a_look_as_another_user_is_left_to_a_thread(top: Path) -> None:
     (top / "file").touch()
-    at_hand = AtHand(Threads(Pool(Sizes(), Mounts(), no_threads)))
+    at_hand = AtHand(Threads(ThreadPool(StepLimits(), Mounts(), no_threads)))
     assert at_hand.look(f"{top}/file", own_user()) is not None
     assert at_hand.look(f"{top}/file", User("nobody", 65534, 65534, (65534,), "/")) is None
 
@@ -125,14 +125,14 @@ def test_a_look_as_another_user_is_left_to_a_thread(top: Path) -> None:
 def test_after_a_slow_look_there_is_none_for_a_minute(top: Path) -> None:
     (top / "file").touch()
     times = itertools.chain([100.0, 100.06, 101.0, 159.9, 160.1, 160.1, 161.0, 161.0])
-    at_hand = AtHand(Threads(Pool(Sizes(), Mounts(), no_threads)), times.__next__)
+    at_hand = AtHand(Threads(ThreadPool(StepLimits(), Mounts(), no_threads)), times.__next__)
     looks = [at_hand.look(f"{top}/file", own_user()) is not None for _ in range(5)]
     assert looks == [True, False, False, True, True]
 
 
 async def test_while_a_file_system_does_not_answer_looks_are_left_to_threads(top: Path) -> None:
     (top / "file").touch()
-    threads, go_on = Threads(Pool(Sizes(), Mounts())), threading.Event()
+    threads, go_on = Threads(ThreadPool(StepLimits(), Mounts())), threading.Event()
     at_hand = AtHand(threads)
     held_up = asyncio.create_task(threads.at(str(top)).run(go_on.wait, 30))
     async with asyncio.timeout(30):

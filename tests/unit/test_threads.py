@@ -7,14 +7,14 @@ import threading
 
 import pytest
 
-from envd.filesystem.thread_pool import Pool, Sizes
+from envd.filesystem.thread_pool import StepLimits, ThreadPool
 from envd.filesystem.threads import Threads
 from envd.host.mounts import Mounts
 
 
 @pytest.mark.parametrize("began", [True, False], ids=["began", "waiting"])
 async def test_a_caller_that_is_cancelled_is_told_nothing_else(*, began: bool):
-    threads, go_on = Threads(Pool(Sizes(working=1), Mounts())), threading.Event()
+    threads, go_on = Threads(ThreadPool(StepLimits(working=1), Mounts())), threading.Event()
     first = asyncio.create_task(threads.settle(go_on.wait))
     second = asyncio.create_task(threads.settle(go_on.wait))
     await asyncio.sleep(0)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.globs import Globs, State
-from envd.filesystem.hidden_names import TEMPORARY
 from envd.filesystem.walking import READ, SEARCH, Walk, open_down, open_entry
+from envd.filesystem.writing.hidden_names import TEMPORARY
 
 from .safety import LONGEST_NAME_BYTES
 from .summary import LeftOutReason

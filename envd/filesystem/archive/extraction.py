@@ -11,9 +11,14 @@ from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, NoRoomError, from_os_error
 from envd.filesystem.access import acting_as, open_path, path_of
-from envd.filesystem.directories import make_directories_as, make_parents, remove_directories, remove_directories_as
-from envd.filesystem.temporary import Temporaries, hidden_in
 from envd.filesystem.walking import READ, SEARCH, open_entry
+from envd.filesystem.writing.directories import (
+    make_directories_as,
+    make_parents,
+    remove_directories,
+    remove_directories_as,
+)
+from envd.filesystem.writing.temporary import Temporaries, hidden_in
 from envd.host.users import User
 
 from .extractor import Extractor

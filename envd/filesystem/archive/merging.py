@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.copying import Named, copy_whole
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.walking import READ, SEARCH, Descent, Inode, Item, Walk
+from envd.filesystem.writing.temporary import Temporaries
 
 from .position import Sealed, common_parts
 from .safety import Parts

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from functools import partial
 
-from envd.filesystem.threads import Held
+from envd.filesystem.threads import OwnedResource
 
 from .extraction import Extracted, Extraction
 from .stream import ArchiveStream
@@ -15,7 +15,7 @@ _TOGETHER = 256 * 1024
 _AT_ONCE = 1024 * 1024  # so that a cancelled call is soon at rest
 
 
-async def runs(held: Held[ArchiveStream]) -> AsyncGenerator[bytes, None]:
+async def runs(held: OwnedResource[ArchiveStream]) -> AsyncGenerator[bytes, None]:
     """Yield an archive run by run.
 
     Raises:
@@ -33,7 +33,7 @@ class Pipeline:
     Holds up to 256 KiB and a piece while as much is being worked on; then the next piece waits.
     """
 
-    def __init__(self, held: Held[Extraction]) -> None:
+    def __init__(self, held: OwnedResource[Extraction]) -> None:
         self._held = held
         self._waiting: list[bytes] = []
         self._size = 0

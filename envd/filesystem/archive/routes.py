@@ -13,9 +13,9 @@ from envd.filesystem.rest.addresses import Address, Addresses, address_from_quer
 from envd.filesystem.rest.answers import done, path_fields
 from envd.filesystem.rest.disposition import attachment
 from envd.filesystem.rest.multipart import Multipart, boundary_from
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.unpacking import Source, Unpacked
+from envd.filesystem.writing.temporary import Temporaries
 from envd.web import Reply, Request, Response, Route
 
 from . import messages

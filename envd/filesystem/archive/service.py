@@ -9,9 +9,9 @@ from functools import partial
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EncodedContent
 from envd.filesystem.messages import first_of, path_of
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
+from envd.filesystem.writing.temporary import Temporaries
 from envd.rpc import Call, Reply
 from envd_proto.filesystem import archive_pb2 as pb
 

@@ -50,13 +50,13 @@ class Download:
         threads, outgoing = self._threads.at(path), Outgoing(path)
         try:
             await threads.settle(as_user(caller.user, outgoing.open))
-            return await _Answer(request, reply, outgoing, threads, self._idle_s, caller).send()
+            return await _FileResponse(request, reply, outgoing, threads, self._idle_s, caller).send()
         finally:
             if not (outgoing.closed and threads.at_rest):
                 await threads.finish(outgoing.close)
 
 
-class _Answer:
+class _FileResponse:
     """The response to one request about an open file."""
 
     def __init__(

@@ -6,22 +6,22 @@ import asyncio
 
 from envd.errors import Code, EnvdError, readable
 from envd.filesystem.compose import compose
-from envd.filesystem.place import Intent
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
+from envd.filesystem.writing.target import WriteOptions
+from envd.filesystem.writing.temporary import Temporaries
 from envd.web import Reply, Request, Response, Route
 
 from .addresses import Addresses, meant, percent_decoded
 from .answers import AT_ONCE_BYTES, done, from_json, path_fields, small_body
 from .downloading import Download
-from .uploading import Upload
+from .uploading import UploadHandler
 
 _COMPOSE_BYTES = 4 * 1024 * 1024
 
 
 def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
     """Return the routes; a download ends if its client takes nothing for `idle_s`."""
-    download, upload = Download(addresses, threads, idle_s), Upload(addresses, threads, temporaries)
+    download, upload = Download(addresses, threads, idle_s), UploadHandler(addresses, threads, temporaries)
     return [
         Route("GET", "/files", download.handle),
         Route("HEAD", "/files", download.handle),
@@ -53,7 +53,7 @@ class _Compose:
             for source in sources
         ]
         threads = self._threads.at(target, *paths)
-        intent = Intent(caller.user, helped=caller.helped)
+        intent = WriteOptions(caller.user, helped=caller.helped)
         left = await threads.settle(compose, paths, target, intent, self._temporaries)
         path = path_fields(target)
         fields: dict[str, object] = {"name": path["name"]}

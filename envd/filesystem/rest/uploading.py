@@ -10,11 +10,11 @@ from typing import Self
 from envd.errors import Code, EnvdError
 from envd.filesystem import metadata
 from envd.filesystem.entries import ConditionError
-from envd.filesystem.incoming import Incoming, Wanted
-from envd.filesystem.place import Intent
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.unpacking import Source, Unpacked
+from envd.filesystem.writing.file_writer import FileWriter, StoreOptions
+from envd.filesystem.writing.target import WriteOptions
+from envd.filesystem.writing.temporary import Temporaries
 from envd.web import Reply, Request, Response
 
 from .addresses import Address, Addresses, Caller, address_from_query, meant
@@ -33,7 +33,7 @@ _SAME_PATH = (
 )
 
 
-class Upload:
+class UploadHandler:
     """Serves POST."""
 
     def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries) -> None:
@@ -79,11 +79,13 @@ class Upload:
             f"error decompressing request body: unsupported Content-Encoding: {coding}, supported: [gzip]",
         )
 
-    async def _store_raw(self, source: Source, address: Address, caller: Caller, wanted: Wanted) -> dict[str, object]:
+    async def _store_raw(
+        self, source: Source, address: Address, caller: Caller, wanted: StoreOptions
+    ) -> dict[str, object]:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required for raw body upload")
         path = await meant(caller.path(address.path, doing="error resolving path"), caller.user, self._threads)
-        incoming = Incoming(path, wanted, self._temporaries)
+        incoming = FileWriter(path, wanted, self._temporaries)
         data = await source.read(_PIECE_BYTES)
         threads = self._threads.at(incoming.path)
         try:
@@ -126,12 +128,12 @@ class _Batch:
     waiting one holds descriptors; a failure then says how many were.
     """
 
-    def __init__(self, wanted: Wanted, threads: Threads, temporaries: Temporaries) -> None:
+    def __init__(self, wanted: StoreOptions, threads: Threads, temporaries: Temporaries) -> None:
         self._threads = threads.at()
         self._temporaries = temporaries
         self.written: list[dict[str, object]] = []
         self._wanted = wanted
-        self._waiting: list[Incoming] = []
+        self._waiting: list[FileWriter] = []
         self._paths: dict[str, str] = {}
         self._held_bytes = 0
 
@@ -160,13 +162,13 @@ class _Batch:
             raise EnvdError(Code.INVALID_ARGUMENT, "If-Match names one content, and there are several files")
         self._paths[same] = path
         self._threads.add(path)
-        incoming = Incoming(path, self._wanted, self._temporaries)
+        incoming = FileWriter(path, self._wanted, self._temporaries)
         self._waiting.append(incoming)
         await self._take(incoming, form)
         if len(self._waiting) >= _TOGETHER:
             await self.place()
 
-    async def _take(self, incoming: Incoming, form: Multipart) -> None:
+    async def _take(self, incoming: FileWriter, form: Multipart) -> None:
         first = await form.read()
         data = await form.read()
         if not data and len(first) <= _HELD_BYTES:
@@ -205,7 +207,7 @@ def _normal(path: str) -> str:
     return os.path.normpath(path)
 
 
-def _commit(waiting: list[Incoming]) -> None:
+def _commit(waiting: list[FileWriter]) -> None:
     for count, incoming in enumerate(waiting):
         try:
             incoming.commit()
@@ -216,7 +218,7 @@ def _commit(waiting: list[Incoming]) -> None:
             raise
 
 
-def _wanted(request: Request, caller: Caller) -> Wanted:
+def _wanted(request: Request, caller: Caller) -> StoreOptions:
     headers = request.headers
     pairs = {name[len(_METADATA) :]: text for name, text in headers.items() if name.startswith(_METADATA)}
     pairs.pop("", None)
@@ -226,8 +228,8 @@ def _wanted(request: Request, caller: Caller) -> Wanted:
     digest = headers.get("x-envd-sha256", "").strip().lower()
     announced = digest if _DIGEST.fullmatch(digest) else None
     if_match, if_absent = _condition(headers)
-    return Wanted(
-        Intent(
+    return StoreOptions(
+        WriteOptions(
             caller.user,
             atomic=None if atomic is None else _flag(atomic, "X-Envd-Atomic"),
             if_match=if_match,
@@ -264,7 +266,7 @@ def _flag(text: str | None, name: str) -> bool:
     raise EnvdError(Code.INVALID_ARGUMENT, f"{name} is {expected}, not '{text[:80]}'")
 
 
-def _written(incoming: Incoming, wanted: Wanted) -> dict[str, object]:
+def _written(incoming: FileWriter, wanted: StoreOptions) -> dict[str, object]:
     fields: dict[str, object] = {}
     if wanted.intent.metadata:
         fields["metadata"] = dict(sorted(wanted.intent.metadata.items()))

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.access import open_path, path_of
 from envd.filesystem.globs import Globs, State
-from envd.filesystem.hidden_names import TEMPORARY
 from envd.filesystem.walking import SEARCH, Walk, open_down
+from envd.filesystem.writing.hidden_names import TEMPORARY
 
 from .cpu_limit import CpuLimit, TooSlowError
 from .ignores import Ignores

@@ -14,7 +14,7 @@ import time
 from typing import IO
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.content import write_all
+from envd.filesystem.copy_bytes import write_all
 from envd.filesystem.threads import Threads
 from envd.keeper.naming import program_name
 

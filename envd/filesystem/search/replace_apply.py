@@ -12,10 +12,10 @@ from functools import partial
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.access import acting_as, acts_as_itself, open_path
 from envd.filesystem.entries import check_match, etag_of
-from envd.filesystem.place import Intent, Place, find_place
-from envd.filesystem.staging import Staged, stage_at
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.walking import SEARCH, open_down, open_entry
+from envd.filesystem.writing.staging import StagedWrite, stage_at
+from envd.filesystem.writing.target import Target, WriteOptions, find_place
+from envd.filesystem.writing.temporary import Temporaries
 
 from .replace_plan import Edit, ReplacePlan, ReplacePlans
 from .requests import ReplaceRequest, Selection
@@ -112,7 +112,7 @@ def apply(plan: ReplacePlan, order: ReplaceRequest, temporaries: Temporaries, *,
         owner = dataclasses.replace(user, uid=st.st_uid, gid=st.st_gid)
         foreign = not acts_as_itself(user) and st.st_uid != user.uid
         atomic = False if foreign else None
-        intent = Intent(owner, parents=False, atomic=atomic, if_match=plan.etag, sync=sync, user=user)
+        intent = WriteOptions(owner, parents=False, atomic=atomic, if_match=plan.etag, sync=sync, user=user)
         with stage_at(find, plan.path, intent, temporaries) as staged:
             _splice(source, staged, plan.edits)
             staged.commit()
@@ -124,7 +124,7 @@ def apply(plan: ReplacePlan, order: ReplaceRequest, temporaries: Temporaries, *,
         os.close(source)
 
 
-def _place_of(plan: ReplacePlan, selection: Selection) -> Place:
+def _place_of(plan: ReplacePlan, selection: Selection) -> Target:
     """Find a file by the way the search went: through no link below the selection's path unless it follows them.
 
     Raises:
@@ -136,12 +136,12 @@ def _place_of(plan: ReplacePlan, selection: Selection) -> Place:
     *above, name = plan.path[len(shown.rstrip("/")) + 1 :].split("/")
     root = open_path(selection.path, SEARCH)
     try:
-        return Place(plan.path, open_down(root, above, SEARCH), name)
+        return Target(plan.path, open_down(root, above, SEARCH), name)
     finally:
         os.close(root)
 
 
-def _open(find: Callable[[], Place], *, writable: bool) -> tuple[int, os.stat_result] | None:
+def _open(find: Callable[[], Target], *, writable: bool) -> tuple[int, os.stat_result] | None:
     with closing(find()) as place:
         opened = regular(open_entry(place.directory, place.name, READ_FILE))
         if opened is not None and writable:
@@ -153,7 +153,7 @@ def _open(find: Callable[[], Place], *, writable: bool) -> tuple[int, os.stat_re
         return opened
 
 
-def _etag_now(find: Callable[[], Place]) -> str:
+def _etag_now(find: Callable[[], Target]) -> str:
     try:
         with closing(find()) as place:
             return etag_of(os.lstat(place.name, dir_fd=place.directory))
@@ -161,7 +161,7 @@ def _etag_now(find: Callable[[], Place]) -> str:
         return ""  # changed all the same, and gone again
 
 
-def _splice(source: int, target: Staged, edits: Sequence[Edit]) -> None:
+def _splice(source: int, target: StagedWrite, edits: Sequence[Edit]) -> None:
     at = 0
     for offset, size, new in edits:
         _copy(source, target, at, offset)
@@ -170,7 +170,7 @@ def _splice(source: int, target: Staged, edits: Sequence[Edit]) -> None:
     _copy(source, target, at, os.fstat(source).st_size)
 
 
-def _copy(source: int, target: Staged, begin: int, end: int) -> None:
+def _copy(source: int, target: StagedWrite, begin: int, end: int) -> None:
     while begin < end:
         piece = os.pread(source, min(end - begin, _PIECE_BYTES), begin)
         if not piece:

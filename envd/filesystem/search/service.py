@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 from envd.errors import EnvdError
 from envd.filesystem.access import as_user
 from envd.filesystem.messages import Caller, caller_from, path_of
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
 from envd.filesystem.views import Views
+from envd.filesystem.writing.temporary import Temporaries
 from envd.rpc import Call, Reply
 from envd_proto.filesystem import filesystem_pb2 as pb
 from envd_proto.filesystem import search_pb2 as search

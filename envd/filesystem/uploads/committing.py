@@ -6,13 +6,13 @@ import dataclasses
 import logging
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.temporary import Temporaries
+from envd.filesystem.writing.temporary import Temporaries
 from envd.host.users import User
 
 from . import gathering
 from .placing import Digest, placed_before, put_in_place
 from .state import Committed
-from .upload import Upload
+from .upload import MultipartUpload
 
 log = logging.getLogger("envd.filesystem")
 
@@ -24,7 +24,7 @@ class Committer:
         self._helped = helped
         self._temporaries = temporaries
 
-    async def outcome(self, upload: Upload) -> Committed | None:
+    async def outcome(self, upload: MultipartUpload) -> Committed | None:
         """Return how an upload was committed, also if a process died before it could write that down; None if not."""
         if upload.state.committed is not None or upload.state.placing is None:
             return upload.state.committed
@@ -35,7 +35,7 @@ class Committer:
 
         return await upload.threads.settle(work)
 
-    async def commit(self, upload: Upload, owner: User, size: int | None, sha256: str | None) -> Committed:
+    async def commit(self, upload: MultipartUpload, owner: User, size: int | None, sha256: str | None) -> Committed:
         """Put an upload in place that was not yet; as Uploads.commit."""
         whole = upload.whole(size)
         try:
@@ -46,7 +46,7 @@ class Committer:
         finally:
             upload.reopen()
 
-    async def _verify(self, upload: Upload, size: int, sha256: str | None) -> None:
+    async def _verify(self, upload: MultipartUpload, size: int, sha256: str | None) -> None:
         if upload.digest is None or upload.digest.size != size:
             upload.digest = Digest(upload.state.kept, size)
         while not upload.digest.complete:
@@ -58,7 +58,7 @@ class Committer:
                 f"sha256 of the {size} bytes received is {found}, not as announced; abort and begin again",
             )
 
-    def _place(self, upload: Upload, owner: User, size: int, verified: str | None) -> Committed:
+    def _place(self, upload: MultipartUpload, owner: User, size: int, verified: str | None) -> Committed:
         """Put it in place and write that down; in a thread, so that nobody who is cancelled comes between the two."""
 
         def note(created: bool) -> None:  # noqa: FBT001 - what it is told
@@ -67,7 +67,7 @@ class Committer:
         intent = upload.state.terms.intent(owner, helped=self._helped)
         return _settle(upload, put_in_place(upload.state, intent, size, note, self._temporaries))
 
-    def check_again(self, upload: Upload, size: int | None, sha256: str | None) -> None:
+    def check_again(self, upload: MultipartUpload, size: int | None, sha256: str | None) -> None:
         """Check that a repeated commit means what was committed.
 
         Raises:
@@ -88,19 +88,19 @@ class Committer:
             )
         raise EnvdError(Code.DATA_LOSS, f"upload {upload.ident} was committed with sha256 {known}, not as announced")
 
-    async def tidy(self, upload: Upload) -> None:
+    async def tidy(self, upload: MultipartUpload) -> None:
         """Remove what a committed upload may have left beside its file."""
         await upload.threads.settle(_tidy, upload)
 
 
-def _settle(upload: Upload, committed: Committed) -> Committed:
+def _settle(upload: MultipartUpload, committed: Committed) -> Committed:
     upload.committed(committed)
     log.info("upload committed", extra={"upload": upload.ident})
     _tidy(upload)
     return committed
 
 
-def _tidy(upload: Upload) -> None:
+def _tidy(upload: MultipartUpload) -> None:
     """Remove the hidden file of what was written in place."""
     try:
         gathering.remove(upload.state.kept)

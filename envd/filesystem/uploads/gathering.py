@@ -9,7 +9,7 @@ import tempfile
 from contextlib import ExitStack, closing
 
 from envd.errors import NO_ROOM, Code, EnvdError, from_os_error
-from envd.filesystem import content
+from envd.filesystem import copy_bytes
 from envd.filesystem.access import (
     Landing,
     acting_as,
@@ -20,13 +20,13 @@ from envd.filesystem.access import (
     path_of,
     was_denied,
 )
-from envd.filesystem.directories import first_missing, parent_of
 from envd.filesystem.entries import ConditionError
-from envd.filesystem.hidden_names import temporary_name
-from envd.filesystem.in_place import NO_PLACE, check_room, number_of
-from envd.filesystem.place import Intent, Place, find_place
-from envd.filesystem.staging import is_replaceable
-from envd.filesystem.temporary import Temporaries, Temporary
+from envd.filesystem.writing.directories import first_missing, parent_of
+from envd.filesystem.writing.hidden_names import temporary_name
+from envd.filesystem.writing.in_place import NO_PLACE, check_room, number_of
+from envd.filesystem.writing.staging import is_replaceable
+from envd.filesystem.writing.target import Target, WriteOptions, find_place
+from envd.filesystem.writing.temporary import Temporaries, Temporary
 from envd.host.users import User
 
 from .state import Kept
@@ -69,7 +69,7 @@ class Beginning:
         Raises:
             OSError: there is none.
         """
-        content.allocate(self._file.fd, size)
+        copy_bytes.allocate(self._file.fd, size)
         os.ftruncate(self._file.fd, 0)
 
     def name(self) -> None:
@@ -88,7 +88,7 @@ class Beginning:
         self._undo.close()
 
 
-def begin(path: str, intent: Intent, temporaries: Temporaries, size: int | None = None) -> Beginning:
+def begin(path: str, intent: WriteOptions, temporaries: Temporaries, size: int | None = None) -> Beginning:
     """Make the file for parts of another one, in the lowest directory above that there is.
 
     The conditions of the write are checked. Nothing is made that anybody sees before it is named.
@@ -112,7 +112,7 @@ def begin(path: str, intent: Intent, temporaries: Temporaries, size: int | None 
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-def begin_elsewhere(path: str, intent: Intent, temporaries: Temporaries, why: EnvdError) -> Beginning:
+def begin_elsewhere(path: str, intent: WriteOptions, temporaries: Temporaries, why: EnvdError) -> Beginning:
     """Make the file for parts of one that can only be overwritten, in the system's directory for temporaries.
 
     `why` says why begin() could not make it beside that file, or name it.
@@ -137,7 +137,7 @@ def begin_elsewhere(path: str, intent: Intent, temporaries: Temporaries, why: En
         raise why from why.__cause__
 
 
-def _begin(path: str, intent: Intent, temporaries: Temporaries, size: int | None) -> Beginning:
+def _begin(path: str, intent: WriteOptions, temporaries: Temporaries, size: int | None) -> Beginning:
     """Begin with the rights this thread has."""
     parent = parent_of(path)
     above = _existing(parent) if intent.parents else parent
@@ -157,20 +157,20 @@ def _begin(path: str, intent: Intent, temporaries: Temporaries, size: int | None
         return beginning
 
 
-def _is_short_of(place: Place, size: int) -> bool:
+def _is_short_of(place: Target, size: int) -> bool:
     """Tell whether a disk may have no room for so many bytes; quotas are not looked at in memory."""
     disk = os.fstatvfs(place.directory)
     return disk.f_bavail * disk.f_frsize < size or place.file_system() not in ("tmpfs", "")
 
 
-def _begin_with_help(path: str, intent: Intent, temporaries: Temporaries, exc: OSError | EnvdError) -> Beginning:
+def _begin_with_help(path: str, intent: WriteOptions, temporaries: Temporaries, exc: OSError | EnvdError) -> Beginning:
     """Begin with the daemon's rights, where only root has a say."""
 
     def help_out(landing: Landing) -> Beginning:
         if missing:
             _check_absent(path, intent)
         else:
-            with closing(Place(path, os.dup(landing.directory), landing.name)) as place:
+            with closing(Target(path, os.dup(landing.directory), landing.name)) as place:
                 st = place.stat()
                 _check(place, st, intent)
                 if st is not None and (intent.atomic is False or not is_replaceable(place, st, intent.actor)):
@@ -181,7 +181,7 @@ def _begin_with_help(path: str, intent: Intent, temporaries: Temporaries, exc: O
     return help_instead(intent.actor, help_out, missing or path, exc, follow=True)
 
 
-def _check_absent(path: str, intent: Intent) -> None:
+def _check_absent(path: str, intent: WriteOptions) -> None:
     if intent.if_match is not None:
         raise ConditionError(f"if_match: there is nothing at {path}")
 
@@ -205,7 +205,7 @@ def _existing(directory: str) -> str:
         return directory
 
 
-def _check(place: Place, st: os.stat_result | None, intent: Intent) -> None:
+def _check(place: Target, st: os.stat_result | None, intent: WriteOptions) -> None:
     place.check(st, intent)
     if st is None:
         return

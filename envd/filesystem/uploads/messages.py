@@ -10,21 +10,21 @@ from envd.filesystem.views import View
 from envd_proto.filesystem import uploads_pb2 as pb
 
 from .part import Start
-from .state import Committed, Terms, checked
-from .table import Uploads
-from .upload import Upload
+from .state import Committed, UploadOptions, checked
+from .table import UploadTable
+from .upload import MultipartUpload
 
 _SHA256_BYTES = 32
 
 
-def terms_from(request: pb.CreateUploadRequest, path: str, view: View) -> Terms:
+def terms_from(request: pb.CreateUploadRequest, path: str, view: View) -> UploadOptions:
     """Return what a client asks for.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it cannot be.
     """
     return checked(
-        Terms(
+        UploadOptions(
             view.user.name,
             path,
             size=request.size if request.HasField("size") else None,
@@ -70,7 +70,7 @@ def _digest(sha256: bytes) -> str:
     return sha256.hex()
 
 
-def info(upload: Upload, uploads: Uploads) -> pb.UploadInfo:
+def info(upload: MultipartUpload, uploads: UploadTable) -> pb.UploadInfo:
     """Return an upload as it is now."""
     state, extents = upload.state, upload.extents
     message = pb.UploadInfo(

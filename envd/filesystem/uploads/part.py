@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
-from envd.filesystem.threads import Held
+from envd.filesystem.threads import OwnedResource
 
 from .extents import Extents, Segment
 from .gathering import Gathered
-from .upload import Upload, end
+from .upload import MultipartUpload, end
 
 _TOGETHER = 1024 * 1024
 _PIECES_TOGETHER = 4096
@@ -39,7 +39,7 @@ class Start:
     crc32: int | None = None
 
 
-class Part:
+class UploadPart:
     """One part. Holds up to 1 MiB and a piece while as much is being written; then the next piece waits.
 
     Bytes that were received before are compared instead of written, so a wrong part destroys nothing. Of two parts that
@@ -48,7 +48,7 @@ class Part:
     Attributes: see Arriving.
     """
 
-    def __init__(self, upload: Upload, number: int, start: Start) -> None:
+    def __init__(self, upload: MultipartUpload, number: int, start: Start) -> None:
         self.number = number
         self.reaches = start.offset
         self.claims = Extents()
@@ -58,7 +58,7 @@ class Part:
         self._crc32 = 0
         self._failure: EnvdError | None = None
         self._gone = asyncio.Event()
-        self._held: Held[Gathered] | None = None
+        self._held: OwnedResource[Gathered] | None = None
         self._patience: asyncio.Timeout | None = None
         self._idle_s = 0.0
         self._waiting: list[bytes] = []
@@ -71,7 +71,7 @@ class Part:
         return self.reaches - self._start.offset
 
     @contextmanager
-    def attending(self, held: Held[Gathered], patience: asyncio.Timeout, idle_s: float) -> Iterator[None]:
+    def attending(self, held: OwnedResource[Gathered], patience: asyncio.Timeout, idle_s: float) -> Iterator[None]:
         """Wait for pieces in a block, for each at most `idle_s`, with the file to write to."""
         self._held, self._patience, self._idle_s = held, patience, idle_s
         self._check()

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from envd.errors import Code, EnvdError, from_os_error
-from envd.filesystem import content
+from envd.filesystem import copy_bytes
 from envd.filesystem.access import acting_as, acts_as_itself
 from envd.filesystem.entries import etag_of
-from envd.filesystem.in_place import NO_PLACE, number_of
-from envd.filesystem.place import Intent, find_place
-from envd.filesystem.staging import Staged, stage, stage_elsewhere, stage_gathered
-from envd.filesystem.temporary import Temporaries, Temporary
+from envd.filesystem.writing.in_place import NO_PLACE, number_of
+from envd.filesystem.writing.staging import StagedWrite, stage, stage_elsewhere, stage_gathered
+from envd.filesystem.writing.target import WriteOptions, find_place
+from envd.filesystem.writing.temporary import Temporaries, Temporary
 
 from .gathering import Gathered, Waiting, is_it, remove
-from .state import Committed, Kept, State
+from .state import Committed, Kept, UploadState
 
 _SLICE_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
@@ -67,7 +67,9 @@ class Digest:
                 self._at += len(piece)
 
 
-def put_in_place(state: State, intent: Intent, size: int, note: Note, temporaries: Temporaries) -> Committed:
+def put_in_place(
+    state: UploadState, intent: WriteOptions, size: int, note: Note, temporaries: Temporaries
+) -> Committed:
     """Make a gathered file the content of its target; `note` is told just before whether nothing is there.
 
     A hidden name that is not used up stays: to be removed when the outcome is written down.
@@ -92,7 +94,7 @@ def put_in_place(state: State, intent: Intent, size: int, note: Note, temporarie
             raise
 
 
-def placed_before(state: State) -> Committed | None:
+def placed_before(state: UploadState) -> Committed | None:
     """Return what a process did that died before it could write that down; None if it did not come so far."""
     if state.placing is None:
         return None
@@ -131,7 +133,7 @@ def _cut_to(size: int, fd: int, kept: Kept) -> None:
         os.ftruncate(fd, size)
 
 
-def _put(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries: Temporaries) -> Committed:
+def _put(gathered: Gathered, path: str, intent: WriteOptions, note: Note, temporaries: Temporaries) -> Committed:
     waiting: list[Waiting] = []
 
     def make(directory: int) -> Waiting:
@@ -146,7 +148,7 @@ def _put(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries:
     return Committed(staged.path, gathered_st.st_size, etag_of(st) if st else "", staged.created)
 
 
-def _copy_over(gathered: Gathered, path: str, intent: Intent, note: Note, temporaries: Temporaries) -> Committed:
+def _copy_over(gathered: Gathered, path: str, intent: WriteOptions, note: Note, temporaries: Temporaries) -> Committed:
     """Put what was gathered elsewhere in place: by a copy that takes it at once, if there is room by now."""
     try:
         beside = stage_gathered(path, intent, lambda directory: Temporary(directory, temporaries))
@@ -161,11 +163,11 @@ def _copy_over(gathered: Gathered, path: str, intent: Intent, note: Note, tempor
     return _committed(staged, os.fstat(gathered.fd).st_size, intent)
 
 
-def _copy_in(gathered: Gathered, beside: Staged, intent: Intent, note: Note) -> Committed:
+def _copy_in(gathered: Gathered, beside: StagedWrite, intent: WriteOptions, note: Note) -> Committed:
     """Put a copy in place of what could not be moved there."""
     with beside as staged:
         try:
-            content.copy(gathered.fd, staged.fd)
+            copy_bytes.copy(gathered.fd, staged.fd)
         except OSError as exc:
             raise from_os_error(exc, doing=f"write {staged.path}") from exc
         note(staged.created)
@@ -174,12 +176,12 @@ def _copy_in(gathered: Gathered, beside: Staged, intent: Intent, note: Note) -> 
     return _committed(staged, size, intent)
 
 
-def _committed(staged: Staged, size: int, intent: Intent) -> Committed:
+def _committed(staged: StagedWrite, size: int, intent: WriteOptions) -> Committed:
     st = _stat(staged.path, intent)
     return Committed(staged.path, size, etag_of(st) if st else "", staged.created)
 
 
-def _stat(path: str, intent: Intent) -> os.stat_result | None:
+def _stat(path: str, intent: WriteOptions) -> os.stat_result | None:
     """Return what has the name by now; None if nothing has, or the user may not see it."""
     with acting_as(intent.actor), suppress(OSError):
         return os.stat(path, follow_symlinks=False)

@@ -15,9 +15,9 @@ from envd.filesystem.rest.answers import done, path_fields, refused, small_body,
 from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response, Route
 
-from . import wishes
-from .table import Uploads
-from .upload import Upload
+from . import request_parsing
+from .table import UploadTable
+from .upload import MultipartUpload
 
 _PIECE_BYTES = 1024 * 1024
 _RANGES_AT_ONCE = 500
@@ -29,7 +29,7 @@ _JSON = ("Content-Type", "application/json; charset=utf-8")
 Handle = Callable[[Request, Caller], Awaitable[Response]]
 
 
-def routes(uploads: Uploads, addresses: Addresses, threads: Threads) -> list[Route]:
+def routes(uploads: UploadTable, addresses: Addresses, threads: Threads) -> list[Route]:
     """Return the routes."""
     rest = _Rest(uploads, threads)
     one = "/files/uploads/{id}"
@@ -68,13 +68,13 @@ def _refusal(exc: EnvdError) -> Response:
 class _Rest:
     """Serves them."""
 
-    def __init__(self, uploads: Uploads, threads: Threads) -> None:
+    def __init__(self, uploads: UploadTable, threads: Threads) -> None:
         self._uploads = uploads
         self._threads = threads
 
     async def create(self, request: Request, caller: Caller) -> Response:
         """POST /files/uploads: begin one."""
-        terms = wishes.terms_from(await small_body(request, _BODY_BYTES), caller)
+        terms = request_parsing.terms_from(await small_body(request, _BODY_BYTES), caller)
         await meant(terms.path, caller.user, self._threads)
         upload, existing = await self._uploads.create(terms, caller.user)
         headers = (_JSON, _NO_STORE, ("Location", f"/files/uploads/{upload.ident}"))
@@ -92,7 +92,7 @@ class _Rest:
     async def put(self, request: Request, caller: Caller) -> Response:
         """PUT: a part."""
         upload = self._find(request, caller)
-        start = wishes.start_from(request)
+        start = request_parsing.start_from(request)
         async with self._uploads.part(upload, start) as part:
             while data := await request.body.read(_PIECE_BYTES):
                 await part.put(data)
@@ -104,7 +104,7 @@ class _Rest:
     async def get(self, request: Request, caller: Caller) -> Response:
         """GET: what was received."""
         upload = self._find(request, caller)
-        offset = wishes.number_in(dict(parse_qsl(request.query)), "offset", 0)
+        offset = request_parsing.number_in(dict(parse_qsl(request.query)), "offset", 0)
         runs = upload.extents.behind(offset, _RANGES_AT_ONCE + 1)
         fields = self._fields(upload)
         fields["received"] = [{"offset": begin, "length": end - begin} for begin, end in runs[:_RANGES_AT_ONCE]]
@@ -121,7 +121,7 @@ class _Rest:
     async def commit(self, request: Request, caller: Caller) -> Response:
         """POST /commit: put it in place."""
         upload = self._find(request, caller)
-        size, sha256 = wishes.commit_from(await small_body(request, _BODY_BYTES))
+        size, sha256 = request_parsing.commit_from(await small_body(request, _BODY_BYTES))
         placed = await self._uploads.commit(upload, caller.user, size, sha256)
         fields = {**path_fields(placed.path), "type": "file"}
         return done({**fields, "size": placed.size, "etag": placed.etag, "created": placed.created})
@@ -131,10 +131,10 @@ class _Rest:
         await self._uploads.abort(self._find(request, caller))
         return Response(204)
 
-    def _find(self, request: Request, caller: Caller) -> Upload:
+    def _find(self, request: Request, caller: Caller) -> MultipartUpload:
         return self._uploads.find(request.parameters["id"], caller.user.name)
 
-    def _fields(self, upload: Upload) -> dict[str, object]:
+    def _fields(self, upload: MultipartUpload) -> dict[str, object]:
         state, extents = upload.state, upload.extents
         expires = datetime.fromtimestamp(time.time() + self._uploads.expires_in(upload), UTC)
         path = path_fields(state.terms.path)
@@ -152,7 +152,7 @@ class _Rest:
         }
 
 
-def _progress(upload: Upload) -> Headers:
+def _progress(upload: MultipartUpload) -> Headers:
     size = upload.state.terms.size
     length = () if size is None else (("Upload-Length", str(size)),)
     complete = "?1" if upload.state.committed is not None else "?0"

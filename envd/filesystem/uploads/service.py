@@ -12,8 +12,8 @@ from envd.rpc import Call
 from envd_proto.filesystem import uploads_pb2 as pb
 
 from . import messages
-from .table import Uploads
-from .upload import Upload
+from .table import UploadTable
+from .upload import MultipartUpload
 
 RANGES_AT_ONCE = 500
 _PAGE_UPLOADS = 100
@@ -22,7 +22,7 @@ _PAGE_UPLOADS = 100
 class UploadsService:
     """Serves the RPCs of filesystem.Filesystem about uploads."""
 
-    def __init__(self, uploads: Uploads, views: Views, threads: Threads) -> None:
+    def __init__(self, uploads: UploadTable, views: Views, threads: Threads) -> None:
         self._threads = threads
         self._uploads = uploads
         self._views = views
@@ -83,6 +83,6 @@ class UploadsService:
         await self._uploads.abort(upload)
         return pb.AbortUploadResponse()
 
-    def _find(self, ident: str, call: Call) -> tuple[Upload, View]:
+    def _find(self, ident: str, call: Call) -> tuple[MultipartUpload, View]:
         view = self._views.of(call.username)
         return self._uploads.find(ident, view.user.name), view

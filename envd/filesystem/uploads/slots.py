@@ -16,14 +16,14 @@ _UNREADABLE = b"\xff"  # a value that is none
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class UploadSlot:
     """One upload's place."""
 
     number: int
     record: Record
 
 
-class Slots:
+class UploadSlots:
     """A fixed number of places of a fixed size. What is empty takes no memory.
 
     Each is replaced as a whole: who reads one after a death at any instant finds the old value or the new one.
@@ -38,10 +38,10 @@ class Slots:
         value = -(-(_HEAD_BYTES + extents * _EXTENT_BYTES) // _PAGE) * _PAGE
         span = Record.span(value)
         self._used = -(-os.fstat(fd).st_size // span)  # behind them nothing was ever written
-        self._all = [Slot(number, Record(fd, number * span, value)) for number in range(count)]
+        self._all = [UploadSlot(number, Record(fd, number * span, value)) for number in range(count)]
         self._free: list[int] = []
 
-    def load(self) -> Iterator[tuple[Slot, bytes]]:
+    def load(self) -> Iterator[tuple[UploadSlot, bytes]]:
         """Yield what an earlier process left. To be used once, before all else."""
         for slot in reversed(self._all):
             try:
@@ -53,7 +53,7 @@ class Slots:
             else:
                 self._free.append(slot.number)
 
-    def take(self) -> Slot:
+    def take(self) -> UploadSlot:
         """Return an empty place.
 
         Raises:
@@ -65,7 +65,7 @@ class Slots:
             )
         return self._all[self._free.pop()]
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, slot: UploadSlot) -> None:
         """Empty a place."""
         slot.record.write(b"")
         self._free.append(slot.number)

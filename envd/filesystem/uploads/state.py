@@ -12,7 +12,7 @@ from typing import Any
 
 from envd.errors import Code, EnvdError
 from envd.filesystem import metadata
-from envd.filesystem.place import Intent
+from envd.filesystem.writing.target import WriteOptions
 from envd.host.unreadable import known_fields
 from envd.host.users import User
 
@@ -28,7 +28,7 @@ LAST_OFFSET = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class UploadOptions:
     """What the client asked for; see Intent for what is not said here.
 
     Attributes:
@@ -52,9 +52,9 @@ class Terms:
     metadata: Mapping[str, str] = field(default_factory=dict)
     sync: bool = False
 
-    def intent(self, owner: User, *, helped: bool) -> Intent:
+    def intent(self, owner: User, *, helped: bool) -> WriteOptions:
         """Return how the file is to be written."""
-        return Intent(
+        return WriteOptions(
             owner,
             mode=self.mode,
             parents=self.parents,
@@ -67,7 +67,7 @@ class Terms:
         )
 
 
-def checked(terms: Terms) -> Terms:
+def checked(terms: UploadOptions) -> UploadOptions:
     """Return terms that are within bounds.
 
     Raises:
@@ -129,7 +129,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class UploadState:
     """All there is to know but the extents. Never changed, only replaced.
 
     Attributes:
@@ -139,7 +139,7 @@ class State:
         verified: SHA-256 of what was committed, in hexadecimal, if the commit asked for it to be compared.
     """
 
-    terms: Terms
+    terms: UploadOptions
     kept: Kept
     touched: float
     placing: bool | None = None
@@ -147,13 +147,13 @@ class State:
     verified: str | None = None
 
 
-def to_bytes(ident: str, state: State, extents: Extents) -> bytes:
+def to_bytes(ident: str, state: UploadState, extents: Extents) -> bytes:
     """Serialise for the slot of an upload."""
     head = json.dumps({"version": _VERSION, "id": ident, **dataclasses.asdict(state)}).encode()
     return _LENGTH.pack(len(head)) + head + extents.to_bytes()
 
 
-def from_bytes(data: bytes) -> tuple[str, State, Extents]:
+def from_bytes(data: bytes) -> tuple[str, UploadState, Extents]:
     """Read back what to_bytes wrote, here or in another version: what is unknown is passed over.
 
     Raises:
@@ -162,8 +162,8 @@ def from_bytes(data: bytes) -> tuple[str, State, Extents]:
     (length,) = _LENGTH.unpack_from(data)
     fields: dict[str, Any] = json.loads(data[_LENGTH.size : _LENGTH.size + length])
     committed = fields.get("committed")
-    state = State(
-        Terms(**known_fields(Terms, fields["terms"])),
+    state = UploadState(
+        UploadOptions(**known_fields(UploadOptions, fields["terms"])),
         Kept(**known_fields(Kept, fields["kept"])),
         float(fields["touched"]),
         fields.get("placing"),

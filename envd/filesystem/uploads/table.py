@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from functools import partial
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.temporary import Temporaries
 from envd.filesystem.threads import Threads
+from envd.filesystem.writing.temporary import Temporaries
 from envd.host.unreadable import UNREADABLE
 from envd.host.users import User
 
 from . import gathering
 from .committing import Committer
 from .gathering import Beginning, Gathered
-from .part import Part, Start
-from .slots import Slot, Slots
-from .state import Committed, State, Terms, from_bytes
-from .upload import Upload
+from .part import Start, UploadPart
+from .slots import UploadSlot, UploadSlots
+from .state import Committed, UploadOptions, UploadState, from_bytes
+from .upload import MultipartUpload
 
 log = logging.getLogger("envd.filesystem")
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class UploadBounds:
     """How much of everything there may be. Times in seconds.
 
     Attributes:
@@ -51,7 +51,7 @@ class Bounds:
     idle_s: float
 
 
-class Uploads:
+class UploadTable:
     """The uploads of all users, also those that an earlier server process has left.
 
     Args:
@@ -63,7 +63,7 @@ class Uploads:
     """
 
     def __init__(
-        self, slots: Slots, threads: Threads, temporaries: Temporaries, bounds: Bounds, *, helped: bool
+        self, slots: UploadSlots, threads: Threads, temporaries: Temporaries, bounds: UploadBounds, *, helped: bool
     ) -> None:
         self.bounds = bounds
         self._helped = helped
@@ -73,7 +73,7 @@ class Uploads:
         self._committer = Committer(temporaries, helped=helped)
         self._numbers = 0
         self._creating: dict[tuple[str, str], asyncio.Event] = {}
-        self._all: dict[str, Upload] = {}
+        self._all: dict[str, MultipartUpload] = {}
         for slot, value in slots.load():
             try:
                 ident, state, extents = from_bytes(value)
@@ -81,9 +81,9 @@ class Uploads:
                 log.exception("an upload of an earlier server cannot be read: it is forgotten")
                 slots.give_back(slot)
             else:
-                self._all[ident] = Upload(ident, slot, state, threads, extents)
+                self._all[ident] = MultipartUpload(ident, slot, state, threads, extents)
 
-    def find(self, ident: str, user: str) -> Upload:
+    def find(self, ident: str, user: str) -> MultipartUpload:
         """Return a user's upload.
 
         Raises:
@@ -96,18 +96,18 @@ class Uploads:
             )
         return upload
 
-    def of(self, user: str, after: str, limit: int) -> list[Upload]:
+    def of(self, user: str, after: str, limit: int) -> list[MultipartUpload]:
         """Return a user's uploads in the order of their names, at most `limit` of those behind a name."""
         names = sorted(name for name, one in self._all.items() if name > after and one.state.terms.user == user)
         return [self._all[name] for name in names[:limit]]
 
-    def expires_in(self, upload: Upload) -> float:
+    def expires_in(self, upload: MultipartUpload) -> float:
         """Return after how many seconds an upload is removed, or a committed one forgotten."""
         bounds, state = self.bounds, upload.state
         lifetime = bounds.expiry_s if state.committed is None else bounds.committed_s
         return state.touched + lifetime - time.monotonic()
 
-    async def create(self, terms: Terms, owner: User) -> tuple[Upload, bool]:
+    async def create(self, terms: UploadOptions, owner: User) -> tuple[MultipartUpload, bool]:
         """Begin an upload, or find the one with the same key; then the second value is True.
 
         Raises:
@@ -128,7 +128,7 @@ class Uploads:
             del self._creating[name]
             created.set()
 
-    def _known(self, terms: Terms) -> Upload | None:
+    def _known(self, terms: UploadOptions) -> MultipartUpload | None:
         for upload in self._all.values():
             known = upload.state.terms
             if (known.user, known.key) == (terms.user, terms.key):
@@ -140,7 +140,7 @@ class Uploads:
                 return upload
         return None
 
-    async def _was_never_made(self, upload: Upload) -> bool:
+    async def _was_never_made(self, upload: MultipartUpload) -> bool:
         """Forget an upload if a server was killed between writing it down and making its file; tell whether it was."""
         if upload.extents or upload.state.committed is not None:
             return False
@@ -153,7 +153,7 @@ class Uploads:
             return True
         return False
 
-    async def _create(self, terms: Terms, owner: User) -> Upload:
+    async def _create(self, terms: UploadOptions, owner: User) -> MultipartUpload:
         intent = terms.intent(owner, helped=self._helped)
         try:
             return await self._make(terms, partial(gathering.begin, terms.path, intent, self._temporaries, terms.size))
@@ -162,10 +162,10 @@ class Uploads:
                 terms, partial(gathering.begin_elsewhere, terms.path, intent, self._temporaries, exc)
             )
 
-    async def _make(self, terms: Terms, begin: Callable[[], Beginning]) -> Upload:
+    async def _make(self, terms: UploadOptions, begin: Callable[[], Beginning]) -> MultipartUpload:
         async with self._threads.at(terms.path).holding(begin, Beginning.close) as held:
-            state = State(terms, held.it.kept, time.monotonic())
-            upload = Upload(secrets.token_hex(16), self._slot(), state, self._threads)
+            state = UploadState(terms, held.it.kept, time.monotonic())
+            upload = MultipartUpload(secrets.token_hex(16), self._slot(), state, self._threads)
             self._all[upload.ident] = upload
             try:
                 # Written down first: so a server that is killed now leaves no file that nobody knows of.
@@ -177,14 +177,14 @@ class Uploads:
         log.info("upload begun", extra={"upload": upload.ident})
         return upload
 
-    def _slot(self) -> Slot:
+    def _slot(self) -> UploadSlot:
         committed = [one for one in self._all.values() if one.state.committed is not None and not one.turn.locked()]
         if len(self._all) >= self.bounds.at_once and committed:
             self._forget(min(committed, key=lambda one: one.state.touched))
         return self._slots.take()
 
     @asynccontextmanager
-    async def part(self, upload: Upload, start: Start) -> AsyncIterator[Part]:
+    async def part(self, upload: MultipartUpload, start: Start) -> AsyncIterator[UploadPart]:
         """Take a part: put what arrives, then finish. Leaving the block without that leaves it not received.
 
         Raises:
@@ -206,7 +206,7 @@ class Uploads:
         finally:
             part.leave()
 
-    def _admit(self, upload: Upload, start: Start) -> Part:
+    def _admit(self, upload: MultipartUpload, start: Start) -> UploadPart:
         upload.check_open()
         upload.check_end(start.offset + (start.length or 0))
         if len(upload.parts) >= self.bounds.parts:
@@ -218,11 +218,11 @@ class Uploads:
                 Code.RESOURCE_EXHAUSTED, f"{self.bounds.parts_of_all} parts are under way already: wait for one"
             )
         self._numbers += 1
-        part = Part(upload, self._numbers, start)
+        part = UploadPart(upload, self._numbers, start)
         upload.parts.add(part)
         return part
 
-    async def commit(self, upload: Upload, owner: User, size: int | None, sha256: str | None) -> Committed:
+    async def commit(self, upload: MultipartUpload, owner: User, size: int | None, sha256: str | None) -> Committed:
         """Put an upload in place; once it is there, only say so again, if that is what was meant.
 
         Parts under way are ended: all they could bring is there. If anything fails the upload stays as it is, and takes
@@ -246,7 +246,7 @@ class Uploads:
             self._committer.check_again(upload, size, sha256)
             return done
 
-    async def abort(self, upload: Upload) -> None:
+    async def abort(self, upload: MultipartUpload) -> None:
         """End an upload, and remove what was received.
 
         Raises:
@@ -258,12 +258,12 @@ class Uploads:
                 raise EnvdError(Code.FAILED_PRECONDITION, f"upload {upload.ident} was committed: the file is in place")
             await self._remove(upload)
 
-    async def _remove(self, upload: Upload) -> None:
+    async def _remove(self, upload: MultipartUpload) -> None:
         await upload.close(_ended)
         await upload.threads.settle(gathering.remove, upload.state.kept)
         self._forget(upload)
 
-    def _forget(self, upload: Upload) -> None:
+    def _forget(self, upload: MultipartUpload) -> None:
         if self._all.pop(upload.ident, None) is not None:
             self._slots.give_back(upload.slot)
 
@@ -278,7 +278,7 @@ class Uploads:
                 if self.expires_in(upload) <= 0 and not upload.parts and not upload.turn.locked():
                     await self._expire(upload)
 
-    async def _expire(self, upload: Upload) -> None:
+    async def _expire(self, upload: MultipartUpload) -> None:
         async with upload.turn:
             if upload.state.committed is not None:
                 self._forget(upload)
@@ -299,7 +299,7 @@ class Uploads:
         except TimeoutError:
             log.warning("uploads left behind: their file systems do not answer")
 
-    async def _remove_in_the_end(self, upload: Upload) -> None:
+    async def _remove_in_the_end(self, upload: MultipartUpload) -> None:
         try:
             async with upload.turn:
                 if upload.state.committed is None:

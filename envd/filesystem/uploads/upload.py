@@ -13,8 +13,8 @@ from envd.filesystem.threads import Threads
 
 from .extents import Extents
 from .placing import Digest
-from .slots import Slot
-from .state import LAST_OFFSET, Committed, State, to_bytes
+from .slots import UploadSlot
+from .state import LAST_OFFSET, Committed, UploadState, to_bytes
 
 
 class Arriving(Protocol):
@@ -37,7 +37,7 @@ class Arriving(Protocol):
         """Wait until it writes no more."""
 
 
-class Upload:
+class MultipartUpload:
     """One upload.
 
     Attributes:
@@ -48,7 +48,9 @@ class Upload:
         threads: for work on its file.
     """
 
-    def __init__(self, ident: str, slot: Slot, state: State, threads: Threads, extents: Extents | None = None) -> None:
+    def __init__(
+        self, ident: str, slot: UploadSlot, state: UploadState, threads: Threads, extents: Extents | None = None
+    ) -> None:
         self.ident = ident
         self.slot = slot
         self.state = state
@@ -59,7 +61,7 @@ class Upload:
         self.threads = threads.at(state.kept.directory)
         self._closed: Callable[[], EnvdError] | None = None
 
-    def write_down(self, state: State, extents: Extents | None = None) -> None:
+    def write_down(self, state: UploadState, extents: Extents | None = None) -> None:
         """Replace what is known, for the next server process first.
 
         Raises:

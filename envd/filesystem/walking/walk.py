@@ -56,7 +56,7 @@ class Walk(Generic[S]):
         checked: Callable[[], None] | None = None,
     ) -> None:
         self._descent = Descent(root)
-        self._readings = [_Reading(state)]
+        self._readings = [_DirectoryReader(state)]
         self._failed = failed
         self._ordered = ordered
         self._leaving = leaving
@@ -109,7 +109,7 @@ class Walk(Generic[S]):
         if len(self._readings) >= MOST_OPEN:
             self._readings[1 - MOST_OPEN].drain()
         st = self._descent.enter(name, flags=READ, follow=follow)
-        self._readings.append(_Reading(state))
+        self._readings.append(_DirectoryReader(state))
         return st
 
     def begin_at(self, name: bytes) -> None:
@@ -151,7 +151,7 @@ class Walk(Generic[S]):
             if is_done and self._ended(reading):
                 return
 
-    def _ended(self, reading: _Reading[S]) -> bool:
+    def _ended(self, reading: _DirectoryReader[S]) -> bool:
         """Go up from a directory that is done; return whether that was the root."""
         if self._leaving is not None:
             self._leaving(reading.state)
@@ -178,7 +178,7 @@ class Walk(Generic[S]):
         self.close()
 
 
-class _Reading(Generic[S]):
+class _DirectoryReader(Generic[S]):
     """What is still to come of one directory.
 
     Attributes:

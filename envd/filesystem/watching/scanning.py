@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from envd.filesystem.access import open_path
-from envd.filesystem.hidden_names import TEMPORARY
 from envd.filesystem.walking import READ, MovedError, Walk, inode_of, open_down
+from envd.filesystem.writing.hidden_names import TEMPORARY
 from envd.filesystem.writing.own_writes import Key
 
 from .mounts import is_made_up, on_network

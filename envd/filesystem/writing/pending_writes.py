@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from envd.errors import EnvdError
+from envd.filesystem import attributes, copy_bytes, metadata
+from envd.filesystem.access import acting_as
 
-from . import attributes, content, metadata
-from .access import acting_as
 from .in_place import NO_PLACE, Finish, check_room, copy_into, number_of
-from .place import Intent, Place
 from .spool import Spool
+from .target import Target, WriteOptions
 from .temporary import Temporary
 
 Buffer = bytes | memoryview
@@ -24,7 +24,7 @@ _KERNEL_BYTES = 4 * 1024 * 1024
 _SPECIAL = os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Draft(Protocol):
+class PendingWrite(Protocol):
     """Content that is being written."""
 
     @property
@@ -45,7 +45,7 @@ class Draft(Protocol):
         """Let go of everything; without a commit, leave everything as it was."""
 
 
-def _finish(fd: int, intent: Intent, mode: int | None) -> None:
+def _finish(fd: int, intent: WriteOptions, mode: int | None) -> None:
     """Set what belongs to the file beside its content. The owner first: that clears bits of the mode."""
     attributes.give(fd, intent.owner)
     if intent.metadata is not None:
@@ -57,7 +57,7 @@ def _finish(fd: int, intent: Intent, mode: int | None) -> None:
         os.fsync(fd)
 
 
-class WholeDraft:
+class WholeWrite:
     """Content that takes the place of what is there, or of nothing, at once.
 
     Where no file can take the place of one that is there, the content is copied into that, once all of it is here.
@@ -67,7 +67,7 @@ class WholeDraft:
     """
 
     def __init__(
-        self, place: Place, intent: Intent, spool: Spool, guard: Callable[[os.stat_result], None] | None = None
+        self, place: Target, intent: WriteOptions, spool: Spool, guard: Callable[[os.stat_result], None] | None = None
     ) -> None:
         self._place, self._intent, self._spool, self._guard = place, intent, spool, guard
 
@@ -128,10 +128,10 @@ class WholeDraft:
         self._place.close()
 
 
-class NamedDraft:
+class NamedWrite:
     """A new file that has its name from the beginning."""
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Target, intent: WriteOptions) -> None:
         self._place, self._intent = place, intent
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self.fd = os.open(place.name, flags, 0o666, dir_fd=place.directory)
@@ -144,7 +144,7 @@ class NamedDraft:
             raise
 
     def write(self, data: Buffer) -> None:
-        content.write_all(self.fd, data)
+        copy_bytes.write_all(self.fd, data)
 
     def commit(self) -> None:
         _finish(self.fd, self._intent, None)
@@ -165,10 +165,10 @@ class NamedDraft:
                 os.unlink(self._place.name, dir_fd=self._place.directory)
 
 
-class CopiedDraft:
+class CopiedWrite:
     """Content that is copied into an existing file once it is complete."""
 
-    def __init__(self, place: Place, intent: Intent, spool: Spool) -> None:
+    def __init__(self, place: Target, intent: WriteOptions, spool: Spool) -> None:
         self._place, self._intent, self._spool = place, intent, spool
 
     @property
@@ -189,7 +189,7 @@ class CopiedDraft:
         self._place.close()
 
 
-def _finishing(intent: Intent) -> Finish:
+def _finishing(intent: WriteOptions) -> Finish:
     """Return what gives a file that is overwritten what belongs to it."""
 
     def before(target: int, old: os.stat_result) -> None:
@@ -199,17 +199,17 @@ def _finishing(intent: Intent) -> Finish:
     return Finish(before, os.fsync if intent.sync else None)
 
 
-class KernelDraft:
+class KernelWrite:
     """Content of a file that the kernel makes up, as in /proc/sys: handed over in one write. It stays whose it is."""
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Target, intent: WriteOptions) -> None:
         self._place, self._intent = place, intent
         self.fd = os.memfd_create("envd-content")
 
     def write(self, data: Buffer) -> None:
         if os.fstat(self.fd).st_size + len(data) > _KERNEL_BYTES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        content.write_all(self.fd, data)
+        copy_bytes.write_all(self.fd, data)
 
     def commit(self) -> None:
         place = self._place
@@ -217,7 +217,7 @@ class KernelDraft:
             place.check(place.stat(), self._intent)
             target = os.open(place.name, os.O_WRONLY | _SPECIAL, dir_fd=place.directory)
             try:
-                content.write_all(target, os.pread(self.fd, _KERNEL_BYTES, 0))
+                copy_bytes.write_all(target, os.pread(self.fd, _KERNEL_BYTES, 0))
             finally:
                 os.close(target)
 
@@ -226,13 +226,13 @@ class KernelDraft:
         self._place.close()
 
 
-class AppendedDraft:
+class AppendedWrite:
     """Content that is added to a file as it comes; what came stays, but an empty file that is new does not.
 
     Each write is the user's doing, as with a device: files of the kernel's judge who writes, and not who has opened.
     """
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Target, intent: WriteOptions) -> None:
         self._place, self._intent = place, intent
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _SPECIAL
         self._new = place.stat() is None
@@ -240,7 +240,7 @@ class AppendedDraft:
 
     def write(self, data: Buffer) -> None:
         with acting_as(self._intent.actor):
-            content.write_all(self.fd, data)
+            copy_bytes.write_all(self.fd, data)
 
     def commit(self) -> None:
         _finish(self.fd, self._intent, None)
@@ -262,16 +262,16 @@ class AppendedDraft:
                 attributes.give(self.fd, self._intent.owner)
 
 
-class DeviceDraft:
+class DeviceWrite:
     """Content that goes to a device as it comes. The device stays whose it is."""
 
-    def __init__(self, place: Place, intent: Intent) -> None:
+    def __init__(self, place: Target, intent: WriteOptions) -> None:
         self._place, self._intent = place, intent
         self.fd = os.open(place.name, os.O_WRONLY | _SPECIAL, dir_fd=place.directory)
 
     def write(self, data: Buffer) -> None:
         with acting_as(self._intent.actor):
-            content.write_all(self.fd, data)
+            copy_bytes.write_all(self.fd, data)
 
     def commit(self) -> None:
         if self._intent.sync:

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from envd.errors import EnvdError
+from envd.filesystem.access import acting_as, open_parent
+from envd.filesystem.identity import Identity, identity_of
+from envd.filesystem.removal import remove_known
 from envd.host.unreadable import UNREADABLE, known_fields
 from envd.host.users import User
 
-from .access import acting_as, open_parent
 from .hidden_names import TEMPORARY
-from .identity import Identity, identity_of
-from .removal import remove_known
 
 log = logging.getLogger("envd.filesystem")
 
@@ -63,7 +63,7 @@ class _Left:
 class Note:
     """That there may be a temporary."""
 
-    def __init__(self, record: Leftovers, left: _Left, slot: int | None) -> None:
+    def __init__(self, record: TempRegistry, left: _Left, slot: int | None) -> None:
         self._record = record
         self._left = left
         self._slot = slot
@@ -85,7 +85,7 @@ class Note:
             self._record.write(self._slot, _to_bytes(self._left))
 
 
-class Leftovers:
+class TempRegistry:
     """Hidden temporaries that exist now, in a file in memory that outlives this process.
 
     There is room for 4096 at once, each with a path of at least 3000 bytes. What does not fit is not noted: it works as

@@ -15,7 +15,7 @@ from envd.filesystem.rest.answers import from_json
 from envd.web import Request
 
 from .part import Start
-from .state import LAST_OFFSET, Terms, checked
+from .state import LAST_OFFSET, UploadOptions, checked
 
 _HEX = re.compile("[0-9a-f]{64}")
 _MODE = re.compile("0?[0-7]{1,4}")
@@ -38,7 +38,7 @@ _TERMS: dict[str, type | tuple[type, ...]] = {
 _COMMIT: dict[str, type | tuple[type, ...]] = {"size": int, "sha256": str}
 
 
-def terms_from(body: bytes, caller: Caller) -> Terms:
+def terms_from(body: bytes, caller: Caller) -> UploadOptions:
     """Read the body of POST /files/uploads.
 
     Raises:
@@ -61,7 +61,7 @@ def terms_from(body: bytes, caller: Caller) -> Terms:
     fields["mode"] = None if mode is None else int(mode, 8)
     fields["sha256"] = _digest(fields.get("sha256"))
     key = fields.pop("idempotency_key", "")
-    return checked(Terms(caller.user.name, caller.path(path, doing="error resolving path"), key=key, **fields))
+    return checked(UploadOptions(caller.user.name, caller.path(path, doing="error resolving path"), key=key, **fields))
 
 
 def commit_from(body: bytes) -> tuple[int | None, str | None]:

@@ -11,10 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.access import (
+    check_landing,
+    is_mount_point,
+    mount_of,
+    open_below,
+    open_parent,
+    path_of,
+    resolve_by_steps,
+)
+from envd.filesystem.entries import ConditionError, check_match
 from envd.host.users import User
-
-from .access import check_landing, is_mount_point, mount_of, open_below, open_parent, path_of, resolve_by_steps
-from .entries import ConditionError, check_match
 
 # Conditions are checked and content is put in place under one of these, by place: who checks, still holds it when it
 # acts. Several because a file system that hangs must not stop all others.
@@ -22,7 +29,7 @@ _TURNS = tuple(threading.Lock() for _ in range(256))
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class WriteOptions:
     """How a file is to be written.
 
     Attributes:
@@ -58,7 +65,7 @@ class Intent:
         return self.user or self.owner
 
 
-class Place:
+class Target:
     """A name in a directory that is held open.
 
     Args:
@@ -103,7 +110,7 @@ class Place:
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is a fifo or socket, which has no content: {self.path}")
         return st
 
-    def check(self, st: os.stat_result | None, intent: Intent) -> None:
+    def check(self, st: os.stat_result | None, intent: WriteOptions) -> None:
         """Check the conditions of a write.
 
         Raises:
@@ -159,7 +166,7 @@ class Place:
             os.close(fd)
 
 
-def find_place(path: str) -> Place:
+def find_place(path: str) -> Target:
     """Find the place that a client's path names; links are followed, also one that leads to nothing yet. Blocks.
 
     Raises:
@@ -178,13 +185,13 @@ def find_place(path: str) -> Place:
         os.close(directory)
         raise
     if not is_link:
-        return Place(path, directory, name)
+        return Target(path, directory, name)
     os.close(directory)
     with contextlib.closing(resolve_by_steps(path, follow=True)) as landing:
         check_landing(landing)
         if landing.name == ".":
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
-        return Place(path, os.dup(landing.directory), landing.name)
+        return Target(path, os.dup(landing.directory), landing.name)
 
 
 @contextlib.contextmanager

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.access import Landing, act, acting_as, help_instead, open_parent, open_path
 from envd.host.users import User
-
-from .access import Landing, act, acting_as, help_instead, open_parent, open_path
 
 _MODE = 0o755
 _MOST_BYTES = 4095  # PATH_MAX without its NUL

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from envd.errors import NO_ROOM, Code, EnvdError, NoRoomError, from_os_error
 
 from .in_place import number_of
-from .place import Intent
-from .staging import Staged, stage
+from .staging import StagedWrite, stage
+from .target import WriteOptions
 from .temporary import Temporaries
 
 Buffer = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class StoreOptions:
     """How a file is to be stored.
 
     Attributes:
@@ -25,13 +25,13 @@ class Wanted:
         sha256: and refuse a content that has another one.
     """
 
-    intent: Intent
+    intent: WriteOptions
     length: int | None = None
     hashed: bool = False
     sha256: str | None = None
 
 
-class Incoming:
+class FileWriter:
     """One file: opened at its first bytes, written, then committed or abandoned. A small one can be held until then.
 
     Attributes:
@@ -39,13 +39,13 @@ class Incoming:
         sha256: of the content, once it is complete, if it was wanted.
     """
 
-    def __init__(self, path: str, wanted: Wanted, temporaries: Temporaries) -> None:
+    def __init__(self, path: str, wanted: StoreOptions, temporaries: Temporaries) -> None:
         self.path = path
         self._temporaries = temporaries
         self.sha256: str | None = None
         self._wanted = wanted
         self._digest = hashlib.sha256() if wanted.hashed else None
-        self._staged: Staged | None = None
+        self._staged: StagedWrite | None = None
         self._held: bytes | None = None
 
     def hold(self, content: bytes) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envd.filesystem.removal import remove_known
+
 from .hidden_names import TEMPORARY, temporary_name
-from .leftovers import Leftovers, Note
-from .removal import remove_known
+from .temp_registry import Note, TempRegistry
 
 if TYPE_CHECKING:
-    from .writing.own_writes import OwnWrites
+    from .own_writes import OwnWrites
 
 # What O_TMPFILE gives where it is not supported; open(2), and older kernels' take on the unknown flag.
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
@@ -30,7 +31,7 @@ class Temporaries:
         placements: know where they take their place, so that who watches hears of a file that was made and written.
     """
 
-    leftovers: Leftovers
+    leftovers: TempRegistry
     placements: OwnWrites
 
 

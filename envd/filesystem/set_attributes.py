@@ -17,7 +17,7 @@ _SECONDS = range(-62_135_596_800, 253_402_300_800)  # what a Timestamp may hold;
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AttributeChanges:
     """What to change; None leaves it. Owner and group by name or decimal number, times in nanoseconds."""
 
     mode: int | None = None
@@ -28,7 +28,7 @@ class Settings:
     follow: bool = True
 
 
-def change(path: str, settings: Settings) -> None:
+def change(path: str, settings: AttributeChanges) -> None:
     """Change an entry: all of it, or nothing if a part is refused. Blocks.
 
     Set-id bits go with a change of owner or group, unless the mode is given too; chown(2).
@@ -107,7 +107,7 @@ def _check_allowed(path: str, entry: _Entry, uid: int, gid: int) -> None:
         )
 
 
-def _apply(entry: _Entry, settings: Settings, uid: int, gid: int) -> None:
+def _apply(entry: _Entry, settings: AttributeChanges, uid: int, gid: int) -> None:
     st, handle = entry.state, entry.handle
     with contextlib.ExitStack() as undo:
         if (uid, gid) != (-1, -1):

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from envd.errors import Code, EnvdError, from_os_error
+from envd.filesystem.threads import OwnedResource
 
-from .staging import Staged
-from .threads import Held
+from .staging import StagedWrite
 
 _TOGETHER = 1024 * 1024
 
 T = TypeVar("T")
 
 
-class Upload:
+class BufferedWriter:
     """Writes to a staged file.
 
     Holds up to 1 MiB and a piece while as much is being written; then the next piece waits.
@@ -26,7 +26,7 @@ class Upload:
         digested: reckon the SHA-256.
     """
 
-    def __init__(self, staged: Held[Staged], *, digested: bool) -> None:
+    def __init__(self, staged: OwnedResource[StagedWrite], *, digested: bool) -> None:
         self._staged = staged
         self._digest = hashlib.sha256() if digested else None
         self._waiting: list[bytes] = []
@@ -85,7 +85,7 @@ class Upload:
             _write(self._staged.it, piece)
 
 
-def put_whole(staged: Staged, content: bytes, sha256: bytes | None, *, digested: bool) -> bytes | None:
+def put_whole(staged: StagedWrite, content: bytes, sha256: bytes | None, *, digested: bool) -> bytes | None:
     """Write a content and put it in place; return its SHA-256 if `digested`. Blocks.
 
     Raises:
@@ -104,7 +104,7 @@ def _check(found: bytes | None, announced: bytes | None, size: int) -> None:
         raise EnvdError(Code.DATA_LOSS, text)
 
 
-def _write(staged: Staged, data: bytes) -> None:
+def _write(staged: StagedWrite, data: bytes) -> None:
     try:
         staged.write(data)
     except OSError as exc:

@@ -14,23 +14,23 @@ from types import TracebackType
 from typing import Self
 
 from envd.errors import NO_ROOM, Code, EnvdError, from_os_error
+from envd.filesystem.access import Landing, acting_as, acts_as_itself, help_instead, is_readable, was_denied
 from envd.host.users import User
 
-from .access import Landing, acting_as, acts_as_itself, help_instead, is_readable, was_denied
 from .directories import make_directories_as, make_parents, parent_of, remove_directories, remove_directories_as
-from .drafts import (
-    AppendedDraft,
-    Buffer,
-    CopiedDraft,
-    DeviceDraft,
-    Draft,
-    KernelDraft,
-    NamedDraft,
-    WholeDraft,
-)
 from .in_place import number_of
-from .place import Intent, Place, find_place
+from .pending_writes import (
+    AppendedWrite,
+    Buffer,
+    CopiedWrite,
+    DeviceWrite,
+    KernelWrite,
+    NamedWrite,
+    PendingWrite,
+    WholeWrite,
+)
 from .spool import Make, Spool
+from .target import Target, WriteOptions, find_place
 from .temporary import Temporaries, Temporary
 
 _RACES = 10
@@ -53,13 +53,13 @@ class _Opened:
         by_daemon: the daemon's own rights are needed.
     """
 
-    draft: Draft
+    draft: PendingWrite
     path: str
     created: bool
     by_daemon: bool = False
 
 
-class Staged:
+class StagedWrite:
     """A file's next content. Everything here blocks: to be used in threads, one at a time.
 
     The content is written, then `commit` puts it in place; `abandon`, or leaving the block without a commit, leaves
@@ -70,12 +70,12 @@ class Staged:
         created: nothing was there before.
     """
 
-    def __init__(self, opened: _Opened, intent: Intent, made: tuple[str, ...]) -> None:
+    def __init__(self, opened: _Opened, intent: WriteOptions, made: tuple[str, ...]) -> None:
         self.path = opened.path
         self.created = opened.created
         self._intent = intent
         self._by_daemon = opened.by_daemon
-        self._draft: Draft | None = opened.draft
+        self._draft: PendingWrite | None = opened.draft
         self._made = made
 
     @property
@@ -116,13 +116,13 @@ class Staged:
         if self._draft is not None:
             self._end(self._take())
 
-    def _take(self) -> Draft:
+    def _take(self) -> PendingWrite:
         if self._draft is None:
             raise ValueError("committed or abandoned already")
         draft, self._draft = self._draft, None
         return draft
 
-    def _end(self, draft: Draft) -> None:
+    def _end(self, draft: PendingWrite) -> None:
         try:
             with self._acting():
                 draft.close()
@@ -141,26 +141,26 @@ class Staged:
         self.abandon()
 
 
-def stage(path: str, intent: Intent, temporaries: Temporaries) -> Staged:
+def stage(path: str, intent: WriteOptions, temporaries: Temporaries) -> StagedWrite:
     """Begin to write a file; links are followed, one that leads nowhere makes what it names. Blocks.
 
     Raises:
         EnvdError: it cannot be written, with nothing changed: INVALID_ARGUMENT for a directory, fifo or socket, or if
             `atomic` is asked for and impossible; FAILED_PRECONDITION if if_match or if_absent does not hold.
     """
-    return _stage(path, intent, _Source(lambda directory: Temporary(directory, temporaries)))
+    return _stage(path, intent, _StagingSource(lambda directory: Temporary(directory, temporaries)))
 
 
-def stage_at(find: Callable[[], Place], path: str, intent: Intent, temporaries: Temporaries) -> Staged:
+def stage_at(find: Callable[[], Target], path: str, intent: WriteOptions, temporaries: Temporaries) -> StagedWrite:
     """As `stage`, of a place that is found by other means than its path, which is for messages. Nobody is helped.
 
     Raises:
         EnvdError: as `stage`.
     """
-    return _stage(path, intent, _Source(lambda directory: Temporary(directory, temporaries), find=find))
+    return _stage(path, intent, _StagingSource(lambda directory: Temporary(directory, temporaries), find=find))
 
 
-def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
+def stage_gathered(path: str, intent: WriteOptions, make: Make) -> StagedWrite:
     """Begin to put content in place that is here already, in the file that `make` gives. Blocks.
 
     It is never written to a device, and takes its place at once where nothing is.
@@ -168,10 +168,10 @@ def stage_gathered(path: str, intent: Intent, make: Make) -> Staged:
     Raises:
         EnvdError: as `stage`; INVALID_ARGUMENT for a device, too.
     """
-    return _stage(path, intent, _Source(make, filled=True))
+    return _stage(path, intent, _StagingSource(make, filled=True))
 
 
-def stage_elsewhere(path: str, intent: Intent, fd: int, why: int) -> Staged:
+def stage_elsewhere(path: str, intent: WriteOptions, fd: int, why: int) -> StagedWrite:
     """Begin to overwrite a file that no other one can take the place of, with what an open file has. Blocks.
 
     `fd` stays the caller's; `why` is the errno that making another file failed with.
@@ -183,11 +183,11 @@ def stage_elsewhere(path: str, intent: Intent, fd: int, why: int) -> Staged:
     def make(_: int) -> Temporary:
         raise OSError(why, os.strerror(why))
 
-    return _stage(path, intent, _Source(make, filled=True, elsewhere=fd))
+    return _stage(path, intent, _StagingSource(make, filled=True, elsewhere=fd))
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _StagingSource:
     """What makes the file a content waits in, and what finds its place.
 
     Attributes:
@@ -200,11 +200,11 @@ class _Source:
     make: Make
     filled: bool = False
     elsewhere: int | None = None
-    find: Callable[[], Place] | None = None
+    find: Callable[[], Target] | None = None
     denied_ends: bool = False
 
 
-def _stage(path: str, intent: Intent, source: _Source) -> Staged:
+def _stage(path: str, intent: WriteOptions, source: _StagingSource) -> StagedWrite:
     if path.endswith("/") or os.path.basename(path) in (".", ".."):
         raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
     try:
@@ -223,7 +223,7 @@ def _stage(path: str, intent: Intent, source: _Source) -> Staged:
         raise from_os_error(exc, doing=f"write {path}") from exc
 
 
-def _stage_in_place(path: str, intent: Intent, source: _Source, why: OSError | EnvdError) -> Staged:
+def _stage_in_place(path: str, intent: WriteOptions, source: _StagingSource, why: OSError | EnvdError) -> StagedWrite:
     """Begin where nobody can put another file in its place: it may be one that the user can write in place.
 
     Raises:
@@ -238,17 +238,17 @@ def _stage_in_place(path: str, intent: Intent, source: _Source, why: OSError | E
         raise
 
 
-def _stage_as_user(path: str, intent: Intent, source: _Source) -> Staged:
+def _stage_as_user(path: str, intent: WriteOptions, source: _StagingSource) -> StagedWrite:
     """Begin with the rights this thread has."""
     with ExitStack() as undo:
         made = make_parents(path, intent.owner) if intent.parents else ()
         undo.callback(remove_directories, made)
         opened = _open(path, intent, source)
         undo.pop_all()
-        return Staged(opened, intent, made)
+        return StagedWrite(opened, intent, made)
 
 
-def _stage_with_help(path: str, intent: Intent, source: _Source, exc: OSError | EnvdError) -> Staged:
+def _stage_with_help(path: str, intent: WriteOptions, source: _StagingSource, exc: OSError | EnvdError) -> StagedWrite:
     """Begin where only root has a say: make the first missing directory for the owner, or the file."""
     owner = intent.actor
     if not was_denied(exc) or acts_as_itself(owner):
@@ -256,16 +256,16 @@ def _stage_with_help(path: str, intent: Intent, source: _Source, exc: OSError | 
     made = make_directories_as(parent_of(path), owner, helped=True) if intent.parents else ()
     if not made:
         opened = help_instead(owner, partial(_open_by_daemon, path, intent, source, exc), path, exc, follow=True)
-        return Staged(opened, intent, ())
+        return StagedWrite(opened, intent, ())
     try:
         with acting_as(owner):
-            return Staged(_open(path, intent, source), intent, made)
+            return StagedWrite(_open(path, intent, source), intent, made)
     except (OSError, EnvdError):
         remove_directories_as(made, owner, helped=True)
         raise
 
 
-def _open(path: str, intent: Intent, source: _Source) -> _Opened:
+def _open(path: str, intent: WriteOptions, source: _StagingSource) -> _Opened:
     for attempt in range(_RACES):
         with ExitStack() as undo:
             place = source.find() if source.find is not None else find_place(path)
@@ -283,13 +283,15 @@ def _open(path: str, intent: Intent, source: _Source) -> _Opened:
     raise AssertionError("unreachable")
 
 
-def _open_by_daemon(path: str, intent: Intent, source: _Source, exc: OSError | EnvdError, landing: Landing) -> _Opened:
+def _open_by_daemon(
+    path: str, intent: WriteOptions, source: _StagingSource, exc: OSError | EnvdError, landing: Landing
+) -> _Opened:
     """Begin with the daemon's rights: something new, or in the place of a file that the user may read.
 
     What is written in place, or has a name elsewhere, is left alone.
     """
     with ExitStack() as undo:
-        place = Place(path, os.dup(landing.directory), landing.name)
+        place = Target(path, os.dup(landing.directory), landing.name)
         undo.callback(place.close)
         st = place.stat()
         place.check(st, intent)
@@ -303,7 +305,9 @@ def _open_by_daemon(path: str, intent: Intent, source: _Source, exc: OSError | E
         return _Opened(draft, place.real, st is None, by_daemon=True)
 
 
-def _whole_by_daemon(place: Place, st: os.stat_result | None, intent: Intent, source: _Source) -> Draft:
+def _whole_by_daemon(
+    place: Target, st: os.stat_result | None, intent: WriteOptions, source: _StagingSource
+) -> PendingWrite:
     """Return content that takes its place if what is there, now and in the end, may be replaced for the user."""
 
     def guard(found: os.stat_result) -> None:
@@ -314,43 +318,43 @@ def _whole_by_daemon(place: Place, st: os.stat_result | None, intent: Intent, so
         guard(st)
     # It is the name that is replaced: the daemon never writes into what is there.
     whole = replace(intent, atomic=True)
-    return WholeDraft(place, whole, Spool(place.directory, source.make, movable=False), guard)
+    return WholeWrite(place, whole, Spool(place.directory, source.make, movable=False), guard)
 
 
-def is_replaceable(place: Place, st: os.stat_result, user: User) -> bool:
+def is_replaceable(place: Target, st: os.stat_result, user: User) -> bool:
     """Tell whether the daemon may replace a file for a user: a plain one that the user can read. Blocks."""
     plain = stat.S_ISREG(st.st_mode) and not place.why_in_place(st)
     return plain and is_readable(place.directory, place.name, user)
 
 
-def _draft_at(place: Place, st: os.stat_result | None, intent: Intent, source: _Source) -> Draft:
+def _draft_at(place: Target, st: os.stat_result | None, intent: WriteOptions, source: _StagingSource) -> PendingWrite:
     if st is None:
         return _new(place, intent, source)
     if stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
         if source.filled:
             raise EnvdError(Code.INVALID_ARGUMENT, f"{place.path} is a device, which takes bytes only as they come")
         _refuse_atomic(intent, f"{place.path} is a device")
-        return DeviceDraft(place, intent)
+        return DeviceWrite(place, intent)
     why = place.why_in_place(st)
     # For a user that is not the daemon's own, to replace a file takes no right to the file, only to its directory.
     if intent.append or why or intent.atomic is False or acts_as_itself(intent.actor):
         place.check_writable()
     if intent.append:
-        return AppendedDraft(place, intent)
+        return AppendedWrite(place, intent)
     if why:
         _refuse_atomic(intent, f"{place.path} {why}")
     spool = Spool(place.directory, source.make, movable=not (intent.atomic or source.filled), filled=source.elsewhere)
     if spool.beside is None and place.file_system() in _MADE_UP:
         spool.close()
-        return KernelDraft(place, intent)
+        return KernelWrite(place, intent)
     if spool.beside is None:
         _check_alternative(place, spool, source)
     if why or intent.atomic is False:
-        return CopiedDraft(place, intent, spool)
-    return WholeDraft(place, intent, spool)
+        return CopiedWrite(place, intent, spool)
+    return WholeWrite(place, intent, spool)
 
 
-def _check_alternative(place: Place, spool: Spool, source: _Source) -> None:
+def _check_alternative(place: Target, spool: Spool, source: _StagingSource) -> None:
     """Check that what no other file can take the place of can be written itself."""
     try:
         if source.denied_ends and isinstance(spool.why, PermissionError):
@@ -361,14 +365,14 @@ def _check_alternative(place: Place, spool: Spool, source: _Source) -> None:
         raise
 
 
-def _new(place: Place, intent: Intent, source: _Source) -> Draft:
+def _new(place: Target, intent: WriteOptions, source: _StagingSource) -> PendingWrite:
     if intent.append:
-        return AppendedDraft(place, intent)
+        return AppendedWrite(place, intent)
     if intent.atomic is False and not source.filled:
-        return NamedDraft(place, intent)
-    return WholeDraft(place, intent, Spool(place.directory, source.make, movable=False))
+        return NamedWrite(place, intent)
+    return WholeWrite(place, intent, Spool(place.directory, source.make, movable=False))
 
 
-def _refuse_atomic(intent: Intent, why: str) -> None:
+def _refuse_atomic(intent: WriteOptions, why: str) -> None:
     if intent.atomic:
         raise EnvdError(Code.INVALID_ARGUMENT, f"cannot be written at once: {why}; leave atomic out")

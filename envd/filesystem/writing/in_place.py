@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from envd.errors import NO_ROOM, EnvdError
+from envd.filesystem import copy_bytes
 
-from . import content
-from .place import Place
+from .target import Target
 
 NO_PLACE = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EOPNOTSUPP)
 """Why no file can be made, or take another one's place, in a directory whose files can be written all the same: it is
@@ -68,7 +68,7 @@ def number_of(exc: BaseException) -> int | None:
     return cause.errno if isinstance(cause, OSError) else None
 
 
-def check_room(place: Place, why: Exception) -> None:
+def check_room(place: Target, why: Exception) -> None:
     """Check that content can be copied into a file though the disk is full, for overwriting takes no room there.
 
     Raises:
@@ -78,7 +78,9 @@ def check_room(place: Place, why: Exception) -> None:
         raise why
 
 
-def copy_into(place: Place, whole: Whole, finish: Finish, why: Exception | None = None, *, alone: bool = False) -> None:
+def copy_into(
+    place: Target, whole: Whole, finish: Finish, why: Exception | None = None, *, alone: bool = False
+) -> None:
     """Copy a content into an existing file; there is room for it, or nothing is changed.
 
     `why` says why it is not put in the place of the file, at once. With `alone` it is copied only into a file that has
@@ -100,14 +102,14 @@ def copy_into(place: Place, whole: Whole, finish: Finish, why: Exception | None 
             if exc.errno not in NO_ROOM or not whole.move(exc):
                 raise
             _prepare(target, whole.fd, finish)  # what waited beside it had taken the room
-        content.overwrite(whole.fd, target)
+        copy_bytes.overwrite(whole.fd, target)
         if finish.after is not None:
             finish.after(target)
     finally:
         os.close(target)
 
 
-def _open(place: Place, *, alone: bool) -> int:
+def _open(place: Target, *, alone: bool) -> int:
     target = os.open(place.name, _TARGET, dir_fd=place.directory)
     st = os.fstat(target)
     if not stat.S_ISREG(st.st_mode) or (alone and st.st_nlink != 1):
@@ -120,7 +122,7 @@ def _prepare(target: int, source: int, finish: Finish) -> None:
     """Do all that can fail for want of room."""
     old, new = os.fstat(target), os.fstat(source).st_size
     try:
-        content.allocate(target, new)
+        copy_bytes.allocate(target, new)
         finish.before(target, old)
     except (OSError, EnvdError):
         if os.fstat(target).st_blocks != old.st_blocks:

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 from envd.errors import NO_ROOM
+from envd.filesystem import copy_bytes
 
-from . import content
 from .in_place import NO_PLACE
 from .temporary import Temporary
 
@@ -78,7 +78,7 @@ class Spool:
             try:
                 if self.fd >= 0:
                     _check_size(self.fd, most)
-                    content.copy(self.fd, fd)
+                    copy_bytes.copy(self.fd, fd)
                     os.lseek(fd, 0, os.SEEK_END)
             except OSError as exc:
                 os.close(fd)
