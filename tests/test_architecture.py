@@ -77,11 +77,11 @@ CATCHES_EVERYTHING = {
     "envd.supervise",
     "envd.transport.calls",
     "envd.transport.http1",
-    "envd_sdk._colour.reader",
+    "envd_sdk._concurrency.reader",
     "envd_sdk._async.watching",
     "envd_sdk._sync.watching",
 }
-BORN_HERE = ("envd.supervise", "envd_sdk._colour.reader", "envd_sdk._colour.background")
+BORN_HERE = ("envd.supervise", "envd_sdk._concurrency.reader", "envd_sdk._concurrency.background")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from typing import Self
 
 from envd_sdk._async.following import AsyncFollowing
 from envd_sdk._async.input import AsyncInput
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
-from envd_sdk._colour.reader import UNREAD_PIECES, AsyncReader
+from envd_sdk._concurrency.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._concurrency.reader import UNREAD_PIECES, AsyncReader
 from envd_sdk._wire.aio import clock
 from envd_sdk.exceptions import CommandExitException, NotYetException, SandboxException
 from envd_sdk.output import Piece
+from envd_sdk.output_matcher import Deadline, OutputMatcher
 from envd_sdk.results import CommandResult, OutputGap, OutputPosition, StreamName
-from envd_sdk.starting import limit
-from envd_sdk.waiting import Deadline, OutputMatcher
+from envd_sdk.start_spec import limit
 
 
 class AsyncCommandHandle:

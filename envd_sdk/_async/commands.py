@@ -9,14 +9,14 @@ from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._async.command_handle import AsyncCommandHandle
 from envd_sdk._async.following import AsyncFollowing
 from envd_sdk._async.input import AsyncInput
-from envd_sdk._colour.callbacks import AsyncHandler
-from envd_sdk._colour.feeding import AsyncFeeding
+from envd_sdk._concurrency.callbacks import AsyncHandler
+from envd_sdk._concurrency.feeding import AsyncFeeding
 from envd_sdk._wire.methods import LIST
 from envd_sdk.exceptions import InvalidArgumentException, NotFoundException
 from envd_sdk.messages import process_from, selector
 from envd_sdk.output import Output
 from envd_sdk.results import CommandResult, OutputPosition, ProcessInfo, Username
-from envd_sdk.starting import NEWS_S, Program, limit, shell
+from envd_sdk.start_spec import NEWS_S, StartSpec, limit, shell
 
 
 class AsyncCommands(AsyncFeeding):
@@ -139,7 +139,7 @@ class AsyncCommands(AsyncFeeding):
         """
         program, args = shell(cmd)
         timeout_s = limit(timeout)
-        what = Program(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
+        what = StartSpec(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = AsyncFollowing(self._calls, Output(retain=retain_output, begin=OutputPosition()), doing="run")
         await following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)

@@ -7,17 +7,17 @@ from envd_sdk._async.searching import AsyncSearches
 from envd_sdk._async.transfers import AsyncTransfers
 from envd_sdk._async.trees import AsyncTrees
 from envd_sdk._async.watching import AsyncCalledBack, AsyncCollected, AsyncWatchHandle, AsyncWatchStream
-from envd_sdk._colour.callbacks import AsyncHandler
+from envd_sdk._concurrency.callbacks import AsyncHandler
 from envd_sdk._wire.aio import clock, sleep
 from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT
 from envd_sdk.entries import EntryInfo, FilesystemEvent
 from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException, NotYetException
 from envd_sdk.messages import entry_from
+from envd_sdk.output_matcher import FIRST_LOOK_S, LONGEST_LOOK_S, Deadline
 from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
-from envd_sdk.starting import limit
-from envd_sdk.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Deadline
+from envd_sdk.start_spec import limit
 from envd_sdk.watches import Watch
 
 

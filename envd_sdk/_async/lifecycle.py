@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envd_sdk._async.api_client import AsyncApiClient
-from envd_sdk._async.owners import AsyncControlled, AsyncParts, AsyncUnowned
+from envd_sdk._async.lifecycle_owners import AsyncControlled, AsyncParts, AsyncUnowned
 from envd_sdk.client import models
 from envd_sdk.connection_config import ConnectionConfig
 from envd_sdk.exceptions import TemplateException

@@ -9,8 +9,8 @@ from contextlib import suppress
 
 from envd_proto.filesystem import uploads_pb2 as pb
 from envd_sdk._async.calls import AsyncCalls
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
-from envd_sdk._colour.content import AsyncPieces
+from envd_sdk._concurrency.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._concurrency.content import AsyncPieces
 from envd_sdk._wire.aio import clock
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import ABORT_UPLOAD, COMMIT_UPLOAD, CREATE_UPLOAD, WRITE_PART

@@ -7,14 +7,14 @@ from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._async.command_handle import AsyncCommandHandle
 from envd_sdk._async.following import AsyncFollowing
 from envd_sdk._async.input import AsyncInput
-from envd_sdk._colour.callbacks import AsyncHandler
-from envd_sdk._colour.feeding import AsyncFeeding
+from envd_sdk._concurrency.callbacks import AsyncHandler
+from envd_sdk._concurrency.feeding import AsyncFeeding
 from envd_sdk._wire.methods import TERMINALS
 from envd_sdk.exceptions import InvalidArgumentException, NotFoundException
 from envd_sdk.messages import by_pid, terminal_from
 from envd_sdk.output import Output
 from envd_sdk.results import OutputPosition, PtySize, TerminalInfo, Username
-from envd_sdk.starting import NEWS_S, Program, limit
+from envd_sdk.start_spec import NEWS_S, StartSpec, limit
 
 _ENVS = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
@@ -51,7 +51,7 @@ class AsyncPty(AsyncFeeding):
             cmd: another program than a login shell, with its `args`.
         """
         timeout_s = limit(timeout)
-        what = Program(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
+        what = StartSpec(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
         following = AsyncFollowing(self._calls, Output(begin=OutputPosition()), doing="open a terminal")
         await following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)

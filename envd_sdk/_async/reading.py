@@ -8,7 +8,7 @@ from typing import Self
 
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_sdk._async.calls import AsyncCalls
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._concurrency.callbacks import AsyncHandler, hand_over_async
 from envd_sdk._wire.aio import AsyncIncoming
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import READ

@@ -12,18 +12,18 @@ from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._async.commands import AsyncCommands
 from envd_sdk._async.filesystem import AsyncFilesystem
 from envd_sdk._async.lifecycle import DEFAULT_SANDBOX_TIMEOUT, connected, created
+from envd_sdk._async.lifecycle_owners import AsyncControlled, AsyncParts, AsyncUnowned, start_local
 from envd_sdk._async.listing import AsyncSandboxPaginator
-from envd_sdk._async.owners import AsyncControlled, AsyncParts, AsyncUnowned, start_local
 from envd_sdk._async.pty import AsyncPty
-from envd_sdk._colour.constructor import AsyncConstructor
+from envd_sdk._concurrency.constructor import AsyncConstructor
 from envd_sdk._wire.address import address_from
 from envd_sdk._wire.aio import AsyncWire
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import HEALTH
 from envd_sdk.client import models
 from envd_sdk.connection_config import ConnectionConfig, ConnectionOpts, IdOpts, configured
-from envd_sdk.either import Either
 from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.hybrid_method import HybridMethod
 from envd_sdk.paths import SandboxPath
 from envd_sdk.results import Username
 from envd_sdk.sandbox_info import SandboxInfo, SandboxMetrics, SandboxQuery
@@ -206,7 +206,7 @@ class AsyncSandbox(AsyncConstructor):
     ) -> bool:
         return await AsyncControlled(sandbox_id, configured(opts)).kill(request_timeout)
 
-    kill = Either(_kill, _kill_by_id)
+    kill = HybridMethod(_kill, _kill_by_id)
 
     async def _set_timeout(self, timeout: int, request_timeout: float | None = None) -> None:
         """Let the sandbox live for so many seconds from now."""
@@ -223,7 +223,7 @@ class AsyncSandbox(AsyncConstructor):
     ) -> None:
         await AsyncControlled(sandbox_id, configured(opts)).set_timeout(timeout, request_timeout)
 
-    set_timeout = Either(_set_timeout, _set_timeout_by_id)
+    set_timeout = HybridMethod(_set_timeout, _set_timeout_by_id)
 
     async def _get_info(self, request_timeout: float | None = None) -> SandboxInfo:
         """What the control plane knows of it."""
@@ -235,7 +235,7 @@ class AsyncSandbox(AsyncConstructor):
     ) -> SandboxInfo:
         return await AsyncControlled(sandbox_id, configured(opts)).get_info(request_timeout)
 
-    get_info = Either(_get_info, _get_info_by_id)
+    get_info = HybridMethod(_get_info, _get_info_by_id)
 
     async def _connect(self, timeout: int | None = None, request_timeout: float | None = None) -> AsyncSandbox:
         """Resume this sandbox if it is paused, and let it live for so many seconds from now."""
@@ -262,7 +262,7 @@ class AsyncSandbox(AsyncConstructor):
         config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
         return cls._of(await connected(sandbox_id, config, timeout, opts.get("request_timeout")))
 
-    connect = Either(_connect, _connect_by_id)
+    connect = HybridMethod(_connect, _connect_by_id)
 
     async def pause(self, request_timeout: float | None = None) -> bool:
         """Put the sandbox to sleep; `connect` wakes it. False if it was asleep."""

@@ -8,8 +8,8 @@ from typing import Any, Literal, overload
 from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._async.reading import AsyncFileStream, read_request
 from envd_sdk._async.writing import AsyncWriting
-from envd_sdk._colour.callbacks import AsyncHandler
-from envd_sdk._colour.content import AsyncSource
+from envd_sdk._concurrency.callbacks import AsyncHandler
+from envd_sdk._concurrency.content import AsyncSource
 from envd_sdk.entries import Content, WriteEntry, WriteInfo
 from envd_sdk.exceptions import InvalidArgumentException
 from envd_sdk.paths import SandboxPath, path_fields, shown

@@ -8,9 +8,9 @@ from typing import IO
 
 from envd_proto.filesystem import archive_pb2 as pb
 from envd_sdk._async.calls import AsyncCalls
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
-from envd_sdk._colour.content import each_async
-from envd_sdk._colour.running import outside_async
+from envd_sdk._concurrency.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._concurrency.content import each_async
+from envd_sdk._concurrency.running import outside_async
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import ARCHIVE, EXTRACT
 from envd_sdk.extracting import untar

@@ -8,8 +8,8 @@ from typing import Protocol, Self
 
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_sdk._async.calls import AsyncCalls
-from envd_sdk._colour.background import AsyncBackground
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._concurrency.background import AsyncBackground
+from envd_sdk._concurrency.callbacks import AsyncHandler, hand_over_async
 from envd_sdk._wire.aio import AsyncIncoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError
 from envd_sdk._wire.methods import CREATE_WATCHER, GET_WATCHER_EVENTS, REMOVE_WATCHER, WATCH_DIR

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from envd_proto.filesystem import filesystem_pb2 as fs
 from envd_sdk._async.calls import AsyncCalls
 from envd_sdk._async.parts import AsyncPartedUpload
-from envd_sdk._colour.callbacks import AsyncHandler, hand_over_async
-from envd_sdk._colour.content import AsyncPieces, AsyncSource
+from envd_sdk._concurrency.callbacks import AsyncHandler, hand_over_async
+from envd_sdk._concurrency.content import AsyncPieces, AsyncSource
 from envd_sdk._wire.methods import WRITE, WRITE_FILE
 from envd_sdk.entries import WriteInfo
 from envd_sdk.exceptions import SandboxException

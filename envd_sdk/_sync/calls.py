@@ -12,7 +12,7 @@ from envd_sdk._wire.methods import Method, Request, Response
 from envd_sdk.connection_config import KEEPALIVE_PING_INTERVAL_SEC
 from envd_sdk.leaving import Left
 from envd_sdk.retrying import Attempts, Repeat
-from envd_sdk.starting import limit
+from envd_sdk.start_spec import limit
 from envd_sdk.status import exception_from
 
 

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from envd_sdk._colour.callbacks import Handler, hand_over
-from envd_sdk._colour.reader import UNREAD_PIECES, Reader
+from envd_sdk._concurrency.callbacks import Handler, hand_over
+from envd_sdk._concurrency.reader import UNREAD_PIECES, Reader
 from envd_sdk._sync.following import Following
 from envd_sdk._sync.input import Input
 from envd_sdk._wire.blocking import clock
 from envd_sdk.exceptions import CommandExitException, NotYetException, SandboxException
 from envd_sdk.output import Piece
+from envd_sdk.output_matcher import Deadline, OutputMatcher
 from envd_sdk.results import CommandResult, OutputGap, OutputPosition, StreamName
-from envd_sdk.starting import limit
-from envd_sdk.waiting import Deadline, OutputMatcher
+from envd_sdk.start_spec import limit
 
 
 class CommandHandle:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Literal, overload
 
 from envd_proto.process import process_pb2 as pb
-from envd_sdk._colour.callbacks import Handler
-from envd_sdk._colour.feeding import Feeding
+from envd_sdk._concurrency.callbacks import Handler
+from envd_sdk._concurrency.feeding import Feeding
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.command_handle import CommandHandle
 from envd_sdk._sync.following import Following
@@ -17,7 +17,7 @@ from envd_sdk.exceptions import InvalidArgumentException, NotFoundException
 from envd_sdk.messages import process_from, selector
 from envd_sdk.output import Output
 from envd_sdk.results import CommandResult, OutputPosition, ProcessInfo, Username
-from envd_sdk.starting import NEWS_S, Program, limit, shell
+from envd_sdk.start_spec import NEWS_S, StartSpec, limit, shell
 
 
 class Commands(Feeding):
@@ -140,7 +140,7 @@ class Commands(Feeding):
         """
         program, args = shell(cmd)
         timeout_s = limit(timeout)
-        what = Program(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
+        what = StartSpec(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = Following(self._calls, Output(retain=retain_output, begin=OutputPosition()), doing="run")
         following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)

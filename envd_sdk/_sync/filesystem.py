@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._colour.callbacks import Handler
+from envd_sdk._concurrency.callbacks import Handler
 from envd_sdk._sync.searching import Searches
 from envd_sdk._sync.transfers import Transfers
 from envd_sdk._sync.trees import Trees
@@ -14,11 +14,11 @@ from envd_sdk._wire.methods import COPY, LIST_DIR, MAKE_DIR, MOVE, REMOVE, STAT
 from envd_sdk.entries import EntryInfo, FilesystemEvent
 from envd_sdk.exceptions import ConflictException, InvalidArgumentException, NotFoundException, NotYetException
 from envd_sdk.messages import entry_from
+from envd_sdk.output_matcher import FIRST_LOOK_S, LONGEST_LOOK_S, Deadline
 from envd_sdk.paths import SandboxPath, path_fields, shown
 from envd_sdk.results import Username
 from envd_sdk.retrying import Repeat
-from envd_sdk.starting import limit
-from envd_sdk.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Deadline
+from envd_sdk.start_spec import limit
 from envd_sdk.watches import Watch
 
 

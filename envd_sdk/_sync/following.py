@@ -17,7 +17,7 @@ from envd_sdk.exceptions import CommandTimeoutException, NotYetException
 from envd_sdk.messages import by_pid, position_message
 from envd_sdk.output import AnotherError, HoleError, Output, Piece
 from envd_sdk.results import OutputPosition
-from envd_sdk.starting import EVENT_BYTES
+from envd_sdk.start_spec import EVENT_BYTES
 
 Answers = Incoming[pb.StartResponse] | Incoming[pb.ConnectResponse]
 

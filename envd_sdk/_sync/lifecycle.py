@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from envd_sdk._sync.api_client import ApiClient
-from envd_sdk._sync.owners import Controlled, Parts, Unowned
+from envd_sdk._sync.lifecycle_owners import Controlled, Parts, Unowned
 from envd_sdk.client import models
 from envd_sdk.connection_config import ConnectionConfig
 from envd_sdk.exceptions import TemplateException

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from envd_proto.filesystem import uploads_pb2 as pb
-from envd_sdk._colour.callbacks import Handler, hand_over
-from envd_sdk._colour.content import Pieces
+from envd_sdk._concurrency.callbacks import Handler, hand_over
+from envd_sdk._concurrency.content import Pieces
 from envd_sdk._sync.calls import Calls
 from envd_sdk._wire.blocking import clock
 from envd_sdk._wire.failure import WireError

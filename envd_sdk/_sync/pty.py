@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from envd_proto.pty import pty_pb2
-from envd_sdk._colour.callbacks import Handler
-from envd_sdk._colour.feeding import Feeding
+from envd_sdk._concurrency.callbacks import Handler
+from envd_sdk._concurrency.feeding import Feeding
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.command_handle import CommandHandle
 from envd_sdk._sync.following import Following
@@ -15,7 +15,7 @@ from envd_sdk.exceptions import InvalidArgumentException, NotFoundException
 from envd_sdk.messages import by_pid, terminal_from
 from envd_sdk.output import Output
 from envd_sdk.results import OutputPosition, PtySize, TerminalInfo, Username
-from envd_sdk.starting import NEWS_S, Program, limit
+from envd_sdk.start_spec import NEWS_S, StartSpec, limit
 
 _ENVS = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
@@ -52,7 +52,7 @@ class Pty(Feeding):
             cmd: another program than a login shell, with its `args`.
         """
         timeout_s = limit(timeout)
-        what = Program(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
+        what = StartSpec(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
         following = Following(self._calls, Output(begin=OutputPosition()), doing="open a terminal")
         following.start(what.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._colour.callbacks import Handler, hand_over
+from envd_sdk._concurrency.callbacks import Handler, hand_over
 from envd_sdk._sync.calls import Calls
 from envd_sdk._wire.blocking import Incoming
 from envd_sdk._wire.failure import WireError

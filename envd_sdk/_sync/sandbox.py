@@ -9,13 +9,13 @@ from typing import Self, Unpack
 
 from google.protobuf.empty_pb2 import Empty
 
-from envd_sdk._colour.constructor import Constructor
+from envd_sdk._concurrency.constructor import Constructor
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.commands import Commands
 from envd_sdk._sync.filesystem import Filesystem
 from envd_sdk._sync.lifecycle import DEFAULT_SANDBOX_TIMEOUT, connected, created
+from envd_sdk._sync.lifecycle_owners import Controlled, Parts, Unowned, start_local
 from envd_sdk._sync.listing import SandboxPaginator
-from envd_sdk._sync.owners import Controlled, Parts, Unowned, start_local
 from envd_sdk._sync.pty import Pty
 from envd_sdk._wire.address import address_from
 from envd_sdk._wire.blocking import Wire
@@ -23,8 +23,8 @@ from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import HEALTH
 from envd_sdk.client import models
 from envd_sdk.connection_config import ConnectionConfig, ConnectionOpts, IdOpts, configured
-from envd_sdk.either import Either
 from envd_sdk.exceptions import InvalidArgumentException
+from envd_sdk.hybrid_method import HybridMethod
 from envd_sdk.paths import SandboxPath
 from envd_sdk.results import Username
 from envd_sdk.sandbox_info import SandboxInfo, SandboxMetrics, SandboxQuery
@@ -205,7 +205,7 @@ class Sandbox(Constructor):
     def _kill_by_id(cls, /, sandbox_id: str, request_timeout: float | None = None, **opts: Unpack[IdOpts]) -> bool:
         return Controlled(sandbox_id, configured(opts)).kill(request_timeout)
 
-    kill = Either(_kill, _kill_by_id)
+    kill = HybridMethod(_kill, _kill_by_id)
 
     def _set_timeout(self, timeout: int, request_timeout: float | None = None) -> None:
         """Let the sandbox live for so many seconds from now."""
@@ -222,7 +222,7 @@ class Sandbox(Constructor):
     ) -> None:
         Controlled(sandbox_id, configured(opts)).set_timeout(timeout, request_timeout)
 
-    set_timeout = Either(_set_timeout, _set_timeout_by_id)
+    set_timeout = HybridMethod(_set_timeout, _set_timeout_by_id)
 
     def _get_info(self, request_timeout: float | None = None) -> SandboxInfo:
         """What the control plane knows of it."""
@@ -234,7 +234,7 @@ class Sandbox(Constructor):
     ) -> SandboxInfo:
         return Controlled(sandbox_id, configured(opts)).get_info(request_timeout)
 
-    get_info = Either(_get_info, _get_info_by_id)
+    get_info = HybridMethod(_get_info, _get_info_by_id)
 
     def _connect(self, timeout: int | None = None, request_timeout: float | None = None) -> Sandbox:
         """Resume this sandbox if it is paused, and let it live for so many seconds from now."""
@@ -261,7 +261,7 @@ class Sandbox(Constructor):
         config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
         return cls._of(connected(sandbox_id, config, timeout, opts.get("request_timeout")))
 
-    connect = Either(_connect, _connect_by_id)
+    connect = HybridMethod(_connect, _connect_by_id)
 
     def pause(self, request_timeout: float | None = None) -> bool:
         """Put the sandbox to sleep; `connect` wakes it. False if it was asleep."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
-from envd_sdk._colour.callbacks import Handler
-from envd_sdk._colour.content import Source
+from envd_sdk._concurrency.callbacks import Handler
+from envd_sdk._concurrency.content import Source
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.reading import FileStream, read_request
 from envd_sdk._sync.writing import Writing

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from envd_proto.filesystem import archive_pb2 as pb
-from envd_sdk._colour.callbacks import Handler, hand_over
-from envd_sdk._colour.content import each
-from envd_sdk._colour.running import outside
+from envd_sdk._concurrency.callbacks import Handler, hand_over
+from envd_sdk._concurrency.content import each
+from envd_sdk._concurrency.running import outside
 from envd_sdk._sync.calls import Calls
 from envd_sdk._wire.failure import WireError
 from envd_sdk._wire.methods import ARCHIVE, EXTRACT

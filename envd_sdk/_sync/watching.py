@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._colour.background import Background
-from envd_sdk._colour.callbacks import Handler, hand_over
+from envd_sdk._concurrency.background import Background
+from envd_sdk._concurrency.callbacks import Handler, hand_over
 from envd_sdk._sync.calls import Calls
 from envd_sdk._wire.blocking import Incoming, clock
 from envd_sdk._wire.failure import WireError, WireTimeoutError

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator
 
 from envd_proto.filesystem import filesystem_pb2 as fs
-from envd_sdk._colour.callbacks import Handler, hand_over
-from envd_sdk._colour.content import Pieces, Source
+from envd_sdk._concurrency.callbacks import Handler, hand_over
+from envd_sdk._concurrency.content import Pieces, Source
 from envd_sdk._sync.calls import Calls
 from envd_sdk._sync.parts import PartedUpload
 from envd_sdk._wire.methods import WRITE, WRITE_FILE

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import envd_sdk
-from envd_sdk.either import Either
+from envd_sdk.hybrid_method import HybridMethod
 from tests.support.control_plane import API_KEY, control_plane
 from tests.support.daemon import ROOT, Daemon
 
@@ -140,7 +140,7 @@ def documented() -> Iterator[Documented]:
 def functions_of(kind: type, name: str) -> list[Any]:
     """What a name of a class calls: its overloads, or both halves of one for objects and classes."""
     found = inspect.getattr_static(kind, name)
-    if isinstance(found, Either):
+    if isinstance(found, HybridMethod):
         # The published API has both under this name: `connect` is documented for the class, the others for objects.
         return [getattr(one, "__func__", one) for one in (found._instance, found._of_class)]
     if isinstance(found, property):

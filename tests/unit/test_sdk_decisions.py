@@ -23,10 +23,10 @@ from envd_sdk import (
 from envd_sdk._wire.failure import WireError, WireTimeoutError
 from envd_sdk.client.answers import ATTEMPTS, delay_s, failure
 from envd_sdk.client.models import ListedSandbox, NewSandbox, SandboxMetric, json_name
-from envd_sdk.keeping import Kept
+from envd_sdk.replay_buffer import ReplayBuffer
 from envd_sdk.retrying import LONGEST_DELAY_S, Attempts, Repeat
 from envd_sdk.signing import file_url, signature
-from envd_sdk.starting import Program, limit
+from envd_sdk.start_spec import StartSpec, limit
 from envd_sdk.status import exception_from
 from envd_sdk.uploads import (
     CHUNK_BYTES,
@@ -119,11 +119,11 @@ def test_what_is_not_found_depends_on_what_was_looked_for():
 
 
 def test_a_request_says_the_same_every_time():
-    program = Program("cmd", ("a",), timeout_s=0.0001, key="the-key")
+    program = StartSpec("cmd", ("a",), timeout_s=0.0001, key="the-key")
     assert program.request() == program.request()
     assert program.request().timeouts.wall_ms == 1
     assert program.request().HasField("resume")
-    assert Program("cmd").request().idempotency_key != Program("cmd").request().idempotency_key
+    assert StartSpec("cmd").request().idempotency_key != StartSpec("cmd").request().idempotency_key
 
 
 def test_no_limit_is_said_in_two_ways():
@@ -168,7 +168,7 @@ def test_parts_grow_where_they_are_quick_and_shrink_where_they_are_not():
 
 
 def test_what_was_sent_is_kept_until_it_is_forgotten():
-    kept = Kept()
+    kept = ReplayBuffer()
     for number in range(5):
         kept.add(bytes([number]) * 10)
     assert (kept.size, kept.has(4), kept.has(5)) == (50, True, False)
@@ -181,7 +181,7 @@ def test_what_was_sent_is_kept_until_it_is_forgotten():
 
 
 def test_a_source_that_has_failed_has_not_ended():
-    kept = Kept()
+    kept = ReplayBuffer()
     kept.end(RuntimeError("no more"))
     for _ in range(2):
         with pytest.raises(RuntimeError, match="no more"):

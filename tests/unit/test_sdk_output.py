@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from envd_proto.process import process_pb2 as pb
 from envd_sdk import OutputGap, OutputPosition
 from envd_sdk.output import AnotherError, HoleError, Output, Piece
+from envd_sdk.output_matcher import WINDOW, Deadline, OutputMatcher
 from envd_sdk.results import StreamName
-from envd_sdk.waiting import WINDOW, Deadline, OutputMatcher
 
 STDOUT, STDERR, PTY = (
     pb.ProcessEvent.STREAM_STDOUT,

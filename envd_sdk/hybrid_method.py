@@ -13,7 +13,7 @@ S = TypeVar("S")
 Self_ = TypeVar("Self_")
 
 
-class Either(Generic[Self_, On, R, Of, S]):
+class HybridMethod(Generic[Self_, On, R, Of, S]):
     """Two functions by one name."""
 
     def __init__(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Ma
 
 from envd_sdk.entries import Content
 from envd_sdk.exceptions import InvalidArgumentException
-from envd_sdk.keeping import Kept
+from envd_sdk.replay_buffer import ReplayBuffer
 
 # What an upload may be made of: a whole content, or pieces that come one after the other.
 Source = Content | Iterable[str | bytes]
@@ -70,7 +70,7 @@ class AsyncPieces:
     """A content in pieces, kept from when they are taken until `forget`: what was sent in vain is sent again."""
 
     def __init__(self, content: AsyncSource) -> None:
-        self.kept = Kept()
+        self.kept = ReplayBuffer()
         self._source = pieces_async(content)
 
     async def at(self, index: int) -> memoryview | None:
@@ -114,7 +114,7 @@ class Pieces:
     """
 
     def __init__(self, content: Source) -> None:
-        self.kept = Kept()
+        self.kept = ReplayBuffer()
         self._source = pieces(content)
         self._lock = threading.Lock()
 

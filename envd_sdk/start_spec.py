@@ -20,7 +20,7 @@ NEWS_S = 5.0
 
 
 @dataclass(frozen=True)
-class Program:
+class StartSpec:
     """What to run.
 
     Attributes:

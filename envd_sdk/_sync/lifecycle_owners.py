@@ -1,4 +1,4 @@
-# Made by scripts/unasync from envd_sdk/_async/owners.py; change that one.
+# Made by scripts/unasync from envd_sdk/_async/lifecycle_owners.py; change that one.
 """Who decides about the life of a sandbox: a control plane, this process, or somebody else."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from envd_sdk._colour.running import outside
+from envd_sdk._concurrency.running import outside
 from envd_sdk._sync.api_client import ApiClient
 from envd_sdk._wire.address import Address
 from envd_sdk.client.conversion import info_from, metrics_from

@@ -8,7 +8,7 @@ from envd_sdk.exceptions import SandboxUnreachableException
 from envd_sdk.uploads import cut
 
 
-class Kept:
+class ReplayBuffer:
     """Pieces as they came from their source, each kept until `forget`. Counted from the first there ever was.
 
     Attributes:

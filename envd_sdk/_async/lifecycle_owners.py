@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from envd_sdk._async.api_client import AsyncApiClient
-from envd_sdk._colour.running import outside_async
+from envd_sdk._concurrency.running import outside_async
 from envd_sdk._wire.address import Address
 from envd_sdk.client.conversion import info_from, metrics_from
 from envd_sdk.connection_config import ConnectionConfig

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from envd_sdk.exceptions import NotYetException
-from envd_sdk.waiting import Deadline
+from envd_sdk.output_matcher import Deadline
 
 T = TypeVar("T")
 
