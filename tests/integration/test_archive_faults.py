@@ -325,7 +325,7 @@ import sys
 from envd.filesystem.archive.stream import ArchiveRequest, open_stream
 from envd.host.users import User
 uid = int(sys.argv[2])
-stream = open_stream(Wish(sys.argv[1], User("somebody", uid, uid, (uid,), "/")))
+stream = open_stream(ArchiveRequest(sys.argv[1], User("somebody", uid, uid, (uid,), "/")))
 while stream.next_run():
     pass
 stream.close()

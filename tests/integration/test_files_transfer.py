@@ -226,12 +226,12 @@ from envd.filesystem.writing.temp_registry import TempRegistry
 from envd.filesystem.writing.temporary import Temporaries
 from envd.filesystem.writing.own_writes import OwnWrites
 from envd.filesystem.writing.hidden_names import TEMPORARY
-temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
+temporaries = Temporaries(TempRegistry(os.memfd_create("leftovers")), OwnWrites())
 os.chdir(sys.argv[1])
 assert not os.path.exists("/proc/self")
 for name in ("old", "new"):
     for commit in (False, True):
-        with stage(os.path.join(sys.argv[1], name), Intent(own_user()), temporaries) as staged:
+        with stage(os.path.join(sys.argv[1], name), WriteOptions(own_user()), temporaries) as staged:
             os.write(staged.fd, b"content")
             hidden = [found for found in os.listdir(".") if TEMPORARY.fullmatch(found)]
             assert len(hidden) == 1, os.listdir(".")

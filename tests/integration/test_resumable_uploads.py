@@ -234,21 +234,21 @@ from envd.filesystem.writing.temp_registry import TempRegistry
 from envd.filesystem.writing.temporary import Temporaries
 from envd.filesystem.writing.own_writes import OwnWrites
 from envd.filesystem.uploads import gathering, placing
-from envd.filesystem.uploads.state import UploadState, Terms
+from envd.filesystem.uploads.state import UploadState, UploadOptions
 from envd.host.users import own_user
 assert not os.path.exists("/proc/self")
 directory, owner = sys.argv[1], own_user()
 (old,) = os.listdir(directory)
-temporaries = Temporaries(Leftovers(os.memfd_create("leftovers")), Placements())
+temporaries = Temporaries(TempRegistry(os.memfd_create("leftovers")), OwnWrites())
 for name, absent in (("old", False), ("new", False), ("newer", True)):
-    terms = Terms("x", os.path.join(directory, name), if_absent=absent)
+    terms = UploadOptions("x", os.path.join(directory, name), if_absent=absent)
     with closing(gathering.begin(terms.path, terms.intent(owner, helped=False), temporaries)):
         assert len(os.listdir(directory)) > 1
     left = os.listdir(directory)
     with closing(gathering.begin(terms.path, terms.intent(owner, helped=False), temporaries)) as beginning:
         beginning.name()
     assert set(os.listdir(directory)) == {*left, beginning.kept.name}, os.listdir(directory)
-    state = State(terms, beginning.kept, 0.0)
+    state = UploadState(terms, beginning.kept, 0.0)
     with closing(gathering.Gathered(state.kept)) as gathered:
         os.write(gathered.fd, b"content and more")
     done = placing.put_in_place(state, terms.intent(owner, helped=False), 7, lambda created: None, temporaries)

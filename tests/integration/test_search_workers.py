@@ -186,7 +186,7 @@ async def test_a_step_in_which_no_signal_is_let_in_ends_its_process():
         import os, sys
         sys.path.append({os.getcwd()!r})
         from envd.filesystem.search.cpu_limit import CpuLimit
-        patience = Patience(os.getppid())
+        patience = CpuLimit(os.getppid())
         patience.watch()
         with patience.step(1):
             sum(range(10**12))

@@ -248,8 +248,9 @@ def test_names_are_made_plain(name: str, parts: tuple[str, ...]) -> None:
 def test_a_daemon_without_zstandard_says_what_to_do() -> None:
     script = (
         "import sys; sys.modules['backports'] = sys.modules['compression'] = None\n"
-        "from envd.errors import EnvdError\nfrom envd.filesystem.archive import coding\n"
-        "try:\n    coding.check(coding.Format.ZSTD)\nexcept EnvdError as exc:\n    print(exc.code.value, exc.message)"
+        "from envd.errors import EnvdError\nfrom envd.filesystem.archive.tarstream import compression\n"
+        "try:\n    compression.check(compression.Format.ZSTD)\n"
+        "except EnvdError as exc:\n    print(exc.code.value, exc.message)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("unimplemented ")

@@ -28,7 +28,19 @@ ALLOWED = {
     "select",
     "stat",
 }
-OWN = {"boot", "heartbeat", "keeper", "loop", "naming", "notes", "outage", "programs", "recipe", "server_child", "wire"}
+OWN = {
+    "boot",
+    "heartbeat",
+    "keeper",
+    "loop",
+    "naming",
+    "notes",
+    "outage",
+    "children",
+    "child_setup",
+    "server_child",
+    "wire",
+}
 
 # A bare interpreter of these flags has 2.6 MB of memory of its own, the keeper 3.1 MB; fork copies the page tables of
 # all of it, which is what a program's start waits for. One module like typing, json or dataclasses costs 0.5 to 2 MB.

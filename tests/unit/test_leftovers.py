@@ -36,7 +36,7 @@ NOTE_AND_DIE = """
 import os, sys
 from contextlib import ExitStack
 from envd.filesystem.writing.temp_registry import TempRegistry
-leftovers, stack = Leftovers(int(sys.argv[1])), ExitStack()
+leftovers, stack = TempRegistry(int(sys.argv[1])), ExitStack()
 for path in sys.argv[2:]:
     note = stack.enter_context(leftovers.noted(path))
     if os.path.exists(path):
