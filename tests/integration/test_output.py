@@ -455,8 +455,8 @@ async def test_what_lay_unread_in_a_slow_clients_kernel_is_there_when_it_comes_b
         tap_start(Processes.on(daemon.port, Codec.PROTO), program, receive_buffer_bytes=buffer) as tap,
     ):
         have = await asyncio.to_thread(tap.read_stdout, 16 * MIB)
+        await until(lambda: tap.unread_bytes() > (24 * MIB if buffer else MIB // 2), timeout_s=HANG_S)
         await at_rest(progress)
-        assert tap.unread_bytes() > (24 * MIB if buffer else MIB // 2)
         getattr(tap, way)()
         place = OutputPosition(stdout=len(have))
         async with tap_connect(daemon.port, pid(tap.pid), resume=place) as again:
