@@ -537,10 +537,11 @@ async def test_the_end_comes_after_a_short_drain_while_a_child_holds_the_output(
     assert waited >= 0.2
 
 
-async def test_what_a_child_prints_within_the_drain_comes_before_the_end(processes: Processes):
-    """Each line comes within the 200 ms of quiet that the drain waits for."""
+async def test_what_a_child_prints_within_the_drain_comes_before_the_end():
+    """Each line comes within the quiet that the drain waits for, which is longer here: the machine may be busy."""
     script = "(for i in 1 2 3 4 5 6; do sleep 0.05; echo $i; done) & echo 0"
-    outcome = await processes.run(shell(script))
+    async with configured_daemon(Config(output=Output(drain_s=3.0, drain_at_most_s=60.0))) as daemon:
+        outcome = await Processes.on(daemon.port, Codec.PROTO).run(shell(script))
     assert outcome.stdout == b"0\n1\n2\n3\n4\n5\n6\n"
     assert not outcome.end.held_by
 
