@@ -24,7 +24,7 @@ class Threads:
 
     A thread cannot be stopped. When the caller of a piece of work is cancelled, the work goes on to its end unless it
     had not begun, and nobody hears of it. When a piece of work does not get on, its caller gets DEADLINE_EXCEEDED in
-    the end, or UNAVAILABLE if it has not begun; see Pool.
+    the end, or UNAVAILABLE if it has not begun; see ThreadPool.
 
     Args:
         paths: what the work is on; by them is told which file system can hold it up. Without any it is none.

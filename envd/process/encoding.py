@@ -14,7 +14,7 @@ from envd.rpc import varint
 from .events import PTY, STDERR, STDOUT, Position, Run
 
 # Most bytes in one data event: clients of the reference rely on the first two. The last one is for who asks for more;
-# the library behind native gRPC may take a whole message into its window (see StreamDelivery), so no more than that.
+# the library behind native gRPC may take a whole message into its window (see StreamAckTracker), so no more than that.
 _EVENT_BYTES = 32 * 1024
 _TERMINAL_EVENT_BYTES = 16 * 1024
 _LARGEST_EVENT_BYTES = 128 * 1024

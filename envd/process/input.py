@@ -46,7 +46,7 @@ class Input:
 
         Raises:
             EnvdError: INTERNAL if it is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait; as
-                KeyedInput.find.
+                IdempotentInput.find.
         """
         async with self._place():
             if wanted is None:

@@ -31,7 +31,7 @@ class Outbox(Generic[T]):
 
     def __init__(self, send: Callable[[list[T]], None]) -> None:
         self._send = send
-        # A deque, and no lock to put something there: a search may be interrupted at any point (Patience.step).
+        # A deque, and no lock to put something there: a search may be interrupted at any point (CpuLimit.step).
         self._waiting: deque[T] = deque()
         self._size = 0
         self._due = 0.0

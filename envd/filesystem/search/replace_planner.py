@@ -30,7 +30,7 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 
 
 def plans(order: ReplaceRequest, patience: CpuLimit) -> Iterator[Value]:
-    """Yield what Plans.add takes.
+    """Yield what ReplacePlans.add takes.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if pattern or replacement is none, RESOURCE_EXHAUSTED if it is too much.

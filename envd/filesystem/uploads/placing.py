@@ -75,7 +75,7 @@ def put_in_place(
     A hidden name that is not used up stays: to be removed when the outcome is written down.
 
     Raises:
-        EnvdError: as stage() and Staged.commit(); NOT_FOUND if the gathered file is gone.
+        EnvdError: as stage() and StagedWrite.commit(); NOT_FOUND if the gathered file is gone.
     """
     with closing(Gathered(state.kept)) as gathered:
         _cut_to(size, gathered.fd, state.kept)

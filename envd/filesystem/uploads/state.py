@@ -29,7 +29,7 @@ LAST_OFFSET = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
-    """What the client asked for; see Intent for what is not said here.
+    """What the client asked for; see WriteOptions for what is not said here.
 
     Attributes:
         user: whose it is, by name.
