@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -69,6 +70,7 @@ def _plan() -> Plan:
 
 
 async def _run(plan: Plan) -> int:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tell_what_waits)
     daemon = await asyncio.to_thread(Daemon.start)
     try:
         with tempfile.TemporaryDirectory(prefix="chaos-") as root:
@@ -79,6 +81,13 @@ async def _run(plan: Plan) -> int:
     finally:
         await asyncio.to_thread(daemon.stop)
     return _report(tally, after.growth_since(before), before, after)
+
+
+def _tell_what_waits() -> None:
+    """Print where every task waits, so that a run which does not end can be asked why."""
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stdout)
+    sys.stdout.flush()
 
 
 async def _chaos(daemon: Daemon, root: Path, plan: Plan, tally: Tally) -> None:

@@ -14,6 +14,7 @@ from tests.support.wires import RpcError, Wire
 _LINES = 300  # of standard output in one turn, and one of standard error
 _MOST_EVENTS = 40  # after so many at most a client leaves
 _AGAIN_S = 0.1
+_SILENCE_S = 180.0  # no program here is silent for longer than ten seconds, and no server away
 _CUT_OFF = (EOFError, OSError, RpcError)
 
 
@@ -69,7 +70,10 @@ class Followed:
         end = None
         while end is None:
             try:
-                end = await self._follow(request)
+                async with asyncio.timeout(_SILENCE_S) as silence:
+                    end = await self._follow(request, silence)
+            except TimeoutError:
+                self._tally.wrong.append(f"program {self._number}: nothing for {_SILENCE_S:g} s, at {self._at}")
             except _CUT_OFF:
                 self._tally.counts["connections broken"] += 1
                 await asyncio.sleep(_AGAIN_S)
@@ -79,7 +83,7 @@ class Followed:
             self._note(1, f"program {self._number}: exit code {end.exit_code}, signal {end.signal}")
         self._tally.counts["programs"] += 1
 
-    async def _follow(self, request: StartRequest) -> ProcessEvent.EndEvent | None:
+    async def _follow(self, request: StartRequest, silence: asyncio.Timeout) -> ProcessEvent.EndEvent | None:
         events = self._chance.randint(1, _MOST_EVENTS)
         if not self._pid:
             first, self._starts = self._starts == 0, self._starts + 1
@@ -88,16 +92,19 @@ class Followed:
                 self._pid = (await follower.next()).start.pid
                 # The stream of an earlier Start may have brought bytes this far that nobody here has read: a Start
                 # cannot say where this client is, a Connect can.
-                return await self._read(follower, events if first else 0)
+                return await self._read(follower, events if first else 0, silence)
         resume = OutputPosition(stdout=self._at[0], stderr=self._at[1])
         # By its key: so many programs end in a quarter of an hour that the kernel uses pids again.
         program = ProcessSelector(idempotency_key=request.idempotency_key)
         async with self._processes.connect(program, resume=resume) as follower:
-            return await self._read(follower, events)
+            return await self._read(follower, events, silence)
 
-    async def _read(self, follower: Follower, events: int) -> ProcessEvent.EndEvent | None:
+    async def _read(
+        self, follower: Follower, events: int, silence: asyncio.Timeout
+    ) -> ProcessEvent.EndEvent | None:
         for _ in range(events):
             event = await follower.next()
+            silence.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
             kind = event.WhichOneof("event")
             if kind == "data":
                 self._take(event.data)

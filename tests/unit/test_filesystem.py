@@ -204,7 +204,7 @@ def test_a_walk_that_is_left_lets_go_of_its_directories(tmp_path: Path):
     assert next(walking).name == "a"
     assert next(walking).name == "b"
     walking.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_directory_at_the_last_level_is_not_read(tmp_path: Path):

@@ -172,7 +172,7 @@ def test_closing_twice_is_no_error_and_leaves_no_descriptor():
     journal = Journal.create("test")
     journal.close()
     journal.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_hole_that_cannot_be_made_is_an_error():

@@ -711,4 +711,4 @@ async def test_closing_leaves_no_descriptor():
     program = Program()
     program.prints(b"x")
     program.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before

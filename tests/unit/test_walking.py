@@ -57,7 +57,7 @@ def test_a_walk_of_two_thousand_levels_holds_few_descriptors(tmp_path: Path, *, 
                     most = max(most, descriptors() - before) if found % 100 == 0 else most
         assert found == 2001
         assert most <= 2 * MOST_OPEN + 2
-        assert descriptors() == before
+        assert descriptors() <= before  # another test's library may close its own meanwhile
     finally:
         remove_deep(tmp_path)
 
