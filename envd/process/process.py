@@ -73,6 +73,7 @@ class Process:
         gone: set when the program itself has ended.
         cause: why the daemon ends it, None while it does not.
         finished_clock: when its end was announced (monotonic seconds), None before.
+        end_told: a follower was handed its end and went on reading.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Process:
         self._requested: set[int] = set()
         self._held_by: tuple[int, ...] = ()
         self.finished_clock: float | None = None
+        self.end_told = False
 
     @property
     def pid(self) -> int:
@@ -212,14 +214,20 @@ class Process:
     def _remember(self) -> None:
         """Keep in the ledger what only this server knows of the end."""
         size = None if self.terminal is None else dataclasses.astuple(self.terminal.size)
-        known = (self.cause, sorted(self._requested), self._held_by, self.finished_clock, size)
+        known = (self.cause, sorted(self._requested), self._held_by, self.finished_clock, size, self.end_told)
         self.output.ledger.write_end(json.dumps(known).encode())
+
+    def _note_told(self) -> None:
+        if not self.end_told:
+            self.end_told = True
+            self._remember()
 
     def recall(self) -> bool:
         """Take over what an earlier server knew of the end; True if it had announced it."""
         known = self.output.ledger.read_end()
         if known:
-            cause, requested, held_by, self.finished_clock, size = json.loads(known)[:5]
+            cause, requested, held_by, self.finished_clock, size, *told = json.loads(known)[:6]
+            self.end_told = bool(told and told[0])
             self.cause = Cause(cause) if cause in iter(Cause) else None  # a later version may know more of them
             self._requested, self._held_by = set(requested), tuple(held_by)
             if self.terminal is not None and not self.terminal.open:
@@ -277,6 +285,7 @@ class Process:
                 await asyncio.sleep(0)  # others have a turn between two pieces
             elif self.ended is not None:
                 yield self.ended
+                self._note_told()
                 return
             elif not await follower.wait(keepalive_s):
                 yield KeepAlive()

@@ -41,32 +41,33 @@ class Archive:
         self._finished[running.identity.ident] = (running.finished_clock or time.monotonic(), running)
 
     def forget_late(self) -> None:
-        """Forget what is over its time, and the oldest of what is too much."""
+        """Forget those whose time is over, and the first of what is too much."""
         late = time.monotonic() - self._retention.seconds
-        while self._finished and (len(self._finished) > self._retention.programs or self._oldest() < late):
-            if not self.forget_oldest():
-                break
+        over = [ident for ident, (finished_at, _) in self._finished.items() if finished_at < late]
+        for ident in over:
+            if not self._in_use(self._finished[ident][1]):
+                self._forget_one(ident)
+        while len(self._finished) > self._retention.programs and self.forget_first():
+            pass
         while self._keys and (len(self._keys) > _KEYS_REMEMBERED or next(iter(self._keys.values())) < late):
             key = next(iter(self._keys))
             del self._keys[key]
             self._forget_key(key)
 
-    def _oldest(self) -> float:
-        return next(iter(self._finished.values()))[0]
+    def forget_first(self) -> bool:
+        """Forget the process that is least likely to be asked for; False if all are in use.
 
-    def forget_oldest(self) -> bool:
-        """Forget the oldest program that nobody follows and nothing holds; False if there is none.
-
-        Only if there is no other it is one whose follower is expected back.
+        The oldest whose end a client has been told; without one the oldest whose end nobody knows yet; in the end also
+        one whose follower is expected back.
         """
-        last_resort: int | None = None
-        for ident, (_, running) in self._finished.items():
-            if running.output.open or running.output.audience:
-                continue
-            if not running.output.audience.expected:
-                return self._forget_one(ident)
-            last_resort = ident if last_resort is None else last_resort
-        return last_resort is not None and self._forget_one(last_resort)
+        free = [(ident, process) for ident, (_, process) in self._finished.items() if not self._in_use(process)]
+        if not free:
+            return False
+        return self._forget_one(min(free, key=lambda each: _worth(each[1]))[0])
+
+    @staticmethod
+    def _in_use(process: Process) -> bool:
+        return bool(process.output.open or process.output.audience)
 
     def _forget_one(self, ident: int) -> bool:
         finished_at, running = self._finished.pop(ident)
@@ -74,3 +75,9 @@ class Archive:
             self._keys[running.command.key] = finished_at
         self._forget(running)
         return True
+
+
+def _worth(process: Process) -> int:
+    if process.output.audience.expected:
+        return 2
+    return 0 if process.end_told else 1

@@ -170,7 +170,7 @@ class ProcessTable:
         """
         most = os.sysconf("SC_OPEN_MAX") * 5 // 8 // _DESCRIPTORS_EACH
         while len(self._programs) + len(self._starting) > most:
-            if not self._archive.forget_oldest():
+            if not self._archive.forget_first():
                 raise EnvdError(
                     Code.RESOURCE_EXHAUSTED,
                     f"{most} programs are running: the daemon's limit on open files (RLIMIT_NOFILE) allows no more",
@@ -326,7 +326,7 @@ class ProcessTable:
     def _reclaim(self, wanted: int) -> None:
         """Free journal memory: finished programs first, then the largest live ones down to their minimum."""
         goal = self._pool.kept - wanted
-        while self._pool.kept > goal and self._archive.forget_oldest():
+        while self._pool.kept > goal and self._archive.forget_first():
             pass
         for running in sorted(self._programs.values(), key=lambda running: running.output.kept, reverse=True):
             if self._pool.kept <= goal or running.output.kept <= self._pool.sizes.trimmed:

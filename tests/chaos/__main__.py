@@ -86,8 +86,12 @@ async def _run(plan: Plan) -> int:
 def _tell_what_waits() -> None:
     """Print where every task waits, so that a run which does not end can be asked why."""
     for task in asyncio.all_tasks():
-        task.print_stack(file=sys.stdout)
-    sys.stdout.flush()
+        places, coro = [], task.get_coro()
+        while coro is not None:
+            frame = getattr(coro, "cr_frame", None) or getattr(coro, "ag_frame", None)
+            places.append(f"{frame.f_code.co_name}:{frame.f_lineno}" if frame else type(coro).__name__)
+            coro = getattr(coro, "cr_await", None) or getattr(coro, "ag_await", None)
+        print(task.get_name(), " > ".join(places), flush=True)
 
 
 async def _chaos(daemon: Daemon, root: Path, plan: Plan, tally: Tally) -> None:

@@ -14,7 +14,7 @@ from tests.support.wires import RpcError, Wire
 _LINES = 300  # of standard output in one turn, and one of standard error
 _MOST_EVENTS = 40  # after so many at most a client leaves
 _AGAIN_S = 0.1
-_SILENCE_S = 180.0  # no program here is silent for longer than ten seconds, and no server away
+_SILENCE_S = 60.0  # no program here is silent for longer than ten seconds, and no server away
 _CUT_OFF = (EOFError, OSError, RpcError)
 
 
@@ -74,7 +74,10 @@ class Followed:
                     end = await self._follow(request, silence)
             except TimeoutError:
                 self._tally.wrong.append(f"program {self._number}: nothing for {_SILENCE_S:g} s, at {self._at}")
-            except _CUT_OFF:
+            except _CUT_OFF as exc:
+                if isinstance(exc, RpcError) and exc.code == "not_found":
+                    self._note(1, f"program {self._number}, pid {self._pid}, at {self._at}: {exc}")
+                    return
                 self._tally.counts["connections broken"] += 1
                 await asyncio.sleep(_AGAIN_S)
         missing = sum(len(whole) - at for whole, at in zip(self._expected, self._at, strict=True))
@@ -99,9 +102,7 @@ class Followed:
         async with self._processes.connect(program, resume=resume) as follower:
             return await self._read(follower, events, silence)
 
-    async def _read(
-        self, follower: Follower, events: int, silence: asyncio.Timeout
-    ) -> ProcessEvent.EndEvent | None:
+    async def _read(self, follower: Follower, events: int, silence: asyncio.Timeout) -> ProcessEvent.EndEvent | None:
         for _ in range(events):
             event = await follower.next()
             silence.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
