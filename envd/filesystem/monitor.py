@@ -32,7 +32,7 @@ class PoolState:
         queues: steps that wait for a thread, by the devices they touch, in their order.
     """
 
-    lock: threading.Lock
+    lock: threading.RLock
     loads: Loads
     queues: dict[tuple[str, ...], dict[Step[Any], None]]
 

@@ -37,7 +37,8 @@ class ThreadPool:
     def __init__(self, sizes: StepLimits, mounts: Mounts, start_thread: StartThread = start_thread) -> None:
         self._sizes = sizes
         self._mounts = mounts
-        shared = PoolState(threading.Lock(), Loads(sizes), {})
+        # Reentrant: a step that is called off already is left at once, by whoever puts it in a queue.
+        shared = PoolState(threading.RLock(), Loads(sizes), {})
         self._lock, self._loads, self._queues = shared.lock, shared.loads, shared.queues
         self._idle: list[_Inbox] = []
         self._threads = 0
@@ -180,7 +181,7 @@ class ThreadPool:
         if silent and (device := self._silent_device(step)) is not None:
             return self._put_off(step, device, inbox)
         value, failure = None, None
-        if step.answer.set_running_or_notify_cancel():
+        if _claim(step):
             try:
                 assert step.work is not None
                 value = step.work()
@@ -226,3 +227,13 @@ class ThreadPool:
             self._queues.setdefault(step.devices, {})[step] = None
             step.answer.add_done_callback(partial(self._left, step))
             return self._following(inbox)
+
+
+def _claim(step: Step[Any]) -> bool:
+    """Tell whether the answer of a step is still wanted; from then on its caller cannot call it off."""
+    if step.answer.done() and not step.answer.cancelled():
+        return False
+    try:
+        return step.answer.set_running_or_notify_cancel()
+    except RuntimeError:  # it was given up at this moment
+        return False
