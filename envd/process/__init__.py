@@ -1,1 +1,1 @@
-"""Programs: started as a user, their output kept in journals, their ends remembered."""
+"""Processes: they are started as a user, their output kept in journals, their ends remembered."""

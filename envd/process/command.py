@@ -1,4 +1,4 @@
-"""What a caller wants run."""
+"""Command: the request to run a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ASKED = ("cmd", "args", "envs", "tag", "timeouts")
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Milliseconds after which the daemon ends the program, 0 for never; `grace_ms` from SIGTERM to SIGKILL."""
+    """Milliseconds after which the daemon ends the process, 0 for never; `grace_ms` from SIGTERM to SIGKILL."""
 
     wall_ms: int = 0
     idle_ms: int = 0
@@ -37,13 +37,13 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One program to run.
+    """One process to run.
 
     Attributes:
         limits: resource (a RLIMIT_* number) to its soft and hard limit.
         deadline_ms: kill the tree this long after the start; 0 for never.
         terminal: window of the terminal it runs in, None for pipes.
-        term: value of TERM, unless the program's environment has one; empty for none.
+        term: value of TERM, unless the process's environment has one; empty for none.
     """
 
     cmd: str
@@ -62,7 +62,7 @@ class Command:
     term: str = ""
 
     def checks(self) -> Iterator[None]:
-        """Refuse what no program can be started with, in steps: there may be many arguments and variables.
+        """Refuse what no process can be started with, in steps: there may be many arguments and variables.
 
         Raises:
             EnvdError: INVALID_ARGUMENT, saying what to change.
@@ -107,11 +107,11 @@ class Command:
         yield from _listed(json.dumps(dict(batch))[1:-1] for batch in _batches(self.envs.items()))
         yield b"}}"
 
-    def environment(self, around: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
+    def environment(self, surroundings: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
         """Yield the variables it gets beside those `around` it, as the kernel takes them; later ones count."""
-        for name, value in chain(around.items(), self.envs.items()):
+        for name, value in chain(surroundings.items(), self.envs.items()):
             yield os.fsencode(name), os.fsencode(value)
-        if self.term and "TERM" not in self.envs and "TERM" not in around:
+        if self.term and "TERM" not in self.envs and "TERM" not in surroundings:
             yield b"TERM", os.fsencode(self.term)
 
     @classmethod
@@ -134,21 +134,21 @@ class Command:
 
         The deadline of the call that asks is none of it: a repeated call has less time.
         """
-        found = [name for name in _ASKED if getattr(self, name) != getattr(other, name)]
+        differences = [name for name in _ASKED if getattr(self, name) != getattr(other, name)]
         if (self.cwd or "") != (other.cwd or ""):
-            found.append("cwd")
+            differences.append("cwd")
         if self.terminal is None and other.terminal is None and self.stdin != other.stdin:
-            found.append("stdin")
+            differences.append("stdin")
         if self.terminal != other.terminal or self.term != other.term:
-            found.append("pty")
+            differences.append("pty")
         if (self.nice, self.oom_score_adj, self.limits) != (other.nice, other.oom_score_adj, other.limits):
-            found.append("limits")
-        return found
+            differences.append("limits")
+        return differences
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
+    remaining = iter(items)
+    while batch := list(islice(remaining, _BATCH)):
         yield batch
 
 

@@ -1,4 +1,4 @@
-"""The descriptors of a program: what it starts with, and what server and keeper hold for it."""
+"""The descriptors of a process: those it starts with, and those that server and keeper hold for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SLOT_LEDGER = 5
 _SLOT_PIPE = {STDOUT: 1, STDERR: 2}
 _SLOT_JOURNAL = {STDOUT: 3, STDERR: 4, PTY: 9}
 _SLOT_MASTER, _SLOT_RELAY_OUT, _SLOT_RELAY_IN = 6, 7, 8
-# What a stream comes from, let go of when the stream has ended.
+# The source of a stream, closed when the stream has ended.
 _SLOTS_OF_SOURCE = {STDOUT: {1}, STDERR: {2}, PTY: {6, 7, 8}}
 
 _PIPE_MODE = 0o666
@@ -36,14 +36,14 @@ Keep = Callable[[int], int]
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """What a program is started with: its own three, and what is held for it by slot."""
+    """Descriptors of a new process: its own three, and those that are held for it, by slot."""
 
     stdio: list[int]
     held: dict[int, int]
 
 
 def make_descriptors(ident: int, metadata: bytes, command: Command, user: User, unwind: ExitStack) -> Descriptors:
-    """Make pipes or a terminal, journals and ledger; `unwind` closes what is held, the caller the program's own.
+    """Make pipes or a terminal, journals and ledger; `unwind` closes what is held, the caller the process's own.
 
     Raises:
         EnvdError: RESOURCE_EXHAUSTED if there is no terminal, descriptor or memory left.
@@ -62,12 +62,12 @@ def make_descriptors(ident: int, metadata: bytes, command: Command, user: User, 
             stdio = _make_terminal(ident, keep, held, command.terminal, user)
     except OSError as exc:
         code = Code.RESOURCE_EXHAUSTED if command.terminal is not None else code_from_errno(exc.errno or 0)
-        raise EnvdError(code, f"cannot make {kind} for a program: {exc.strerror}") from exc
+        raise EnvdError(code, f"cannot make {kind} for a process: {exc.strerror}") from exc
     return Descriptors(stdio, held)
 
 
 def _make_pipes(ident: int, keep: Keep, held: dict[int, int], user: User, *, stdin: bool) -> list[int]:
-    """Add our ends to `held`, which do not block; return the program's, which do."""
+    """Add our ends to `held`, which do not block; return the process's, which do."""
     with ExitStack() as unwind:
         if stdin:
             theirs, ours = _pipe_of(user)
@@ -89,10 +89,11 @@ def _make_pipes(ident: int, keep: Keep, held: dict[int, int], user: User, *, std
 
 
 def _pipe_of(user: User) -> tuple[int, int]:
-    """Return the ends of a pipe that the program may open again, as /dev/stdout and /proc/self/fd/1 do.
+    """Return the ends of a pipe that the process may open again, as /dev/stdout and /proc/self/fd/1 do.
 
-    Its inode is asked for owner and mode then: a program that has dropped its privileges, now or later, would be
-    refused. Nobody else gets to it: the way there is /proc/PID/fd, which the kernel shows to who may trace PID.
+    The kernel then checks owner and mode of its inode: a process that has dropped its privileges, now or later, would
+    be refused. Nobody else gets to it: the way there is /proc/PID/fd, which the kernel shows to those that may trace
+    PID.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with contextlib.suppress(OSError):  # a kernel where pipes have no owner, a user namespace without this user
@@ -118,7 +119,7 @@ def _make_terminal(ident: int, keep: Keep, held: dict[int, int], size: Size, use
 
 
 def streams_from(held: Mapping[int, int], command: Command) -> dict[int, Stream]:
-    """Return a program's streams, of what is still held for it."""
+    """Return a process's streams, of what is still held for it."""
     if command.terminal is None:
         return {
             number: PipeStream(number, _journal(held, number), held.get(slot, -1))
@@ -129,18 +130,18 @@ def streams_from(held: Mapping[int, int], command: Command) -> dict[int, Stream]
 
 
 def has_terminal(held: Mapping[int, int]) -> bool:
-    """Tell from what is held for a program whether it runs in a terminal."""
+    """Tell from what is held for a process whether it runs in a terminal."""
     return _SLOT_MASTER in held or _SLOT_JOURNAL[PTY] in held
 
 
 def _journal(held: Mapping[int, int], number: int) -> Journal:
-    """Return a stream's journal; one that stayed empty is let go of when the program ends, and made anew here."""
+    """Return a stream's journal; one that stayed empty is closed when the process ends, and made anew here."""
     slot = _SLOT_JOURNAL[number]
     return Journal(held[slot]) if slot in held else Journal.create("empty")
 
 
 class Releases:
-    """Lets go, in the keeper, of what a program needs no more."""
+    """Closes the descriptors in the keeper that a process needs no more."""
 
     def __init__(self, keeper: KeeperClient, ident: int, slots: set[int], streams: Mapping[int, Stream]) -> None:
         self._keeper = keeper
@@ -149,7 +150,7 @@ class Releases:
         self._streams = streams
 
     def input(self) -> None:
-        """Let the program's input end: it does only when the keeper's duplicate is closed too."""
+        """Let the process's input end: it does only when the keeper's duplicate is closed too."""
         self._release({SLOT_INPUT})
 
     def ended(self) -> None:

@@ -1,4 +1,4 @@
-"""What a follower of a program sees, in this order: Started, then Run, Gap and KeepAlive, then one Ended."""
+"""Events of a process, as a subscriber gets them: Started, then Run, Gap and KeepAlive, then one Ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ STDOUT, STDERR, PTY = 0, 1, 2
 STREAMS = 3
 
 Position = tuple[int, int, int]
-"""How many bytes of stdout, stderr and terminal output lie before a place."""
+"""A place in the output: the number of bytes of stdout, stderr and terminal output before it."""
 
 BEGINNING: Position = (0, 0, 0)
 
 
 class Cause(enum.IntEnum):
-    """Why a program ended; the contract's numbers."""
+    """The reason why a process ended; the contract's numbers."""
 
     UNSPECIFIED = 0
     ITSELF = 1
@@ -29,7 +29,7 @@ class Cause(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The program runs, or ran; this follower begins at `position`.
+    """The process runs, or ran; this subscriber begins at `position`.
 
     Attributes:
         started_at: seconds since the epoch.
@@ -43,7 +43,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Consecutive bytes of one stream, from `offset` on; `position` is the follower's place behind them."""
+    """Consecutive bytes of one stream, from `offset` on; `position` is the subscriber's place behind them."""
 
     stream: int
     offset: int
@@ -62,12 +62,12 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """Nothing happened for the interval the follower asked for."""
+    """Nothing happened for the interval the subscriber asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended.
+    """The end of a process.
 
     Attributes:
         exit_code: 0 to 255, -1 if a signal ended it.

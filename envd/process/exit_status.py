@@ -1,4 +1,4 @@
-"""Exit records to ends."""
+"""Conversion of exit records to ends."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def ended_from(
     output: Position,
     started_at: float,
 ) -> Ended:
-    """Return the end of a program.
+    """Return the end of a process.
 
-    A program that never ran ends as a shell reports it: 127 if there was no such command, 126 if it could not be run.
+    A process that never ran ends as a shell reports it: 127 if there was no such command, 126 if it could not be run.
     """
     status = record.status
     number, stage = exec_failure or (0, "")

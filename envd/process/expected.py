@@ -1,4 +1,4 @@
-"""Followers whose connection broke: which bytes stay for them, and until when."""
+"""Subscribers whose connection broke: the bytes that stay for them, and until when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAUSES = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """For how long, in seconds, programs and other followers wait for one.
+    """Seconds for which processes and other subscribers wait for one.
 
     Attributes:
         stall_s: one that does not read, while others read on.
@@ -47,7 +47,7 @@ class Absent:
     Attributes:
         held: no byte behind this place goes; it may come back anywhere from here ...
         handed: ... to here, which is what it was handed; None if that is not known.
-        read_to: the program may print as far beyond this as beyond a follower's place.
+        read_to: the process may print as far beyond this as beyond a subscriber's place.
         until: monotonic seconds.
         resumes: its client names its place when it is back; None if that is not known.
     """
@@ -55,21 +55,21 @@ class Absent:
     held: Position
     handed: Position | None
     read_to: Position
-    until: float
+    deadline: float
     resumes: bool | None
 
-    def may_be(self, follower: Subscription) -> bool:
-        """Tell whether a follower that has just come may be this one."""
-        if not follower.resumes:
+    def may_be(self, subscription: Subscription) -> bool:
+        """Tell whether a subscriber that has just come may be this one."""
+        if not subscription.resumes:
             return self.resumes is not True
         if self.handed is None:
             return True
-        place = zip(self.held, follower.position, self.handed, strict=True)
-        return all(held <= at <= handed for held, at, handed in place)
+        bounds = zip(self.held, subscription.position, self.handed, strict=True)
+        return all(held <= place <= handed for held, place, handed in bounds)
 
 
 class Expected:
-    """Those who are expected back. At most 32; one more makes the one leave whose time is over first."""
+    """The subscribers that are expected back. At most 32; one more removes the one with the earliest deadline."""
 
     def __init__(self) -> None:
         self._absent: list[Absent] = []
@@ -81,28 +81,28 @@ class Expected:
         """Return those whose time is not over."""
         if self._absent:
             now = time.monotonic()
-            self._absent = [absent for absent in self._absent if absent.until > now]
+            self._absent = [absent for absent in self._absent if absent.deadline > now]
         return self._absent
 
     def add(self, absent: Absent) -> None:
         """Expect one."""
         self._absent = [*self.now(), absent]
         if len(self._absent) > _AT_ONCE:
-            self._absent.remove(min(self._absent, key=lambda absent: absent.until))
+            self._absent.remove(min(self._absent, key=lambda absent: absent.deadline))
 
-    def add_starter(self, until: float) -> None:
-        """Expect whoever had a program started: nobody is there yet, and every byte is for it."""
-        self.add(Absent(BEGINNING, BEGINNING, BEGINNING, until, None))
+    def add_starter(self, deadline: float) -> None:
+        """Expect the client that had a process started: it has no byte yet, and every one is for it."""
+        self.add(Absent(BEGINNING, BEGINNING, BEGINNING, deadline, None))
 
-    def add_unknown(self, count: int, read_to: Position, until: float) -> None:
-        """Expect those who followed an earlier server, which took the knowledge of their places with it."""
+    def add_unknown(self, count: int, read_to: Position, deadline: float) -> None:
+        """Expect the subscribers of an earlier server; their places are unknown."""
         for _ in range(min(count, _AT_ONCE)):
-            self.add(Absent(BEGINNING, None, read_to, until, None))
+            self.add(Absent(BEGINNING, None, read_to, deadline, None))
 
-    def welcome(self, follower: Subscription) -> None:
-        """Take note that one has come: it is the one of those it may be that was handed most, known ones first."""
-        those = [absent for absent in self.now() if absent.may_be(follower)]
-        if not follower.resumes and any(absent.resumes is False for absent in those):
+    def welcome(self, subscription: Subscription) -> None:
+        """Remove the entry of a subscriber that has come: of those it may be, the one handed most, known ones first."""
+        those = [absent for absent in self.now() if absent.may_be(subscription)]
+        if not subscription.resumes and any(absent.resumes is False for absent in those):
             # Without a place each of them would begin where this one does: behind what any of them has taken.
             self._absent = [absent for absent in self._absent if absent.resumes is not False]
         elif those:

@@ -1,4 +1,4 @@
-"""How much of an input was written under its key: in the program's ledger, for repeated calls and later servers."""
+"""Writes under a key: the ledger keeps how much of each was written, for repeated calls and later servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AT_ONCE_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class IdempotentWrite:
-    """What a caller wants written under a key: digests of key and input, and the input's size."""
+    """A write under a key: digests of key and input, and the input's size."""
 
     key: bytes
     content: bytes
@@ -42,11 +42,11 @@ class IdempotentWrite:
 
 
 @dataclass(slots=True)
-class Note:
-    """One input.
+class WriteRecord:
+    """The record of one write.
 
     Attributes:
-        slot: where it is noted.
+        slot: its place in the ledger.
         content: digest of all of it.
         written: bytes of it that the kernel has.
         uncertain: bytes that an earlier server was just writing when it was killed.
@@ -59,7 +59,7 @@ class Note:
 
 
 class IdempotentInput:
-    """What was written of a program's inputs, by key. The last 102 keys are remembered.
+    """The record of a process's inputs, by key. The last 102 keys are remembered.
 
     Each write is announced before the kernel gets it and noted behind it: if a server is killed in between, the next
     one knows that it does not know.
@@ -67,87 +67,88 @@ class IdempotentInput:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._notes: dict[bytes, Note] = {}  # the one used last comes last
+        self._records: dict[bytes, WriteRecord] = {}  # the one used last comes last
         self._uses = 0
-        for uses, digest, note in sorted(_read(ledger), key=lambda found: found[0]):
-            self._notes[digest] = note
+        for uses, digest, record in sorted(_read(ledger), key=lambda entry: entry[0]):
+            self._records[digest] = record
             self._uses = uses
-        taken = {note.slot for note in self._notes.values()}
-        self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in taken]
+        used_slots = {record.slot for record in self._records.values()}
+        self._free = [slot for slot in reversed(range(_SLOTS)) if slot not in used_slots]
 
-    def find(self, wanted: IdempotentWrite) -> Note:
+    def find(self, request: IdempotentWrite) -> WriteRecord:
         """Return what is known of an input; nothing was written of one whose key is new.
 
         Raises:
             EnvdError: ALREADY_EXISTS if the key was used for another input, ABORTED if nobody knows how much was
                 written.
         """
-        note = self._notes.pop(wanted.key, None)
-        if note is None:
-            note = Note(self._free.pop() if self._free else self._forget_oldest(), wanted.content)
-        self._notes[wanted.key] = note
-        _check(note, wanted)
-        return note
+        record = self._records.pop(request.key, None)
+        if record is None:
+            record = WriteRecord(self._free.pop() if self._free else self._forget_oldest(), request.content)
+        self._records[request.key] = record
+        _check(record, request)
+        return record
 
-    def has_all(self, wanted: IdempotentWrite) -> bool:
+    def has_all(self, request: IdempotentWrite) -> bool:
         """Return whether an input was written whole.
 
         Raises:
             EnvdError: as find.
         """
-        note = self._notes.get(wanted.key)
-        if note is None:
+        record = self._records.get(request.key)
+        if record is None:
             return False
-        _check(note, wanted)
-        return note.written == wanted.size
+        _check(record, request)
+        return record.written == request.size
 
     @contextmanager
-    def writing(self, wanted: IdempotentWrite, note: Note, size: int) -> Iterator[None]:
-        """Announce that at most so many bytes are about to be written; what has been is in the note at the end."""
-        self._write(wanted.key, note, size)
+    def writing(self, request: IdempotentWrite, record: WriteRecord, size: int) -> Iterator[None]:
+        """Announce that at most so many bytes are about to be written; what has been is in the record at the end."""
+        self._write(request.key, record, size)
         try:
             yield
         finally:
-            self._write(wanted.key, note, 0)
+            self._write(request.key, record, 0)
 
-    def _write(self, digest: bytes, note: Note, being_written: int) -> None:
+    def _write(self, digest: bytes, record: WriteRecord, being_written: int) -> None:
         self._uses += 1
         if self._ledger.version == OLDEST_VERSION:
-            record = _SLOT_2.pack(digest, self._uses, note.written, being_written)
+            packed = _SLOT_2.pack(digest, self._uses, record.written, being_written)
         else:
-            record = _SLOT.pack(digest, note.content, self._uses, note.written, being_written)
-        self._ledger.write_input(note.slot * _SLOT.size, record)
+            packed = _SLOT.pack(digest, record.content, self._uses, record.written, being_written)
+        self._ledger.write_input(record.slot * _SLOT.size, packed)
 
     def _forget_oldest(self) -> int:
-        return self._notes.pop(next(iter(self._notes))).slot
+        return self._records.pop(next(iter(self._records))).slot
 
 
-def _read(ledger: Ledger) -> Iterator[tuple[int, bytes, Note]]:
+def _read(ledger: Ledger) -> Iterator[tuple[int, bytes, WriteRecord]]:
     page = ledger.read_input()
     for slot in range(min(_SLOTS, len(page) // _SLOT.size)):
-        at = slot * _SLOT.size
+        offset = slot * _SLOT.size
         if ledger.version == OLDEST_VERSION:
-            digest, uses, written, uncertain = _SLOT_2.unpack_from(page, at)
+            digest, uses, written, uncertain = _SLOT_2.unpack_from(page, offset)
             content = _UNKNOWN
         else:
-            digest, content, uses, written, uncertain = _SLOT.unpack_from(page, at)
+            digest, content, uses, written, uncertain = _SLOT.unpack_from(page, offset)
         if uses:
-            yield uses, digest, Note(slot, content, written, uncertain)
+            yield uses, digest, WriteRecord(slot, content, written, uncertain)
 
 
 def _content(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=_CONTENT_BYTES).digest()
 
 
-def _check(note: Note, wanted: IdempotentWrite) -> None:
-    if note.written > wanted.size or note.content not in (_UNKNOWN, wanted.content):
+def _check(record: WriteRecord, request: IdempotentWrite) -> None:
+    if record.written > request.size or record.content not in (_UNKNOWN, request.content):
         raise EnvdError(
             Code.ALREADY_EXISTS,
-            f"idempotency_key was used for another input, of which {note.written} bytes were written: use another key",
+            f"idempotency_key was used for another input, of which {record.written} bytes were written: "
+            "use another key",
         )
-    if note.uncertain:
+    if record.uncertain:
         raise EnvdError(
             Code.ABORTED,
-            f"the server was killed while it wrote this input: {note.written} bytes were written, and perhaps "
-            f"{note.uncertain} more: look at the program's output, and send what is missing with another key",
+            f"the server was killed while it wrote this input: {record.written} bytes were written, and perhaps "
+            f"{record.uncertain} more: look at the process's output, and send what is missing with another key",
         )

@@ -1,4 +1,4 @@
-"""Programs by pid and tag."""
+"""Processes by pid and tag."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _Key = TypeVar("_Key", int, str)
 
 
 class Index:
-    """Finds programs: a running one rather than a finished one, of several the newest.
+    """Finds processes: a running one rather than a finished one, of several the newest.
 
     Attributes:
-        leaders: pids of the programs that have not ended, as /proc has them; also read by threads.
+        leaders: pids of the processes that have not ended, as /proc has them; also read by threads.
     """
 
     def __init__(self) -> None:
@@ -22,38 +22,38 @@ class Index:
         self._by_pid: dict[int, list[Process]] = {}
         self._by_tag: dict[str, list[Process]] = {}
 
-    def add(self, running: Process) -> None:
-        """Take a program in."""
-        self._by_pid.setdefault(running.pid, []).append(running)
-        if running.command.tag is not None:
-            self._by_tag.setdefault(running.command.tag, []).append(running)
-        if running.alive:
-            self.leaders.add(b"%d" % running.pid)
+    def add(self, process: Process) -> None:
+        """Add a process."""
+        self._by_pid.setdefault(process.pid, []).append(process)
+        if process.command.tag is not None:
+            self._by_tag.setdefault(process.command.tag, []).append(process)
+        if process.alive:
+            self.leaders.add(b"%d" % process.pid)
 
-    def ended(self, running: Process) -> None:
-        """Take note that a program has ended: its pid may become another's."""
-        self.leaders.discard(b"%d" % running.pid)
+    def ended(self, process: Process) -> None:
+        """Record that a process has ended: its pid may become another's."""
+        self.leaders.discard(b"%d" % process.pid)
 
-    def remove(self, running: Process) -> None:
-        """Forget a program."""
-        _remove(self._by_pid, running.pid, running)
-        if running.command.tag is not None:
-            _remove(self._by_tag, running.command.tag, running)
+    def remove(self, process: Process) -> None:
+        """Forget a process."""
+        _remove(self._by_pid, process.pid, process)
+        if process.command.tag is not None:
+            _remove(self._by_tag, process.command.tag, process)
 
     def by_pid(self, pid: int) -> Process | None:
-        """Return the program with a pid."""
+        """Return the process with a pid."""
         return _newest(self._by_pid.get(pid, ()))
 
     def by_tag(self, tag: str) -> Process | None:
-        """Return the program with a tag."""
+        """Return the process with a tag."""
         return _newest(self._by_tag.get(tag, ()))
 
 
-def _remove(index: dict[_Key, list[Process]], key: _Key, running: Process) -> None:
-    index[key].remove(running)
+def _remove(index: dict[_Key, list[Process]], key: _Key, process: Process) -> None:
+    index[key].remove(process)
     if not index[key]:
         del index[key]
 
 
 def _newest(those: Iterable[Process]) -> Process | None:
-    return max(those, key=lambda running: (running.ended is None, running.identity.ident), default=None)
+    return max(those, key=lambda process: (process.ended is None, process.identity.ident), default=None)

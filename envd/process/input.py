@@ -1,4 +1,4 @@
-"""What one program reads: its standard input or what is typed into its terminal."""
+"""The input of a process: its stdin pipe, or its terminal."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LOOK_AGAIN_AT_MOST_S = 0.25
 
 
 class Input:
-    """Writes to a program's stdin pipe or terminal, one writer after the other, each in the order it came.
+    """Writes to a process's stdin pipe or terminal, one writer after the other, each in the order it came.
 
-    A write returns when the kernel has every byte, which outlives the server: nothing acknowledged is lost. Whoever
-    writes more than the program reads waits, alone. Bounded: 256 writers wait; one more is RESOURCE_EXHAUSTED.
+    A write returns when the kernel has every byte, which outlives the server: nothing acknowledged is lost. A
+    writer that has more than the process reads waits, alone. Bounded: 256 writers wait; one more is RESOURCE_EXHAUSTED.
 
     Args:
         pid: for messages.
         name: for messages: stdin or tty.
-        fd: non-blocking, -1 if the program has no input. Owned.
-        closed: called when it is to end, so that other holders of the descriptor let go of it.
+        fd: non-blocking, -1 if the process has no input. Owned.
+        closed: called when it is to end, so that other holders of the descriptor close it.
         keyed: knows what was written under which key.
     """
 
@@ -41,26 +41,26 @@ class Input:
         self._writable: asyncio.Future[None] | None = None
         self.last_byte_at = 0.0
 
-    async def write(self, data: bytes, wanted: IdempotentWrite | None = None) -> None:
+    async def write(self, data: bytes, request: IdempotentWrite | None = None) -> None:
         """Write all bytes, after those of earlier writers; with `wanted`, what was not yet written under its key.
 
         Raises:
-            EnvdError: INTERNAL if it is closed or the program has closed it, RESOURCE_EXHAUSTED if too many wait; as
+            EnvdError: INTERNAL if it is closed or the process has closed it, RESOURCE_EXHAUSTED if too many wait; as
                 IdempotentInput.find.
         """
         async with self._place():
-            if wanted is None:
+            if request is None:
                 await self._write(memoryview(data), self._give)
                 return
-            note = self.keyed.find(wanted)
+            record = self.keyed.find(request)
 
             def give(view: memoryview) -> int:
-                with self.keyed.writing(wanted, note, len(view)):
+                with self.keyed.writing(request, record, len(view)):
                     count = self._give(view)
-                    note.written += count
+                    record.written += count
                 return count
 
-            await self._write(memoryview(data)[note.written :], give)
+            await self._write(memoryview(data)[record.written :], give)
 
     def _give(self, view: memoryview) -> int:
         return os.write(self._fd, view)

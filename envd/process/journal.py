@@ -95,7 +95,7 @@ class Journal:
         return True
 
     def close(self) -> None:
-        """Let go of the memory, unless the keeper still holds it. May be called again."""
+        """Close the memory file; the keeper may still hold it. May be called again."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -120,7 +120,7 @@ def _first_written(fd: int, end: int) -> int:
     A stream that begins with whole pages of zeros is told to have lost them; what is kept is never told wrong.
     """
     begin = max(end - _LOOKED_THROUGH_BYTES, 0)
-    for at in range(begin - begin % _PAGE, end, _PAGE):
-        if os.pread(fd, min(_PAGE, end - at), at).strip(b"\0"):
-            return at
+    for offset in range(begin - begin % _PAGE, end, _PAGE):
+        if os.pread(fd, min(_PAGE, end - offset), offset).strip(b"\0"):
+            return offset
     return end

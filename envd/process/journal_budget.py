@@ -1,4 +1,4 @@
-"""How much all journals together may keep."""
+"""The memory budget of all journals together."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Sizes:
 class JournalBudget:
     """Counts the bytes all journals keep and asks for some back when they are too many.
 
-    Bounded: above `total` finished programs go first, oldest first, then live journals are trimmed, and programs whose
-    sole reader lags wait sooner.
+    Bounded: above `total` finished processes go first, oldest first, then live journals are trimmed, and a process
+    whose sole reader lags waits sooner.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -45,9 +45,9 @@ class JournalBudget:
 
     @property
     def unread_bytes(self) -> int | None:
-        """How much may be kept of what a reader's kernel has and its application may not have; None for all of it.
+        """Bytes that may be kept of those that a reader's kernel has and its application may not have; None for all.
 
-        Kept on suspicion, it must not be what makes finished programs go.
+        Kept on suspicion, it must not be what makes finished processes go.
         """
         return self.sizes.total // _UNREAD_SHARE if self.kept > self.sizes.total // 2 else None
 

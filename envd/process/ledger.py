@@ -1,11 +1,11 @@
-"""A program's ledger: a small memfd beside its journals that a new server reads to know what the old one knew.
+"""A process's ledger: a small memfd beside its journals that a new server reads to know what the old one knew.
 
 It holds the command, how far some reader has taken the output, and in which order pieces of the streams arrived.
 
 Layout, little-endian: magic and version (8 bytes), taken offsets (3 x u64), length of the metadata (u64), index of the
 first order record (u64), how many follow or are expected back (u64), their longest pause in milliseconds (u64); at 64
 the metadata; from the next page on one page with what
-is known of the program's end (length as u64, then bytes); from the page after that one page with what is known of
+is known of the process's end (length as u64, then bytes); from the page after that one page with what is known of
 its input (idempotent_input.py); from the page after that order records of 8 bytes, the stream in the two top bits and
 the offset at which the piece ends in the others.
 """
@@ -22,7 +22,7 @@ from .journal import punch
 
 _MAGIC = b"envdldg"
 _VERSION = 3
-# envd 0.7.0 wrote this one: 1 for any number of followers, no pause, and other records of input (idempotent_input.py).
+# envd 0.7.0 wrote this one: 1 for any number of subscribers, no pause, other records of input (idempotent_input.py).
 # A later version than ours only adds, or has another magic.
 OLDEST_VERSION = 2
 _PAUSE_STEP_S = 0.25
@@ -68,10 +68,10 @@ class Ledger:
 
     @classmethod
     def create(cls, name: str, metadata: bytes) -> Ledger:
-        """Make one for a program about to start."""
+        """Make one for a process about to start."""
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
         magic = _MAGIC + b"%d" % _VERSION
-        # The one who had it started is expected from the first byte on, whatever happens to this server.
+        # The client that had it started is expected from the first byte on, whatever happens to this server.
         header = _HEADER.pack(magic, 0, 0, 0, len(metadata), 0, 1, 0)
         os.pwrite(fd, header.ljust(_METADATA_AT, b"\0") + metadata, 0)
         return cls(fd, metadata)
@@ -102,10 +102,10 @@ class Ledger:
         for (value,) in _RECORD.iter_unpack(data[: len(data) // _RECORD.size * _RECORD.size]):
             self._segments.append((value >> _OFFSET_BITS, value & ((1 << _OFFSET_BITS) - 1)))
 
-    def write_end(self, known: bytes) -> None:
-        """Keep what is known of the program's end, at most a page less 8 bytes; replaces what was kept."""
+    def write_end(self, end: bytes) -> None:
+        """Keep a record of the process's end, at most a page less 8 bytes; replaces what was kept."""
         if self.fd >= 0:
-            os.pwrite(self.fd, _RECORD.pack(len(known)) + known, self._end_at)
+            os.pwrite(self.fd, _RECORD.pack(len(end)) + end, self._end_at)
 
     def read_end(self) -> bytes:
         """Return what write_end kept last, empty for nothing."""
@@ -116,7 +116,7 @@ class Ledger:
         return data[_RECORD.size : _RECORD.size + size]
 
     def write_input(self, at: int, record: bytes) -> None:
-        """Keep something about the program's input, at a place within INPUT_BYTES."""
+        """Keep something about the process's input, at a place within INPUT_BYTES."""
         if self.fd >= 0:
             os.pwrite(self.fd, record, self._input_at + at)
 
@@ -150,7 +150,7 @@ class Ledger:
             os.pwrite(self.fd, _RECORD.pack(count), _FOLLOWED_AT)
 
     def set_pause(self, pause_s: float) -> None:
-        """Note for how long a follower has left something untaken, to a quarter of a second."""
+        """Note for how long a subscriber has left something untaken, to a quarter of a second."""
         self.pause_s = pause_s
         if pause_s >= self._noted_pause_s + _PAUSE_STEP_S and self.fd >= 0:
             self._noted_pause_s = pause_s
@@ -203,6 +203,6 @@ class Ledger:
             self._freed = self._first
 
     def close(self) -> None:
-        """Let go of it; what was read from it stays known."""
+        """Close the memory file; the attributes stay."""
         os.close(self.fd)
         self.fd = -1

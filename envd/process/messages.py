@@ -17,7 +17,7 @@ from .events import Ended, Event, Gap, KeepAlive, Position, Run, Started
 from .process import Process
 from .tty import Size
 
-_STRINGS = 100_000  # more would hold the loop, and pass what the kernel allows a program anyway; execve(2)
+_STRINGS = 100_000  # more would hold the loop, and pass what the kernel allows a process anyway; execve(2)
 
 _COLS, _ROWS = 80, 24
 
@@ -53,14 +53,14 @@ _SIGNAL_TEXTS: dict[int, str] = {
 
 
 def command_from(request: pb.StartRequest, timeout_s: float | None) -> Command:
-    """Return what a Start request wants run; the call's deadline becomes the program's.
+    """Return what a Start request wants run; the call's deadline becomes the process's.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it is too much.
     """
     process, timeouts, limits = request.process, request.timeouts, request.limits
     if len(process.args) + len(process.envs) > _STRINGS:
-        raise EnvdError(Code.INVALID_ARGUMENT, f"a program can have at most {_STRINGS} arguments and variables")
+        raise EnvdError(Code.INVALID_ARGUMENT, f"a process can have at most {_STRINGS} arguments and variables")
     return Command(
         cmd=process.cmd,
         args=tuple(process.args),
@@ -116,7 +116,7 @@ def _position_message(position: Position) -> pb.OutputPosition:
 
 
 def input_from(message: pb.ProcessInput, *, terminal: bool) -> bytes:
-    """Return the bytes for a program in a terminal, or with pipes.
+    """Return the bytes for a process in a terminal, or with pipes.
 
     Raises:
         EnvdError: INTERNAL if they are for the other kind, UNIMPLEMENTED if there are none.
@@ -160,7 +160,7 @@ def _event_message(event: Started | Gap | KeepAlive | Ended) -> pb.ProcessEvent:
 
 
 def end_message(ended: Ended) -> pb.ProcessEvent.EndEvent:
-    """Return how a program ended."""
+    """Return how a process ended."""
     message = pb.ProcessEvent.EndEvent(
         exit_code=ended.exit_code,
         exited=ended.signal == 0,
@@ -194,9 +194,9 @@ def status_text(ended: Ended) -> str:
     return f"signal: {words}" + (" (core dumped)" if ended.core_dumped else "")
 
 
-def info_from(running: Process, *, abridged: bool) -> pb.ProcessInfo:
-    """Return a program as List shows it, without its `config`: that may be large."""
-    command, identity = running.command, running.identity
+def info_from(process: Process, *, abridged: bool) -> pb.ProcessInfo:
+    """Return a process as List shows it, without its `config`: that may be large."""
+    command, identity = process.command, process.identity
     info = pb.ProcessInfo(
         abridged=abridged,
         pid=identity.pid,
@@ -204,8 +204,8 @@ def info_from(running: Process, *, abridged: bool) -> pb.ProcessInfo:
         user=identity.user,
         started_at=_timestamp(identity.started_at),
     )
-    if running.ended is not None:
-        info.end.CopyFrom(end_message(running.ended))
+    if process.ended is not None:
+        info.end.CopyFrom(end_message(process.ended))
     return info
 
 

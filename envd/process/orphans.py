@@ -1,6 +1,6 @@
-"""What becomes of programs whose keeper was killed: they run on, and whatever they print goes nowhere.
+"""Orphaned processes: when their keeper was killed they run on, and their output is read and thrown away.
 
-Without anybody at the other end of its pipe a program dies of SIGPIPE when it prints, and one in a terminal of SIGHUP.
+Without anybody at the other end of its pipe a process dies of SIGPIPE when it prints, and one in a terminal of SIGHUP.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BYTES = 65536
 
 
 def leave_a_drain() -> None:
-    """Fork a process that takes what programs print until the last of them has closed its output; return in this one.
+    """Fork a process that takes what processes print until the last of them has closed its output; return in this one.
 
     It holds nothing else of this process: clients see their connections close, and the port is free.
     """
@@ -35,20 +35,20 @@ def leave_a_drain() -> None:
 
 
 def _outputs() -> list[int]:
-    """Return the descriptors that programs print to the other end of; all others are closed."""
-    found = []
+    """Return the descriptors that processes print to the other end of; all others are closed."""
+    outputs = []
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         if fd < _STANDARD:
             continue
         try:
             if _is_output(fd):
-                found.append(fd)
+                outputs.append(fd)
             else:
                 os.close(fd)
         except OSError:
             continue  # the directory that was listed
-    return found
+    return outputs
 
 
 def _is_output(fd: int) -> bool:
@@ -63,8 +63,8 @@ def _drain(outputs: list[int]) -> None:
     for fd in outputs:
         os.set_blocking(fd, False)
         poll.register(fd, select.POLLIN)
-    left = set(outputs)
-    while left:
+    open_outputs = set(outputs)
+    while open_outputs:
         for fd, _ in poll.poll():
             try:
                 ended = not os.read(fd, _BYTES)
@@ -75,4 +75,4 @@ def _drain(outputs: list[int]) -> None:
             if ended:
                 poll.unregister(fd)
                 os.close(fd)
-                left.discard(fd)
+                open_outputs.discard(fd)

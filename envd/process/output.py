@@ -1,7 +1,7 @@
-"""A program's output: its streams pumped into journals for its audience.
+"""A process's output: its streams, pumped into journals for its subscribers.
 
-A send never happens under the pump: followers are cursors, and who is slow lags. See envd.process.subscribers for what
-a lagging follower may hold back.
+A send never happens under the pump: subscribers are cursors, and a slow one lags. See envd.process.subscribers for what
+a lagging subscriber may hold back.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _RETRY_S = 1.0
 
 
 class Finished(NamedTuple):
-    """Bytes kept of each stream of a finished program: `keep`, or up to `untaken` of what nobody has taken."""
+    """Bytes kept of each stream of a finished process: `keep`, or up to `untaken` of what nobody has taken."""
 
     keep: int
     untaken: int
 
 
 class ProcessOutput:
-    """All streams of one program. Owns their descriptors.
+    """All streams of one process. Owns their descriptors.
 
     Args:
         streams: by number (STDOUT, STDERR, PTY).
-        waits: how long a follower is waited for.
+        waits: how long a subscriber is waited for.
         closed: called when a stream has ended.
     """
 
@@ -55,14 +55,14 @@ class ProcessOutput:
     ) -> None:
         self.streams = streams
         self.ledger = ledger
-        self.audience = Subscribers(ledger, waits)
+        self.subscribers = Subscribers(ledger, waits)
         self.last_byte_at = time.monotonic()
         self._pool = pool
         self._recheck_s = waits.stall_s / 10
         self._closed = closed
         self._recheck: asyncio.TimerHandle | None = None
         self._finished: Finished | None = None
-        # A program's command is kept as long: in the ledger, as text, and as what was parsed from it.
+        # A process's command is kept as long: in the ledger, as text, and as what was parsed from it.
         self._weight = 3 * len(ledger.metadata)
         pool.count(self.kept + self._weight)
 
@@ -96,7 +96,7 @@ class ProcessOutput:
 
     @property
     def waiting(self) -> bool:
-        """True while the program may be held up by a follower that does not read."""
+        """True while the process may be held up by a subscriber that does not read."""
         return any(stream.paused for stream in self.streams.values())
 
     def next_piece(self, segment: int, offsets: list[int]) -> tuple[int, int, int] | None:
@@ -108,7 +108,7 @@ class ProcessOutput:
         return self.streams[stream].journal.read(offset, size)
 
     def leader_ended(self) -> None:
-        """Take note that the program itself has ended, and take what it printed, as far as followers leave room."""
+        """Take what the process itself, which has ended, had printed, as far as subscribers leave room."""
         for stream in self.streams.values():
             stream.leader_ended()
             self._take_last_words(stream)
@@ -153,7 +153,7 @@ class ProcessOutput:
         except BlockingIOError:
             return 0
         except OSError as exc:
-            # No memory for the journal, say. The bytes stay where they are, and the program waits.
+            # No memory for the journal, say. The bytes stay where they are, and the process waits.
             log.warning("cannot take output, trying again", extra={"error": os.strerror(exc.errno or 0)})
             self._pause(stream)
             self._go_on_after(_RETRY_S)
@@ -168,7 +168,7 @@ class ProcessOutput:
 
     def _arrived(self, stream: Stream, moved: int) -> None:
         self.last_byte_at = time.monotonic()
-        self.audience.wake()
+        self.subscribers.wake()
         keep = self._keep(stream)
         if stream.journal.kept > keep + max(keep // 4, _RESUME_BYTES):
             self.trim()
@@ -180,8 +180,8 @@ class ProcessOutput:
         self._check_later()
 
     def _check_later(self) -> None:
-        """Look again after a while: whether one of several followers has stopped shows only by time passing."""
-        if self._recheck is None and self.waiting and len(self.audience) > 1:
+        """Look again after a while: whether one of several subscribers has stopped shows only by time passing."""
+        if self._recheck is None and self.waiting and len(self.subscribers) > 1:
             self._recheck = asyncio.get_running_loop().call_later(self._recheck_s, self._check_again)
 
     def _check_again(self) -> None:
@@ -190,7 +190,7 @@ class ProcessOutput:
         self._check_later()
 
     def resume(self) -> None:
-        """Pump on where followers leave room again."""
+        """Pump on where subscribers leave room again."""
         for stream in self.streams.values():
             if stream.paused and self._room(stream) >= _RESUME_BYTES:
                 stream.paused = False
@@ -213,14 +213,14 @@ class ProcessOutput:
 
     def _room(self, stream: Stream) -> int:
         """Return how many bytes may be added before one that somebody is waited for to read would have to go."""
-        read_to = self.audience.read_to(stream.number)
+        read_to = self.subscribers.read_to(stream.number)
         return _FREE_ROOM_BYTES if read_to is None else read_to + self._keep(stream) - stream.journal.end
 
     def trim(self, at_most: int | None = None) -> None:
-        """Keep at most `at_most` bytes per stream (None: what is due), but all that a follower's peer lacks."""
+        """Keep at most `at_most` bytes per stream (None: what is due), but all that a subscriber's peer lacks."""
         if not self.kept:
             return
-        received = self.audience.received(memory_is_short=self._pool.short, unread_bytes=self._pool.unread_bytes)
+        received = self.subscribers.received(memory_is_short=self._pool.short, unread_bytes=self._pool.unread_bytes)
         for number, stream in self.streams.items():
             keep = self._keep(stream) if at_most is None else at_most
             to = min([stream.journal.end - keep, *(position[number] for position in received)])
@@ -228,9 +228,9 @@ class ProcessOutput:
         self.ledger.forget_before(self.heads)
 
     def settle(self, finished: Finished) -> None:
-        """Keep less from now on: the program has ended."""
+        """Keep less from now on: the process has ended."""
         self._finished = finished
-        self.audience.collect_receipts()
+        self.subscribers.collect_receipts()
         self.trim()
 
     # Following.
@@ -249,48 +249,50 @@ class ProcessOutput:
         Raises:
             EnvdError: OUT_OF_RANGE if the position lies beyond what was printed.
         """
-        begin = position or self.audience.untaken()
-        follower = Subscription(self, begin, gaps=gaps, receipts=receipts, resumes=gaps if resumes is None else resumes)
+        begin = position or self.subscribers.untaken()
+        subscription = Subscription(
+            self, begin, gaps=gaps, receipts=receipts, resumes=gaps if resumes is None else resumes
+        )
         if position is None and not gaps:
-            follower.skip_lost()
-        self.audience.join(follower)
+            subscription.skip_lost()
+        self.subscribers.join(subscription)
         self.resume()
         self._check_later()
-        return follower
+        return subscription
 
-    def left(self, follower: Subscription) -> None:
-        """Take note that a follower is gone.
+    def leave(self, subscription: Subscription) -> None:
+        """Remove a subscriber.
 
         Its connection may have broken, and it may be back: for a moment no byte it lacks may go, so that it can go on.
-        A program that prints more than the journals keep waits that long, and so do others that follow it.
+        A process that prints more than the journals keep waits that long, and so do others that follow it.
         """
         to_lose = self._finished is None or self.kept > self._finished.keep
-        self._go_on_after(self.audience.leave(follower, to_lose=to_lose))
+        self._go_on_after(self.subscribers.leave(subscription, to_lose=to_lose))
         if self._finished is not None:
             self.trim()
         self.resume()
 
     def expect_starter(self) -> None:
-        """Give whoever had the program started a moment to follow it."""
-        self._go_on_after(self.audience.expect_starter())
+        """Give the client that had the process started a moment to follow it."""
+        self._go_on_after(self.subscribers.expect_starter())
 
-    def expect_followers(self) -> None:
-        """Give those who followed when the server was killed a moment to come back."""
-        self._go_on_after(self.audience.expect_return_after_kill())
+    def expect_subscribers(self) -> None:
+        """Give the subscribers of a server that was killed a moment to come back."""
+        self._go_on_after(self.subscribers.expect_return_after_kill())
 
     def _go_on_after(self, grace_s: float) -> None:
         if grace_s:
             asyncio.get_running_loop().call_later(grace_s, self._go_on)
 
     def _go_on(self) -> None:
-        """Wait no longer for those whose time is over."""
-        self.audience.note_followed()
+        """Wait no longer for subscribers whose time is over."""
+        self.subscribers.note_followed()
         if self._finished is not None:
             self.trim()
         self.resume()
 
     def close(self) -> None:
-        """Let go of all descriptors."""
+        """Close all descriptors."""
         for stream in self.streams.values():
             stream.close()
             self._pool.count(-stream.journal.kept)

@@ -1,4 +1,4 @@
-"""One program from its start to the moment it is forgotten."""
+"""A process, from its start to the moment it is forgotten."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Aside = TypeVar("Aside")
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """How long output is awaited after the program itself has ended, in seconds.
+    """Seconds for which output is awaited after the process itself has ended.
 
     The end is announced when the output was quiet for `idle_s`, or `at_most_s` after the exit; in both cases everything
-    the program itself had printed is in the journal.
+    the process itself had printed is in the journal.
     """
 
     idle_s: float
@@ -41,7 +41,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What does not change.
+    """The properties of a process that do not change.
 
     Attributes:
         ident: the keeper's number for it.
@@ -61,19 +61,19 @@ class Identity:
 
 
 class Process:
-    """A program: its identity, its input, its output, and how it ended.
+    """A process: its identity, its input, its output, and its end.
 
     Args:
-        release: called when the program and its end are settled, and again when a stream closes after that.
+        release: called when the process and its end are settled, and again when a stream closes after that.
 
     Attributes:
         terminal: the terminal it runs in, None for pipes.
-        left_behind: called when the program has ended but something still holds its output; must call `end`.
+        left_behind: called when the process has ended but something still holds its output; must call `end`.
         finished: called once, when the end is known.
-        gone: set when the program itself has ended.
+        gone: set when the process itself has ended.
         cause: why the daemon ends it, None while it does not.
         finished_clock: when its end was announced (monotonic seconds), None before.
-        end_told: a follower was handed its end and went on reading.
+        end_told: a subscriber was handed its end and went on reading.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Process:
         self._release = release
         self._exited_clock = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._asked = False
+        self._end_decided = False
         self._requested: set[int] = set()
         self._held_by: tuple[int, ...] = ()
         self.finished_clock: float | None = None
@@ -113,12 +113,12 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """True until the program itself has ended, whatever it left behind."""
+        """True until the process itself has ended, whatever it left behind."""
         return self.exit_record is None
 
     @property
     def active_at(self) -> float:
-        """When it last read or printed something (monotonic seconds); now, while it waits for a reader."""
+        """Time of its last reading or printing (monotonic seconds); now, while it waits for a reader."""
         if self.output.waiting:
             return time.monotonic()
         return max(self.identity.started_clock, self.output.last_byte_at, self.input.last_byte_at)
@@ -135,7 +135,7 @@ class Process:
         self._remember()
 
     def resize(self, size: Size) -> None:
-        """Change the size of its terminal, and have followers see it.
+        """Change the size of its terminal, and have subscribers see it.
 
         Raises:
             EnvdError: INTERNAL if it has none.
@@ -143,12 +143,12 @@ class Process:
         if self.terminal is None:
             raise EnvdError(Code.INTERNAL, "error resizing tty: tty not assigned to process")
         self.terminal.resize(size)
-        self.output.audience.nudge()
+        self.output.subscribers.nudge()
 
     # Its end.
 
     def exited(self, record: ExitRecord) -> None:
-        """Take note that the program itself has ended; the end is announced when its output is in."""
+        """Record the exit of the process itself; the end is announced when its output is in."""
         if self.exit_record is not None:
             return
         self.exit_record = record
@@ -159,7 +159,7 @@ class Process:
         self.check_drained()
 
     def stream_closed(self) -> None:
-        """Take note that a stream has ended."""
+        """Check, after a stream has ended, whether all have."""
         if self.ended is None:
             self.check_drained()
         else:
@@ -167,13 +167,13 @@ class Process:
 
     def check_drained(self) -> None:
         """Announce the end if all output is in, or what still holds it has been quiet long enough."""
-        if self.exit_record is None or self._asked:
+        if self.exit_record is None or self._end_decided:
             return
         if not self.output.open:
-            self._asked = True
+            self._end_decided = True
             self.end()
         elif self._drained():
-            self._asked = True
+            self._end_decided = True
             self.left_behind(self)
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._drain.idle_s / 4, self._check_again)
@@ -199,7 +199,7 @@ class Process:
         self._remember()
         self._release()
         self.finished(self)
-        self.output.audience.wake()
+        self.output.subscribers.wake()
 
     def _end_from(self, record: ExitRecord) -> Ended:
         return ended_from(
@@ -235,9 +235,9 @@ class Process:
         return self.finished_clock is not None
 
     def end_again(self, record: ExitRecord) -> None:
-        """Be what it was for the server that announced the end: finished."""
+        """Become finished, as the server that announced the end had left it."""
         self.exit_record = record
-        self._asked = True
+        self._end_decided = True
         self.gone.set()
         self.input.close()
         self.output.leader_ended()
@@ -252,34 +252,34 @@ class Process:
 
     async def follow(
         self,
-        follower: Subscription,
+        subscription: Subscription,
         *,
         existing: bool,
         keepalive_s: float,
         aside: Callable[[], Aside | None],
     ) -> AsyncGenerator[Event | Aside, None]:
-        """Yield what a follower sees, from Started to Ended.
+        """Yield what a subscriber sees, from Started to Ended.
 
         Args:
-            follower: its place; it leaves when this ends.
+            subscription: its place; it leaves when this ends.
             existing: what Started says.
             keepalive_s: a KeepAlive comes after this long without another event.
-            aside: asked before each event for one of the caller's own, also after `follower.nudge`.
+            aside: asked before each event for one of the caller's own, also after `subscription.nudge`.
         """
         try:
-            yield Started(self.pid, existing, follower.position, self.identity.started_at)
-            async with aclosing(self._events(follower, keepalive_s, aside)) as events:
+            yield Started(self.pid, existing, subscription.position, self.identity.started_at)
+            async with aclosing(self._events(subscription, keepalive_s, aside)) as events:
                 async for event in events:
                     yield event
-                    self.output.audience.note_progress(follower)
+                    self.output.subscribers.note_progress(subscription)
         finally:
-            self.output.left(follower)
+            self.output.leave(subscription)
 
     async def _events(
-        self, follower: Subscription, keepalive_s: float, aside: Callable[[], Aside | None]
+        self, subscription: Subscription, keepalive_s: float, aside: Callable[[], Aside | None]
     ) -> AsyncGenerator[Event | Aside, None]:
         while True:
-            event = aside() or follower.take()
+            event = aside() or subscription.take()
             if event is not None:
                 yield event
                 await asyncio.sleep(0)  # others have a turn between two pieces
@@ -287,12 +287,12 @@ class Process:
                 yield self.ended
                 self._note_told()
                 return
-            elif not await follower.wait(keepalive_s):
+            elif not await subscription.wait(keepalive_s):
                 yield KeepAlive()
 
 
 def nothing_aside() -> None:
-    """Return no event beside a program's own."""
+    """Return no event beside a process's own."""
 
 
 def _nothing(_: Process) -> None:

@@ -1,4 +1,4 @@
-"""Finished programs: how long they stay connectable, and which go first."""
+"""Finished processes: they stay connectable for a while, and the oldest go first."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _KEYS_REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long, in seconds, and how many finished programs stay connectable."""
+    """The seconds for which, and the number of finished processes that, stay connectable."""
 
     seconds: float
-    programs: int
+    processes: int
 
 
 class Archive:
-    """The finished programs, oldest first, and the idempotency keys of those already forgotten.
+    """The finished processes, oldest first, and the idempotency keys of those already forgotten.
 
     Args:
-        forget: called to let go of a program.
+        forget: called to forget a process.
         forget_key: called when a key's time is over too.
     """
 
@@ -36,9 +36,9 @@ class Archive:
         self._finished: dict[int, tuple[float, Process]] = {}
         self._keys: dict[str, float] = {}
 
-    def add(self, running: Process) -> None:
-        """Take a program that has just finished."""
-        self._finished[running.identity.ident] = (running.finished_clock or time.monotonic(), running)
+    def add(self, process: Process) -> None:
+        """Take a process that has just finished."""
+        self._finished[process.identity.ident] = (process.finished_clock or time.monotonic(), process)
 
     def forget_late(self) -> None:
         """Forget those whose time is over, and the first of what is too much."""
@@ -47,7 +47,7 @@ class Archive:
         for ident in over:
             if not self._in_use(self._finished[ident][1]):
                 self._forget_one(ident)
-        while len(self._finished) > self._retention.programs and self.forget_first():
+        while len(self._finished) > self._retention.processes and self.forget_first():
             pass
         while self._keys and (len(self._keys) > _KEYS_REMEMBERED or next(iter(self._keys.values())) < late):
             key = next(iter(self._keys))
@@ -58,7 +58,7 @@ class Archive:
         """Forget the process that is least likely to be asked for; False if all are in use.
 
         The oldest whose end a client has been told; without one the oldest whose end nobody knows yet; in the end also
-        one whose follower is expected back.
+        one whose subscriber is expected back.
         """
         free = [(ident, process) for ident, (_, process) in self._finished.items() if not self._in_use(process)]
         if not free:
@@ -67,17 +67,17 @@ class Archive:
 
     @staticmethod
     def _in_use(process: Process) -> bool:
-        return bool(process.output.open or process.output.audience)
+        return bool(process.output.open or process.output.subscribers)
 
     def _forget_one(self, ident: int) -> bool:
-        finished_at, running = self._finished.pop(ident)
-        if running.command.key is not None:
-            self._keys[running.command.key] = finished_at
-        self._forget(running)
+        finished_at, process = self._finished.pop(ident)
+        if process.command.key is not None:
+            self._keys[process.command.key] = finished_at
+        self._forget(process)
         return True
 
 
 def _worth(process: Process) -> int:
-    if process.output.audience.expected:
+    if process.output.subscribers.expected:
         return 2
     return 0 if process.end_told else 1

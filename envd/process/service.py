@@ -28,77 +28,77 @@ class ProcessService:
         self._table = table
 
     async def list(self, request: pb.ListRequest, call: Call) -> Encoded:
-        """Return the programs that run, on request also those that have finished."""
-        shown = [running for running in self._table if running.ended is None or request.include_finished]
-        abridged = list_encoding.abridged_of(shown)
-        found = (
-            list_encoding.Listed(running, messages.info_from(running, abridged=running.identity.ident in abridged))
-            for running in shown
+        """Return the processes that run, on request also those that have finished."""
+        processes = [process for process in self._table if process.ended is None or request.include_finished]
+        abridged = list_encoding.abridged_of(processes)
+        listed = (
+            list_encoding.Listed(process, messages.info_from(process, abridged=process.identity.ident in abridged))
+            for process in processes
         )
-        return await list_encoding.encoded(pb.ListResponse, found, abridged, call)
+        return await list_encoding.encoded(pb.ListResponse, listed, abridged, call)
 
     async def start(self, request: pb.StartRequest, call: Call) -> AsyncIterator[Reply]:
-        """Start a program and follow it."""
+        """Start a process and follow it."""
         command = messages.command_from(request, call.timeout_s)
         resume = request.HasField("resume")
-        running, existing = await self._table.start(command, call.username)
+        process, existing = await self._table.start(command, call.username)
         position = messages.position_from(request.resume) if resume and existing else BEGINNING
         # What an earlier call was sent need not have reached anybody, so a repeated one begins where that began. Who
         # gives keys knows GapEvent.
-        follower = running.output.follow(position, gaps=resume or existing, resumes=resume, receipts=call)
-        async for event in _follow(running, call, follower, existing=existing):
+        subscription = process.output.follow(position, gaps=resume or existing, resumes=resume, receipts=call)
+        async for event in _follow(process, call, subscription, existing=existing):
             yield messages.reply_from(event, pb.StartResponse, request.event_bytes)
 
     async def connect(self, request: pb.ConnectRequest, call: Call) -> AsyncIterator[Reply]:
-        """Follow a program that is there."""
+        """Follow a process that is there."""
         if request.process.WhichOneof("selector") == "idempotency_key":
             await self._table.started(request.process.idempotency_key)
-        running = select(self._table, request.process)
+        process = select(self._table, request.process)
         resume = request.HasField("resume")
         position = messages.position_from(request.resume) if resume else None
-        follower = running.output.follow(position, gaps=resume or request.gaps, receipts=call)
-        async for event in _follow(running, call, follower, existing=False):
+        subscription = process.output.follow(position, gaps=resume or request.gaps, receipts=call)
+        async for event in _follow(process, call, subscription, existing=False):
             yield messages.reply_from(event, pb.ConnectResponse, request.event_bytes)
 
     async def update(self, request: pb.UpdateRequest, _: Call) -> pb.UpdateResponse:
         """Resize a terminal."""
-        running = self._select_live(request.process)
+        process = self._select_live(request.process)
         if request.HasField("pty"):
-            running.resize(messages.size_from(request.pty.size))
+            process.resize(messages.size_from(request.pty.size))
         return pb.UpdateResponse()
 
     async def send_input(self, request: pb.SendInputRequest, _: Call) -> pb.SendInputResponse:
-        """Write to a program's input."""
+        """Write to a process's input."""
         key = messages.key_from(request)
         if key is not None:
             check_key(key)
-        running = select(self._table, request.process)
-        wanted = None if key is None else await IdempotentWrite.of(key, _input(running, request.input))
-        if wanted is None or not running.input.keyed.has_all(wanted):
-            running = self._select_live(request.process)
-            await running.input.write(_input(running, request.input), wanted)
+        process = select(self._table, request.process)
+        write = None if key is None else await IdempotentWrite.of(key, _input(process, request.input))
+        if write is None or not process.input.keyed.has_all(write):
+            process = self._select_live(request.process)
+            await process.input.write(_input(process, request.input), write)
         return pb.SendInputResponse()
 
     async def stream_input(self, requests: AsyncIterator[pb.StreamInputRequest], _: Call) -> pb.StreamInputResponse:
-        """Write to a program's input piece by piece."""
-        running: Process | None = None
+        """Write to a process's input piece by piece."""
+        process: Process | None = None
         async for request in requests:
             kind = request.WhichOneof("event")
             if kind == "start":
-                running = self._select_live(request.start.process)
+                process = self._select_live(request.start.process)
             elif kind == "data":
-                if running is None:
+                if process is None:
                     raise EnvdError(
                         Code.INVALID_ARGUMENT, "data before start: the first message must name the process to write to"
                     )
-                await running.input.write(_input(running, request.data.input))
+                await process.input.write(_input(process, request.data.input))
             elif kind is None:
                 raise EnvdError(Code.UNIMPLEMENTED, "invalid event type: set start, data or keepalive")
         return pb.StreamInputResponse()
 
     async def send_signal(self, request: pb.SendSignalRequest, _: Call) -> pb.SendSignalResponse:
-        """Signal a program."""
-        running = self._select_live(request.process)
+        """Signal a process."""
+        process = self._select_live(request.process)
         number = int(request.signal)
         if request.HasField("signal_number"):
             number = request.signal_number
@@ -111,32 +111,32 @@ class ProcessService:
                 Code.UNIMPLEMENTED,
                 f"invalid signal: {number}; set signal_number for other than SIGTERM and SIGKILL",
             )
-        await signals.send(self._table, running, number, request.target)
+        await signals.send(self._table, process, number, request.target)
         return pb.SendSignalResponse()
 
     async def close_stdin(self, request: pb.CloseStdinRequest, _: Call) -> pb.CloseStdinResponse:
-        """Close a program's standard input behind what was written."""
-        running = self._select_live(request.process)
-        if running.terminal is not None:
+        """Close a process's standard input behind what was written."""
+        process = self._select_live(request.process)
+        if process.terminal is not None:
             raise EnvdError(
                 Code.UNKNOWN,
                 "error closing stdin: cannot close stdin for PTY process — send Ctrl+D (0x04) instead",
             )
-        await running.input.end()
+        await process.input.end()
         return pb.CloseStdinResponse()
 
     def _select_live(self, selector: pb.ProcessSelector) -> Process:
-        running = select(self._table, selector)
-        if not running.alive:
+        process = select(self._table, selector)
+        if not process.alive:
             kind = selector.WhichOneof("selector")
             raise EnvdError(
                 Code.NOT_FOUND, f"process with {_WORDS[kind]} {getattr(selector, kind)} not found: it has ended"
             )
-        return running
+        return process
 
 
 def select(table: ProcessTable, selector: pb.ProcessSelector) -> Process:
-    """Return the program a selector names.
+    """Return the process a selector names.
 
     Raises:
         EnvdError: NOT_FOUND if there is none, UNIMPLEMENTED if it names nothing.
@@ -151,15 +151,15 @@ def select(table: ProcessTable, selector: pb.ProcessSelector) -> Process:
     raise EnvdError(Code.UNIMPLEMENTED, "no process selected: set pid or tag")
 
 
-def _input(running: Process, message: pb.ProcessInput) -> bytes:
-    return messages.input_from(message, terminal=running.terminal is not None)
+def _input(process: Process, message: pb.ProcessInput) -> bytes:
+    return messages.input_from(message, terminal=process.terminal is not None)
 
 
 async def _follow(
-    running: Process, call: Call, follower: Subscription, *, existing: bool
+    process: Process, call: Call, subscription: Subscription, *, existing: bool
 ) -> AsyncGenerator[Event, None]:
-    events: AsyncGenerator[Event, None] = running.follow(
-        follower,
+    events: AsyncGenerator[Event, None] = process.follow(
+        subscription,
         existing=existing,
         keepalive_s=keepalive_from(call.headers),
         aside=nothing_aside,

@@ -1,4 +1,4 @@
-"""Who gets a signal a client sends."""
+"""Signals that a client sends, to a process, its group or its tree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUMBERS = range(1, signal.NSIG)
 
 
 class SignalTarget(enum.IntEnum):
-    """Whom a signal is for; the contract's numbers."""
+    """The processes a signal is for; the contract's numbers."""
 
     UNSPECIFIED = 0
     LEADER = 1
@@ -20,12 +20,12 @@ class SignalTarget(enum.IntEnum):
     TREE = 3
 
 
-async def send(table: ProcessTable, running: Process, number: int, target: int) -> None:
-    """Send a signal for a client; without a target SIGKILL goes to the whole tree, any other to the program itself."""
+async def send(table: ProcessTable, process: Process, number: int, target: int) -> None:
+    """Send a signal for a client; without a target SIGKILL goes to the whole tree, any other to the process itself."""
     if target == SignalTarget.UNSPECIFIED:
         target = SignalTarget.TREE if number == signal.SIGKILL else SignalTarget.LEADER
-    running.signalled(number)
+    process.signalled(number)
     if target == SignalTarget.TREE:
-        await table.signal_tree(running, number)
+        await table.signal_tree(process, number)
     else:
-        table.signal(running, number, group=target == SignalTarget.GROUP)
+        table.signal(process, number, group=target == SignalTarget.GROUP)

@@ -1,4 +1,4 @@
-"""Making a program: its descriptors, its recipe, its outcome; and taking over one that an earlier server made."""
+"""Spawner: starts processes through the keeper, and takes over those that an earlier server started."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from .turns import in_turns
 
 log = logging.getLogger("envd.process")
 
-_TERMINAL = Size(80, 24)  # of a program whose own size is not known
+_TERMINAL = Size(80, 24)  # of a process whose own size is not known
 
 
 class Spawner:
-    """Makes and adopts programs.
+    """Makes and adopts processes.
 
     Args:
-        waits: how long a follower of a program is waited for.
-        mark_base: added to an ident to mark a program's tree; 0 if this kernel keeps no marks.
+        waits: how long a subscriber of a process is waited for.
+        mark_base: added to an ident to mark a process's tree; 0 if this kernel keeps no marks.
     """
 
     def __init__(
@@ -56,33 +56,33 @@ class Spawner:
         self._waits = waits
         self._mark_base = mark_base
 
-    async def start(self, ident: int, command: Command, around: Surroundings, caller: str | None) -> Process:
-        """Start a program; returns when it runs, or cannot be executed (then its `exec_failure` is set).
+    async def start(self, ident: int, command: Command, surroundings: Surroundings, caller: str | None) -> Process:
+        """Start a process; returns when it runs, or cannot be executed (then its `exec_failure` is set).
 
         Args:
             ident: from the keeper.
             command: what to run.
-            around: its user, environment and directory.
+            surroundings: its user, environment and directory.
             caller: the user its caller named.
 
         Raises:
             EnvdError: INVALID_ARGUMENT for a command line, working directory or limit it cannot have,
                 RESOURCE_EXHAUSTED if the machine has no process, memory or descriptor left.
         """
-        user = around.user
-        cwd = paths.resolve(command.cwd or "", user, around.workdir)
+        user = surroundings.user
+        cwd = paths.resolve(command.cwd or "", user, surroundings.workdir)
         facts = _Facts(user.name, time.time(), time.monotonic(), caller)
         metadata = b"".join([facts.to_json(), b"\n", *await in_turns(command.json_pieces())])
-        env = dict(await in_turns(command.environment(around.environment)))
+        env = dict(await in_turns(command.environment(surroundings.environment)))
         with ExitStack() as unwind:
             descriptors = make_descriptors(ident, metadata, command, user, unwind)
-            spawned = await self._spawn(ident, self._recipe(ident, command, around, cwd, env), descriptors)
+            spawned = await self._spawn(ident, self._recipe(ident, command, surroundings, cwd, env), descriptors)
             if spawned.errno and not _is_exec_failure(spawned):
                 self._keeper.forget([ident])
                 raise _refusal(spawned, command, user, cwd)
             unwind.pop_all()
         ledger = Ledger(descriptors.held[SLOT_LEDGER], metadata)
-        return self._running(
+        return self._assemble(
             Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, descriptors.held, spawned
         )
 
@@ -91,12 +91,12 @@ class Spawner:
         try:
             return await spawning
         finally:
-            # The program has its own; ours would keep its output from ever ending.
+            # The process has its own; ours would keep its output from ever ending.
             for fd in descriptors.stdio:
                 os.close(fd)
 
     def adopt(self, inherited: Inherited, spawned: Spawned) -> Process | None:
-        """Take over a program that an earlier server started; None if it never ran and nobody needs to know.
+        """Take over a process that an earlier server started; None if it never ran and nobody needs to know.
 
         Raises:
             Exception: one of UNREADABLE; nothing can be made of what it left.
@@ -106,7 +106,7 @@ class Spawner:
         try:
             return self._read(inherited, spawned)
         except UNREADABLE:
-            log.exception("what is kept of a program cannot be read: it goes on without", extra={"pid": spawned.pid})
+            log.exception("what is kept of a process cannot be read: it goes on without", extra={"pid": spawned.pid})
             return self._without_record(inherited, spawned)
 
     def _read(self, inherited: Inherited, spawned: Spawned) -> Process:
@@ -114,23 +114,25 @@ class Spawner:
         ledger = Ledger.adopt(held[SLOT_LEDGER])
         facts_json, _, command_json = ledger.metadata.partition(b"\n")
         identity = Identity(ident, spawned.pid, self._mark(ident), *_Facts.from_json(facts_json))
-        running = self._running(identity, Command.from_json(command_json), ledger, held, spawned)
-        ledger.settle(running.output.ends)
-        return running
+        process = self._assemble(identity, Command.from_json(command_json), ledger, held, spawned)
+        ledger.settle(process.output.ends)
+        return process
 
     def _without_record(self, inherited: Inherited, spawned: Spawned) -> Process:
-        """Take over a program of which only pid and descriptors are known: it can be followed, signalled and ended."""
+        """Take over a process of which only pid and descriptors are known: it can be followed, signalled and ended."""
         ident, held = inherited.ident, inherited.descriptors
         command = Command("unknown", terminal=_TERMINAL if has_terminal(held) else None)
         facts = _Facts("", time.time(), time.monotonic())
         ledger = Ledger.create(f"envd-{ident}-ledger", facts.to_json() + b"\n" + command.to_json())
-        running = self._running(Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, held, spawned)
-        ledger.settle(running.output.ends)
-        return running
+        process = self._assemble(
+            Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, held, spawned
+        )
+        ledger.settle(process.output.ends)
+        return process
 
     @staticmethod
     def key_of(inherited: Inherited) -> str | None:
-        """Return the idempotency key of a program that an earlier server started, None if it has none."""
+        """Return the idempotency key of a process that an earlier server started, None if it has none."""
         try:
             metadata = Ledger.adopt(inherited.descriptors[SLOT_LEDGER]).metadata
             return Command.from_json(metadata.partition(b"\n")[2]).key
@@ -138,15 +140,15 @@ class Spawner:
             return None
 
     def _recipe(
-        self, ident: int, command: Command, around: Surroundings, cwd: str, env: dict[bytes, bytes]
+        self, ident: int, command: Command, surroundings: Surroundings, cwd: str, env: dict[bytes, bytes]
     ) -> dict[str, object]:
-        user = around.user
+        user = surroundings.user
         return {
             "argv": [os.fsencode(text) for text in (command.cmd, *command.args)],
             "env": env,
             "cwd": os.fsencode(cwd),
             # As login(1): an account without its home starts in /.
-            "fallback_cwd": b"" if command.cwd or around.workdir else b"/",
+            "fallback_cwd": b"" if command.cwd or surroundings.workdir else b"/",
             "credentials": (user.uid, user.gid, list(user.groups)) if os.geteuid() == 0 else None,
             "rlimits": command.rlimits(),
             "nice": command.nice,
@@ -158,24 +160,24 @@ class Spawner:
     def _mark(self, ident: int) -> int:
         return self._mark_base + ident if self._mark_base else 0
 
-    def _running(
+    def _assemble(
         self, identity: Identity, command: Command, ledger: Ledger, held: Mapping[int, int], spawned: Spawned
     ) -> Process:
         streams = streams_from(held, command)
         releases = Releases(self._keeper, identity.ident, set(held), streams)
-        output = ProcessOutput(streams, ledger, self._pool, self._waits, lambda: running.stream_closed())  # noqa: PLW0108 - it is made below
+        output = ProcessOutput(streams, ledger, self._pool, self._waits, lambda: process.stream_closed())  # noqa: PLW0108 - it is made below
         name = "stdin" if command.terminal is None else "tty"
         read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input, IdempotentInput(ledger))
-        running = Process(identity, command, output, read, self._drain, releases.ended)
-        running.terminal = next((one for one in streams.values() if isinstance(one, TerminalStream)), None)
+        process = Process(identity, command, output, read, self._drain, releases.ended)
+        process.terminal = next((stream for stream in streams.values() if isinstance(stream, TerminalStream)), None)
         if spawned.errno:
-            running.exec_failure = (spawned.errno, spawned.stage)
-            _explain(running, spawned)
-        return running
+            process.exec_failure = (spawned.errno, spawned.stage)
+            _explain(process, spawned)
+        return process
 
 
 class _Facts(NamedTuple):
-    """What the ledger keeps beside the command; see Identity."""
+    """The properties that the ledger keeps beside the command; see Identity."""
 
     user: str
     started_at: float
@@ -197,7 +199,7 @@ def _is_exec_failure(spawned: Spawned) -> bool:
 
 
 def _refusal(spawned: Spawned, command: Command, user: User, cwd: str) -> EnvdError:
-    """Say why a program could not be started, in the terms of what the client asked for."""
+    """Say why a process could not be started, in the terms of what the client asked for."""
     reason = os.strerror(spawned.errno).lower()
     if spawned.stage == "cwd":
         if spawned.errno == errno.ENOENT:
@@ -215,10 +217,10 @@ def _refusal(spawned: Spawned, command: Command, user: User, cwd: str) -> EnvdEr
     )
 
 
-def _explain(running: Process, spawned: Spawned) -> None:
+def _explain(process: Process, spawned: Spawned) -> None:
     """Tell a reader of stderr or the terminal what a shell would: clients of the reference look for it there."""
-    stream, newline = (STDERR, "\n") if running.command.terminal is None else (PTY, "\r\n")
-    if running.output.ends[stream] == 0:
+    stream, newline = (STDERR, "\n") if process.command.terminal is None else (PTY, "\r\n")
+    if process.output.ends[stream] == 0:
         reason = "No such file or directory" if is_missing(spawned.errno) else os.strerror(spawned.errno)
-        line = f"envd: '{running.command.cmd}': {reason}{newline}"
-        running.output.say(stream, line.encode(errors="replace"))
+        line = f"envd: '{process.command.cmd}': {reason}{newline}"
+        process.output.say(stream, line.encode(errors="replace"))

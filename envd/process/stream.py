@@ -1,4 +1,4 @@
-"""One output stream of a program: where it comes from and the journal it goes to."""
+"""One output stream of a process: where it comes from and the journal it goes to."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BUSY_PIPE_BYTES = 256 * 1024
 
 
 class Stream(Protocol):
-    """What an Output pumps. Owns its descriptors.
+    """A stream that ProcessOutput pumps. Owns its descriptors.
 
     Attributes:
         number: STDOUT, STDERR or PTY.
-        paused: True while nothing is read because a follower has to catch up first.
+        paused: True while nothing is read because a subscriber has to catch up first.
     """
 
     @property
@@ -32,7 +32,7 @@ class Stream(Protocol):
 
     @property
     def journal(self) -> Journal:
-        """Where its bytes are kept."""
+        """The journal that keeps its bytes."""
 
     paused: bool
 
@@ -58,13 +58,13 @@ class Stream(Protocol):
         """
 
     def leader_ended(self) -> None:
-        """Take note that the program itself has ended, so that what it printed is all there."""
+        """Record that the process itself has ended, so that all that it printed is there."""
 
     def held_names(self) -> set[str]:
-        """Return what /proc/PID/fd shows for who can still print to it."""
+        """Return the names that /proc/PID/fd shows for a process that can still print to it."""
 
     def close(self) -> None:
-        """Let go of where it comes from; the journal stays. May be called again."""
+        """Close its source; the journal stays. May be called again."""
 
 
 class PipeStream:
@@ -120,7 +120,7 @@ class PipeStream:
         return moved
 
     def leader_ended(self) -> None:
-        """Take note that what the program itself has printed is in the pipe or the journal."""
+        """Record that all that the process itself has printed is in the pipe or the journal."""
         self._last_word = self.journal.end + (readable_bytes(self.pipe) if self.open else 0)
 
     def held_names(self) -> set[str]:
@@ -128,7 +128,7 @@ class PipeStream:
         return {f"pipe:[{os.fstat(self.pipe).st_ino}]"}
 
     def close(self) -> None:
-        """Let go of the pipe."""
+        """Close the pipe."""
         if self.open:
             self.unwatch()
             os.close(self.pipe)

@@ -1,4 +1,4 @@
-"""One reader of a program's output: an offset per stream."""
+"""Subscription: one reader of a process's output, an offset per stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = ("stdout", "stderr", "pty")
 
 
 class SubscriptionSource(Protocol):
-    """What a follower reads from."""
+    """The output a subscription reads from."""
 
     @property
     def ends(self) -> list[int]:
@@ -37,7 +37,7 @@ class SubscriptionSource(Protocol):
 
 
 class Receipts(Protocol):
-    """How far a follower's peer has what was handed out, as Positions; None for nowhere. Callable after it has left.
+    """The places up to which a subscriber's peer has the output; None for nowhere. Callable after it has left.
 
     Attributes:
         acknowledged: its kernel has it.
@@ -56,7 +56,7 @@ class Receipts(Protocol):
 
 
 class Subscription:
-    """A cursor over a program's output. Holds nothing but offsets: the bytes stay in the journals.
+    """A cursor over a process's output. Holds nothing but offsets: the bytes stay in the journals.
 
     Attributes:
         offsets: bytes of each stream already handed out.
@@ -116,8 +116,8 @@ class Subscription:
         if not isinstance(consumed, tuple):
             return self._begin
         unread = self._unread_at_most if unread_bytes is None else min(self._unread_at_most, unread_bytes)
-        at = [max(begin, end - unread) for begin, end in zip(self._begin, consumed, strict=True)]
-        return at[0], at[1], at[2]
+        position = [max(begin, end - unread) for begin, end in zip(self._begin, consumed, strict=True)]
+        return position[0], position[1], position[2]
 
     def skip_lost(self) -> None:
         """Move over what is no longer kept, without a word."""
@@ -186,6 +186,6 @@ class Subscription:
         self.nudge()
 
     def nudge(self) -> None:
-        """Have who waits look again, though there may be nothing to take."""
+        """Have the subscriber look again, though there may be nothing to take."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(True)

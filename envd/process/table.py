@@ -1,4 +1,4 @@
-"""All programs: started, found, ended, and forgotten when their time is over."""
+"""ProcessTable: starts, finds and ends processes, and forgets them when their time is over."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HOLDERS_NAMED = 16
 _DESCRIPTORS_EACH = 6
 _RETENTION_INTERVAL_S = 1.0
 _UNREADABLE_TEXT = (
-    "a program was started under this key, and what is kept of it cannot be read; List and the tag may still find it"
+    "a process was started under this key, and what is kept of it cannot be read; List and the tag may still find it"
 )
 
 
@@ -43,12 +43,12 @@ class Jobs(Protocol):
 
 
 class ProcessTable:
-    """The programs of this daemon.
+    """The processes of this daemon.
 
     Bounded: the machine's processes and descriptors bound the running ones; finished ones are kept for the retention,
     and the oldest go when they are too many, hold too much output, or descriptors run out. One whose output something
-    still holds is never dropped: closing the pipe would kill the holder. How a program with an idempotency key ended
-    is remembered for the whole retention, of at most 10 000 forgotten programs.
+    still holds is never dropped: closing the pipe would kill the holder. How a process with an idempotency key ended
+    is remembered for the whole retention, of at most 10 000 forgotten processes.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ProcessTable:
         self._pool = pool
         self._jobs = jobs
         self._archive = Archive(retention, self._forget, self._forget_key)
-        self._programs: dict[int, Process] = {}
+        self._processes: dict[int, Process] = {}
         self._index = Index()
         self._trees = process_tree.ProcessTrees(os.getppid(), self._index.leaders)
         self._by_key: dict[str, asyncio.Future[Process]] = {}
@@ -72,294 +72,294 @@ class ProcessTable:
     # Finding.
 
     def __iter__(self) -> Iterator[Process]:
-        return iter(list(self._programs.values()))
+        return iter(list(self._processes.values()))
 
     def by_pid(self, pid: int) -> Process:
-        """Return the program with a pid, a running one rather than a finished one.
+        """Return the process with a pid, a running one rather than a finished one.
 
         Raises:
             EnvdError: NOT_FOUND.
         """
-        return _found(self._index.by_pid(pid), f"pid {pid}")
+        return _existing(self._index.by_pid(pid), f"pid {pid}")
 
     def by_tag(self, tag: str) -> Process:
-        """Return the program with a tag: the newest running one, else the newest finished one.
+        """Return the process with a tag: the newest running one, else the newest finished one.
 
         Raises:
             EnvdError: NOT_FOUND.
         """
-        return _found(self._index.by_tag(tag), f"tag {tag}")
+        return _existing(self._index.by_tag(tag), f"tag {tag}")
 
     async def started(self, key: str) -> None:
-        """Wait for a program that is being started with an idempotency key; returns at once if there is none."""
-        known = self._by_key.get(key)
-        if known is not None:
-            await asyncio.shield(known)
+        """Wait for a process that is being started with an idempotency key; returns at once if there is none."""
+        promise = self._by_key.get(key)
+        if promise is not None:
+            await asyncio.shield(promise)
 
     def by_key(self, key: str) -> Process:
-        """Return the program an idempotency key names.
+        """Return the process an idempotency key names.
 
         Raises:
             EnvdError: NOT_FOUND if there is none, or it is forgotten, or still being started.
         """
-        known = self._by_key.get(key)
-        if known is None or not known.done() or known.exception() is not None:
+        promise = self._by_key.get(key)
+        if promise is None or not promise.done() or promise.exception() is not None:
             raise _not_found("idempotency key")
-        running = known.result()
-        return _found(self._programs.get(running.identity.ident), "idempotency key")
+        process = promise.result()
+        return _existing(self._processes.get(process.identity.ident), "idempotency key")
 
     # Starting.
 
     async def start(self, command: Command, username: str | None) -> tuple[Process, bool]:
-        """Start a program as a user, None for the default one; return it, and whether its key had named it before.
+        """Start a process as a user, None for the default one; return it, and whether its key had named it before.
 
-        The program starts also if the caller does not wait for it.
+        The process starts also if the caller does not wait for it.
 
         Raises:
             EnvdError: see Session.surroundings, Command.checks and Spawner.start; UNAVAILABLE while the daemon stops,
                 ALREADY_EXISTS if the key named another command.
         """
-        around = self._spawner.session.surroundings(username)
+        surroundings = self._spawner.session.surroundings(username)
         await in_turns(command.checks())
         if self._stopping:
-            raise EnvdError(Code.UNAVAILABLE, "the daemon is stopping: no program is started any more")
-        known = self._by_key.get(command.key) if command.key is not None else None
-        if known is not None:
-            running = await asyncio.shield(known)
-            _check_same(running, command, username, around)
-            return running, True
-        born = self._promise(command.key)
-        self._jobs.spawn(self._start(command, around, username, born), name="start")
-        return await asyncio.shield(born), False
+            raise EnvdError(Code.UNAVAILABLE, "the daemon is stopping: no process is started any more")
+        promise = self._by_key.get(command.key) if command.key is not None else None
+        if promise is not None:
+            process = await asyncio.shield(promise)
+            _check_same(process, command, username, surroundings)
+            return process, True
+        promise = self._promise(command.key)
+        self._jobs.spawn(self._start(command, surroundings, username, promise), name="start")
+        return await asyncio.shield(promise), False
 
     async def _start(
-        self, command: Command, around: Surroundings, username: str | None, born: asyncio.Future[Process]
+        self, command: Command, surroundings: Surroundings, username: str | None, promise: asyncio.Future[Process]
     ) -> None:
         ident = self._keeper.reserve()
         self._starting.add(ident)
-        running: Process | None = None
+        process: Process | None = None
         try:
             self._make_room()
-            running = await self._spawner.start(ident, command, around, username)
+            process = await self._spawner.start(ident, command, surroundings, username)
         except EnvdError as exc:
-            self._refuse(command, born, exc)
+            self._refuse(command, promise, exc)
             return
         finally:
             self._starting.discard(ident)
             early = self._early_exits.pop(ident, None)
-            if running is None and not born.done():
-                self._refuse(command, born, EnvdError(Code.INTERNAL, "internal error"))
-        running.output.expect_starter()
-        self._register(running)
-        born.set_result(running)
-        log.info("process started", extra={"pid": running.pid, "cmd": command.cmd, "user": around.user.name})
+            if process is None and not promise.done():
+                self._refuse(command, promise, EnvdError(Code.INTERNAL, "internal error"))
+        process.output.expect_starter()
+        self._register(process)
+        promise.set_result(process)
+        log.info("process started", extra={"pid": process.pid, "cmd": command.cmd, "user": surroundings.user.name})
         if early is not None:
             self._exited(ident, early)
 
-    def _refuse(self, command: Command, born: asyncio.Future[Process], error: EnvdError) -> None:
+    def _refuse(self, command: Command, promise: asyncio.Future[Process], error: EnvdError) -> None:
         if command.key is not None:
             self._by_key.pop(command.key, None)  # nothing ran, so the key is free again
-        born.set_exception(error)
-        born.exception()  # the caller may have gone: then nobody else looks at it
+        promise.set_exception(error)
+        promise.exception()  # the caller may have gone: then nobody else looks at it
 
     def _make_room(self) -> None:
-        """Forget finished programs while descriptors are short.
+        """Forget finished processes while descriptors are short.
 
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if that does not help.
         """
-        most = os.sysconf("SC_OPEN_MAX") * 5 // 8 // _DESCRIPTORS_EACH
-        while len(self._programs) + len(self._starting) > most:
+        limit = os.sysconf("SC_OPEN_MAX") * 5 // 8 // _DESCRIPTORS_EACH
+        while len(self._processes) + len(self._starting) > limit:
             if not self._archive.forget_first():
                 raise EnvdError(
                     Code.RESOURCE_EXHAUSTED,
-                    f"{most} programs are running: the daemon's limit on open files (RLIMIT_NOFILE) allows no more",
+                    f"{limit} processes are running: the daemon's limit on open files (RLIMIT_NOFILE) allows no more",
                 )
 
-    def _register(self, running: Process) -> None:
-        self._programs[running.identity.ident] = running
-        self._index.add(running)
-        running.finished = self._finish
-        running.left_behind = self._left_behind
-        running.output.start()
-        if is_limited(running):
-            self._jobs.spawn(enforce(running, self.signal_tree), name="limits")
+    def _register(self, process: Process) -> None:
+        self._processes[process.identity.ident] = process
+        self._index.add(process)
+        process.finished = self._finish
+        process.left_behind = self._left_behind
+        process.output.start()
+        if is_limited(process):
+            self._jobs.spawn(enforce(process, self.signal_tree), name="limits")
 
     def adopt(self, inherited: list[Inherited]) -> None:
         """Take over what an earlier server had started."""
-        for one in inherited:
-            if one.spawned is None:
-                self._starting.add(one.ident)
-                self._promise(self._spawner.key_of(one))
-                self._jobs.spawn(self._adopt_later(one, self._keeper.outcome(one.ident)), name="adopt")
+        for entry in inherited:
+            if entry.spawned is None:
+                self._starting.add(entry.ident)
+                self._promise(self._spawner.key_of(entry))
+                self._jobs.spawn(self._adopt_later(entry, self._keeper.outcome(entry.ident)), name="adopt")
             else:
-                self._adopt(one)
+                self._adopt(entry)
 
-    async def _adopt_later(self, one: Inherited, outcome: asyncio.Future[Spawned]) -> None:
+    async def _adopt_later(self, entry: Inherited, outcome: asyncio.Future[Spawned]) -> None:
         spawned = await outcome
-        exited = self._early_exits.pop(one.ident, one.exited)
-        self._starting.discard(one.ident)
-        key = self._spawner.key_of(one)
-        self._adopt(Inherited(one.ident, spawned.pid, one.descriptors, spawned, exited))
+        exited = self._early_exits.pop(entry.ident, entry.exited)
+        self._starting.discard(entry.ident)
+        key = self._spawner.key_of(entry)
+        self._adopt(Inherited(entry.ident, spawned.pid, entry.descriptors, spawned, exited))
         promise = self._by_key.get(key) if key is not None else None
         if promise is not None and not promise.done():
-            # The key stays in use: a repeated Start must not run the program a second time.
+            # The key stays in use: a repeated Start must not run the process a second time.
             promise.set_exception(EnvdError(Code.DATA_LOSS, _UNREADABLE_TEXT))
             promise.exception()  # perhaps nobody waits
 
-    def _adopt(self, one: Inherited) -> None:
-        assert one.spawned is not None
+    def _adopt(self, entry: Inherited) -> None:
+        assert entry.spawned is not None
         try:
-            running = self._spawner.adopt(one, one.spawned)
+            process = self._spawner.adopt(entry, entry.spawned)
         except UNREADABLE:
-            log.exception("cannot take over a program: it is left alone", extra={"pid": one.pid})
+            log.exception("cannot take over a process: it is left alone", extra={"pid": entry.pid})
             return
-        if running is None:
-            for fd in one.descriptors.values():
+        if process is None:
+            for fd in entry.descriptors.values():
                 os.close(fd)
-            self._keeper.forget([one.ident])
-            self._break_promise(self._spawner.key_of(one))
+            self._keeper.forget([entry.ident])
+            self._break_promise(self._spawner.key_of(entry))
             return
-        running.output.expect_followers()
-        announced = _recall(running)
-        self._register(running)
-        if running.command.key is not None:
-            self._promise(running.command.key).set_result(running)
-        if one.exited is not None:
-            self._index.ended(running)
-        if one.exited is not None and announced:
-            running.end_again(one.exited)
-            self._keep_finished(running)
-        elif one.exited is not None:
-            running.exited(one.exited)
+        process.output.expect_subscribers()
+        announced = _recall(process)
+        self._register(process)
+        if process.command.key is not None:
+            self._promise(process.command.key).set_result(process)
+        if entry.exited is not None:
+            self._index.ended(process)
+        if entry.exited is not None and announced:
+            process.end_again(entry.exited)
+            self._keep_finished(process)
+        elif entry.exited is not None:
+            process.exited(entry.exited)
 
     def _promise(self, key: str | None) -> asyncio.Future[Process]:
-        """Return the future of the program a key names; a repeated Start waits for it."""
+        """Return the future of the process a key names; a repeated Start waits for it."""
         promise: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
         return promise if key is None else self._by_key.setdefault(key, promise)
 
     def _break_promise(self, key: str | None) -> None:
-        """Tell who waits for a program that never ran; its key is free again."""
+        """Fail the calls that wait for a process that never ran; its key is free again."""
         promise = self._by_key.pop(key, None) if key is not None else None
         if promise is not None and not promise.done():
-            promise.set_exception(EnvdError(Code.UNAVAILABLE, "the program could not be started: try again"))
+            promise.set_exception(EnvdError(Code.UNAVAILABLE, "the process could not be started: try again"))
             promise.exception()  # perhaps nobody waits
 
     # Ending.
 
     def _exited(self, ident: int, record: ExitRecord) -> None:
-        running = self._programs.get(ident)
-        if running is not None:
-            self._index.ended(running)
-            running.exited(record)
+        process = self._processes.get(ident)
+        if process is not None:
+            self._index.ended(process)
+            process.exited(record)
         elif ident in self._starting:
             self._early_exits[ident] = record
 
-    def _left_behind(self, running: Process) -> None:
-        self._jobs.spawn(self._name_holders(running), name="holders")
+    def _left_behind(self, process: Process) -> None:
+        self._jobs.spawn(self._name_holders(process), name="holders")
 
-    async def _name_holders(self, running: Process) -> None:
-        names = running.output.held_names()
-        identity = running.identity
+    async def _name_holders(self, process: Process) -> None:
+        names = process.output.held_names()
+        identity = process.identity
         held_by: list[int] = []
         try:
             held_by = await asyncio.to_thread(self._trees.holders, identity.pid, identity.mark, names, _HOLDERS_NAMED)
         except OSError as exc:
-            log.warning("cannot tell who holds a program's output", extra={"pid": running.pid, "error": str(exc)})
-        running.end(tuple(held_by))
+            log.warning("cannot tell who holds a process's output", extra={"pid": process.pid, "error": str(exc)})
+        process.end(tuple(held_by))
 
-    def _finish(self, running: Process) -> None:
-        self._keep_finished(running)
-        ended = running.ended
+    def _finish(self, process: Process) -> None:
+        self._keep_finished(process)
+        ended = process.ended
         if ended is not None:
             extra = {
-                "pid": running.pid,
+                "pid": process.pid,
                 "exit_code": ended.exit_code,
                 "signal": ended.signal,
                 "cause": ended.cause.name,
             }
             log.info("process ended", extra=extra)
 
-    def _keep_finished(self, running: Process) -> None:
-        self._archive.add(running)
-        running.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
+    def _keep_finished(self, process: Process) -> None:
+        self._archive.add(process)
+        process.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
 
-    async def signal_tree(self, running: Process, number: int) -> int:
-        """Send a signal to a program and everything it started; return how many got it."""
-        identity = running.identity
-        if running.alive:
+    async def signal_tree(self, process: Process, number: int) -> int:
+        """Send a signal to a process and everything it started; return how many got it."""
+        identity = process.identity
+        if process.alive:
             self._keeper.kill(identity.ident, number, group=True)
         try:
             return await asyncio.to_thread(self._trees.signal, identity.pid, identity.mark, number)
         except OSError as exc:
-            raise from_os_error(exc, doing=f"signal everything that process {running.pid} started") from exc
+            raise from_os_error(exc, doing=f"signal everything that process {process.pid} started") from exc
 
-    def signal(self, running: Process, number: int, *, group: bool) -> None:
-        """Send a signal to a program itself or its process group."""
-        self._keeper.kill(running.identity.ident, number, group=group)
+    def signal(self, process: Process, number: int, *, group: bool) -> None:
+        """Send a signal to a process itself or its process group."""
+        self._keeper.kill(process.identity.ident, number, group=group)
 
     async def stop(self, grace_s: float) -> None:
-        """End all programs, and wait until they are gone; nothing is started any more."""
+        """End all processes, and wait until they are gone; nothing is started any more."""
         self._stopping = True
-        alive = [running for running in self if running.alive]
-        await asyncio.gather(*(end_tree(running, Cause.SHUTDOWN, grace_s, self.signal_tree) for running in alive))
-        for running in alive:
-            await running.gone.wait()
+        alive = [process for process in self if process.alive]
+        await asyncio.gather(*(end_tree(process, Cause.SHUTDOWN, grace_s, self.signal_tree) for process in alive))
+        for process in alive:
+            await process.gone.wait()
 
     # Forgetting.
 
     async def retain(self) -> None:
-        """Forget finished programs when their time is over, for as long as the daemon runs."""
+        """Forget finished processes when their time is over, for as long as the daemon runs."""
         while True:
             await asyncio.sleep(_RETENTION_INTERVAL_S)
             self._archive.forget_late()
 
-    def _forget(self, running: Process) -> None:
-        del self._programs[running.identity.ident]
-        self._index.remove(running)
-        running.output.close()
-        self._keeper.forget([running.identity.ident])
+    def _forget(self, process: Process) -> None:
+        del self._processes[process.identity.ident]
+        self._index.remove(process)
+        process.output.close()
+        self._keeper.forget([process.identity.ident])
 
     def _forget_key(self, key: str) -> None:
         self._by_key.pop(key, None)
 
-    def _reclaim(self, wanted: int) -> None:
-        """Free journal memory: finished programs first, then the largest live ones down to their minimum."""
-        goal = self._pool.kept - wanted
+    def _reclaim(self, size_bytes: int) -> None:
+        """Free journal memory: finished processes first, then the largest live ones down to their minimum."""
+        goal = self._pool.kept - size_bytes
         while self._pool.kept > goal and self._archive.forget_first():
             pass
-        for running in sorted(self._programs.values(), key=lambda running: running.output.kept, reverse=True):
-            if self._pool.kept <= goal or running.output.kept <= self._pool.sizes.trimmed:
+        for process in sorted(self._processes.values(), key=lambda process: process.output.kept, reverse=True):
+            if self._pool.kept <= goal or process.output.kept <= self._pool.sizes.trimmed:
                 break
-            running.output.trim(self._pool.sizes.trimmed)
+            process.output.trim(self._pool.sizes.trimmed)
 
 
-def _found(running: Process | None, name: str) -> Process:
-    if running is None:
+def _existing(process: Process | None, name: str) -> Process:
+    if process is None:
         raise _not_found(name)
-    return running
+    return process
 
 
 def _not_found(name: str) -> EnvdError:
     return EnvdError(Code.NOT_FOUND, f"process with {name} not found")
 
 
-def _check_same(running: Process, command: Command, username: str | None, around: Surroundings) -> None:
-    """Refuse another request under a key that was used; the values are not told: they may be secret."""
-    different = running.command.differences(command)
-    identity = running.identity
-    if identity.caller != username and identity.user != around.user.name:
+def _check_same(process: Process, command: Command, username: str | None, surroundings: Surroundings) -> None:
+    """Refuse another request under a key that was used; the message does not have the values: they may be secret."""
+    different = process.command.differences(command)
+    identity = process.identity
+    if identity.caller != username and identity.user != surroundings.user.name:
         different.append("user")
     if different:
         raise EnvdError(
             Code.ALREADY_EXISTS,
-            f"idempotency_key was used for process {running.pid}, with other {', '.join(different)}: use another key",
+            f"idempotency_key was used for process {process.pid}, with other {', '.join(different)}: use another key",
         )
 
 
-def _recall(running: Process) -> bool:
+def _recall(process: Process) -> bool:
     try:
-        return running.recall()
+        return process.recall()
     except UNREADABLE:
-        log.exception("what is kept of a program's end cannot be read", extra={"pid": running.pid})
+        log.exception("what is kept of a process's end cannot be read", extra={"pid": process.pid})
         return False

@@ -1,4 +1,4 @@
-"""The output of a program in a terminal, and the terminal itself."""
+"""The output of a process in a terminal, and the terminal itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TerminalStream:
     is between the steps when the server is killed is there for the next one. Measured: 150 to 180 MB/s, where read and
     write, which lose what they hold, reach 120; an echo takes 3 to 6 us more.
 
-    A terminal that nobody has open reads as EIO. After the end of the program that is its end. Before, it may be opened
+    A terminal that nobody has open reads as EIO. After the end of the process that is its end. Before, it may be opened
     again (by the name /dev/tty), so it is looked at from time to time, up to a second apart.
 
     Args:
@@ -121,7 +121,7 @@ class TerminalStream:
 
     def _fill(self, limit: int) -> bool:
         """Move what is there to the empty relay; False at the end."""
-        held = True
+        is_open = True
         try:
             for _ in range(_READS):
                 size = min(_READ_BYTES, limit - self._relayed)
@@ -134,25 +134,25 @@ class TerminalStream:
         except OSError as exc:
             if exc.errno != errno.EIO:
                 raise
-            held = False
-        self._found(held=held)
+            is_open = False
+        self._note_open(is_open=is_open)
         if self._relayed:
             return True
-        if held or not self._leader_ended:
+        if is_open or not self._leader_ended:
             raise BlockingIOError
         return False
 
-    def _found(self, *, held: bool) -> None:
-        """Take note whether somebody has the terminal open; if not, do not have the loop report that for ever."""
-        if held and not self._pause_s:
+    def _note_open(self, *, is_open: bool) -> None:
+        """Watch the terminal while somebody has it open; else look now and then: the loop would keep reporting it."""
+        if is_open and not self._pause_s:
             return
-        self._pause_s = 0.0 if held else min(max(2 * self._pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_AT_MOST_S)
+        self._pause_s = 0.0 if is_open else min(max(2 * self._pause_s, _LOOK_AGAIN_S), _LOOK_AGAIN_AT_MOST_S)
         if self._ready is not None:
             self._disarm()
             self._arm(self._ready)
 
     def leader_ended(self) -> None:
-        """Take note that the program itself has ended: from now on a terminal that nobody has open is at its end."""
+        """Record that the process itself has ended: from now on a terminal that nobody has open is at its end."""
         self._leader_ended = True
         self._last_word = self.journal.end + self._relayed + _UNREAD_BYTES
 
@@ -161,7 +161,7 @@ class TerminalStream:
         return {tty.slave_path(self._master), "/dev/tty"}
 
     def close(self) -> None:
-        """Let go of the terminal; once the keeper has, too, it is hung up."""
+        """Close the terminal; once the keeper has, too, it is hung up."""
         if self.open:
             self.unwatch()
             self._last_size = self.size

@@ -43,8 +43,8 @@ class Size:
 def open_pair(size: Size, user: User) -> Iterator[tuple[int, int]]:
     """Yield (master, slave), both close-on-exec, the master non-blocking; both are closed on the way out.
 
-    The size is set before any program can read it. The slave belongs to the user as far as this process may give it
-    away: a program that has dropped its privileges could not open its terminal by name otherwise.
+    The size is set before any process can read it. The slave belongs to the user as far as this process may give it
+    away: a process that has dropped its privileges could not open its terminal by name otherwise.
 
     Raises:
         OSError: no terminal or descriptor is left.
@@ -74,7 +74,7 @@ def resize(fd: int, size: Size) -> None:
 
 
 def size_of(fd: int) -> Size | None:
-    """Return the size; None if a program has set one that is none (0 rows, say)."""
+    """Return the size; None if a process has set one that is none (0 rows, say)."""
     rows, cols = termios.tcgetwinsize(fd)
     return Size(cols, rows) if cols and rows else None
 

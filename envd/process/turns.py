@@ -1,4 +1,4 @@
-"""Work on the loop that is long as a whole, done a little in each of its turns."""
+"""Long work on the event loop, done a little in each of its turns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _Piece = TypeVar("_Piece")
 
 async def in_turns(pieces: Iterable[_Piece]) -> list[_Piece]:
     """Return all pieces, which are made meanwhile; others have their turns after each millisecond."""
-    made: list[_Piece] = []
-    until = time.monotonic() + _TURN_S
+    results: list[_Piece] = []
+    turn_end = time.monotonic() + _TURN_S
     for piece in pieces:
-        made.append(piece)
-        if time.monotonic() >= until:
+        results.append(piece)
+        if time.monotonic() >= turn_end:
             await asyncio.sleep(0)
-            until = time.monotonic() + _TURN_S
-    return made
+            turn_end = time.monotonic() + _TURN_S
+    return results

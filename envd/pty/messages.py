@@ -22,7 +22,7 @@ _TERM = "xterm-256color"
 
 
 def command_from(opening: pb.Opening, timeout_s: float | None) -> Command:
-    """Return what is to be opened; the call's deadline becomes the program's.
+    """Return what is to be opened; the call's deadline becomes the process's.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if it is too much.
@@ -78,7 +78,7 @@ def event_from(event: Event | Resized, viewer: TerminalSubscriber, live_offset: 
         case Started(pid, existing, position, _):
             state = viewer.introduction()
             start = pb.Event.StartEvent(
-                id=id_of(viewer.terminal.running),
+                id=id_of(viewer.terminal.process),
                 pid=pid,
                 size=process_messages.size_message(state.size),
                 offset=position[PTY],
@@ -111,19 +111,19 @@ def reply_from(
     return kind(event=event_from(event, viewer, live_offset))
 
 
-def info_from(running: Process, watched: Terminal | None) -> pb.TerminalInfo:
+def info_from(process: Process, watched: Terminal | None) -> pb.TerminalInfo:
     """Return a terminal as List shows it, without its `process`.
 
     Raises:
-        EnvdError: INTERNAL if the program has none.
+        EnvdError: INTERNAL if the process has none.
     """
-    if running.terminal is None:
-        raise EnvdError(Code.INTERNAL, f"process {running.pid} has no terminal")
+    if process.terminal is None:
+        raise EnvdError(Code.INTERNAL, f"process {process.pid} has no terminal")
     return pb.TerminalInfo(
-        id=id_of(running),
-        size=process_messages.size_message(running.terminal.size),
-        kept_from=running.output.heads[PTY],
-        output_end=running.output.ends[PTY],
+        id=id_of(process),
+        size=process_messages.size_message(process.terminal.size),
+        kept_from=process.output.heads[PTY],
+        output_end=process.output.ends[PTY],
         viewers=len(watched.viewers) if watched is not None else 0,
         driven=watched is not None and watched.driver is not None,
     )

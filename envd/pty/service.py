@@ -37,18 +37,18 @@ class PtyService:
     async def list(self, request: pb.ListRequest, call: Call) -> Encoded:
         """Return the terminals that are open, on request also those that have finished."""
         shown = [
-            running
-            for running in self._table
-            if running.terminal is not None and (running.ended is None or request.include_finished)
+            process
+            for process in self._table
+            if process.terminal is not None and (process.ended is None or request.include_finished)
         ]
         abridged = list_encoding.abridged_of(shown)
         found = (
             list_encoding.Listed(
-                running,
-                info_from(running, abridged=running.identity.ident in abridged),
-                (messages.info_from(running, self._terminals.watched(running)), pb.TerminalInfo.PROCESS_FIELD_NUMBER),
+                process,
+                info_from(process, abridged=process.identity.ident in abridged),
+                (messages.info_from(process, self._terminals.watched(process)), pb.TerminalInfo.PROCESS_FIELD_NUMBER),
             )
-            for running in shown
+            for process in shown
         )
         return await list_encoding.encoded(pb.ListResponse, found, abridged, call)
 
@@ -58,10 +58,10 @@ class PtyService:
         opening = first.open
         command = messages.command_from(opening, call.timeout_s)
         username = opening.user if opening.HasField("user") else call.username
-        running, existing = await self._table.start(command, username)
-        begin = messages.begin_of_opening(opening, running.output) if existing else BEGINNING
+        process, existing = await self._table.start(command, username)
+        begin = messages.begin_of_opening(opening, process.output) if existing else BEGINNING
         with self._terminals.view(
-            running, size=messages.size_of_opening(opening), drives=not existing, view_only=False
+            process, size=messages.size_of_opening(opening), drives=not existing, view_only=False
         ) as viewer:
             replies = self._follow(viewer, requests, call, begin, pb.OpenResponse, existing=existing)
             async with aclosing(replies):
@@ -72,10 +72,10 @@ class PtyService:
         """Follow a terminal that is there."""
         first = await _first(requests, "attach")
         attachment = first.attach
-        running = self._find(attachment)
-        begin = messages.begin_of_attachment(attachment, running.output)
+        process = self._find(attachment)
+        begin = messages.begin_of_attachment(attachment, process.output)
         with self._terminals.view(
-            running, size=messages.size_of_attachment(attachment), drives=False, view_only=attachment.view_only
+            process, size=messages.size_of_attachment(attachment), drives=False, view_only=attachment.view_only
         ) as viewer:
             replies = self._follow(viewer, requests, call, begin, pb.AttachResponse, existing=False)
             async with aclosing(replies):
@@ -85,16 +85,16 @@ class PtyService:
     def _find(self, attachment: pb.Attachment) -> Process:
         kind = attachment.WhichOneof("terminal")
         if kind == "id":
-            for running in self._table:
-                if running.terminal is not None and id_of(running) == attachment.id:
-                    return running
+            for process in self._table:
+                if process.terminal is not None and id_of(process) == attachment.id:
+                    return process
             raise EnvdError(Code.NOT_FOUND, f"terminal {attachment.id} not found")
         if kind is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "no terminal selected: set id or process in attach")
-        running = select(self._table, attachment.process)
-        if running.terminal is None:
-            raise EnvdError(Code.NOT_FOUND, f"process {running.pid} has no terminal: it was started with pipes")
-        return running
+        process = select(self._table, attachment.process)
+        if process.terminal is None:
+            raise EnvdError(Code.NOT_FOUND, f"process {process.pid} has no terminal: it was started with pipes")
+        return process
 
     async def _follow(
         self,
@@ -106,11 +106,11 @@ class PtyService:
         *,
         existing: bool,
     ) -> AsyncGenerator[Reply, None]:
-        running = viewer.terminal.running
-        follower = running.output.follow(begin, gaps=True, receipts=call)
-        live_offset = running.output.ends[PTY]
-        events = running.follow(
-            follower, existing=existing, keepalive_s=keepalive_from(call.headers), aside=viewer.news
+        process = viewer.terminal.process
+        subscription = process.output.follow(begin, gaps=True, receipts=call)
+        live_offset = process.output.ends[PTY]
+        events = process.follow(
+            subscription, existing=existing, keepalive_s=keepalive_from(call.headers), aside=viewer.news
         )
         async with self._taking_input(viewer, requests), aclosing(events):
             async for event in events:
@@ -119,7 +119,7 @@ class PtyService:
     @asynccontextmanager
     async def _taking_input(self, viewer: TerminalSubscriber, requests: AsyncIterator[_Request]) -> AsyncIterator[None]:
         """Do what the client sends, until the way out; an error in it ends the stream."""
-        keys = Keys(viewer.terminal.running.input.write)
+        keys = Keys(viewer.terminal.process.input.write)
         jobs = [
             self._jobs.spawn(_failing(viewer, keys.run()), name="typing"),
             self._jobs.spawn(_failing(viewer, self._obey_all(viewer, keys, requests)), name="terminal input"),
@@ -153,7 +153,7 @@ class PtyService:
                 raise EnvdError(
                     Code.INVALID_ARGUMENT, f"a signal's number must be from 1 to {signals.NUMBERS[-1]}, not {number}"
                 )
-            await signals.send(self._table, viewer.terminal.running, number, message.signal.target)
+            await signals.send(self._table, viewer.terminal.process, number, message.signal.target)
         else:
             raise EnvdError(Code.INVALID_ARGUMENT, "empty input: set data, resize, signal or keepalive")
 

@@ -19,25 +19,25 @@ class Resized:
     driving: bool
 
 
-def id_of(running: Process) -> str:
+def id_of(process: Process) -> str:
     """Return a terminal's id: the same for every server, and never another's, as no two start in one microsecond."""
-    identity = running.identity
+    identity = process.identity
     return f"pty-{identity.ident}-{round(identity.started_at * 1e6):x}"
 
 
 class Terminal:
     """A terminal somebody looks at. The rules of driving stand in pty.proto."""
 
-    def __init__(self, running: Process) -> None:
-        assert running.terminal is not None
-        self.running = running
+    def __init__(self, process: Process) -> None:
+        assert process.terminal is not None
+        self.process = process
         self.viewers: set[TerminalSubscriber] = set()
         self.driver: TerminalSubscriber | None = None
-        self._stream = running.terminal
+        self._stream = process.terminal
 
     @property
     def size(self) -> Size:
-        """The size now: the program itself may have changed it."""
+        """The size now: the process itself may have changed it."""
         return self._stream.size
 
     def drive(self, viewer: TerminalSubscriber) -> None:
@@ -47,7 +47,7 @@ class Terminal:
         self.driver = viewer
         if viewer.size is not None:
             self._resize(viewer.size)
-        self.running.output.audience.nudge()
+        self.process.output.subscribers.nudge()
 
     def wish(self, viewer: TerminalSubscriber, size: Size) -> None:
         """Take note of the size of a viewer's window; it takes effect if the viewer drives, or nobody does."""
@@ -58,8 +58,8 @@ class Terminal:
             self._resize(size)
 
     def _resize(self, size: Size) -> None:
-        if self.running.alive:
-            self.running.resize(size)
+        if self.process.alive:
+            self.process.resize(size)
 
     def leave(self, viewer: TerminalSubscriber) -> None:
         """Remove a viewer; if it drove, nobody does."""
@@ -105,10 +105,10 @@ class TerminalSubscriber:
         return state
 
     def fail(self, error: EnvdError) -> None:
-        """End the stream with an error, unless the program's end is on its way anyway."""
-        if self.terminal.running.alive:
+        """End the stream with an error, unless the process's end is on its way anyway."""
+        if self.terminal.process.alive:
             self._failure = error
-            self.terminal.running.output.audience.nudge()
+            self.terminal.process.output.subscribers.nudge()
 
     def check_may_act(self) -> None:
         """Refuse input from who only looks.
@@ -133,23 +133,23 @@ class Terminals:
     def __init__(self) -> None:
         self._watched: dict[int, Terminal] = {}
 
-    def watched(self, running: Process) -> Terminal | None:
+    def watched(self, process: Process) -> Terminal | None:
         """Return a terminal that is looked at, None if it is not."""
-        return self._watched.get(running.identity.ident)
+        return self._watched.get(process.identity.ident)
 
     @contextmanager
     def view(
-        self, running: Process, *, size: Size | None, drives: bool, view_only: bool
+        self, process: Process, *, size: Size | None, drives: bool, view_only: bool
     ) -> Iterator[TerminalSubscriber]:
         """Yield a new viewer, which leaves again on the way out.
 
         Args:
-            running: whose terminal; it has one.
+            process: whose terminal; it has one.
             size: of its window, if it said.
             drives: whether it drives from the start.
             view_only: it never drives, and its size does not matter.
         """
-        terminal = self._watched.setdefault(running.identity.ident, Terminal(running))
+        terminal = self._watched.setdefault(process.identity.ident, Terminal(process))
         viewer = TerminalSubscriber(terminal, view_only=view_only)
         terminal.viewers.add(viewer)
         try:
@@ -161,4 +161,4 @@ class Terminals:
         finally:
             terminal.leave(viewer)
             if not terminal.viewers:
-                del self._watched[running.identity.ident]
+                del self._watched[process.identity.ident]

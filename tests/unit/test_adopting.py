@@ -49,7 +49,7 @@ class Jobs:
 async def test_a_key_whose_program_cannot_be_read_is_told_so_and_stays_in_use() -> None:
     keeper, jobs, pool = Keeper(), Jobs(), JournalBudget(Sizes(live=1024, finished=1024, trimmed=1024, total=1 << 20))
     spawner = Spawner(keeper, Any, pool, Any, waits=Waits(), mark_base=0)  # type: ignore[arg-type]
-    table = ProcessTable(keeper, spawner, pool, jobs, Retention(seconds=60, programs=10))  # type: ignore[arg-type]
+    table = ProcessTable(keeper, spawner, pool, jobs, Retention(seconds=60, processes=10))  # type: ignore[arg-type]
     broken = b"[broken\n" + Command("/bin/true", key="once").to_json()
     ledger = Ledger.create("envd-1-ledger", broken)
     table.adopt([Inherited(1, 0, {SLOT_LEDGER: os.dup(ledger.fd)}, None, None)])

@@ -205,7 +205,7 @@ async def test_a_place_beyond_the_end_is_out_of_range(program: Program, position
     with pytest.raises(EnvdError) as refused:
         program.output.follow(position, gaps=True, receipts=Call())
     assert refused.value.code == Code.OUT_OF_RANGE
-    assert not program.output.audience
+    assert not program.output.subscribers
 
 
 async def test_the_ends_of_the_pipes_are_told(program: Program):
@@ -255,18 +255,18 @@ async def test_the_program_goes_on_at_once_when_a_reader_leaves_that_cannot_come
     reader = Reader(program, None)
     await program.prints_until_it_waits()
     await asyncio.sleep(STALL_S * 1.2)  # the stall deadline itself passes
-    program.output.left(reader.follower)
-    assert not program.output.audience.expected
+    program.output.leave(reader.follower)
+    assert not program.output.subscribers.expected
     await program.prints_all(4 * KEEP)
 
 
 async def test_the_program_goes_on_when_one_that_was_expected_back_does_not_come(program: Program):
     reader = Reader(program)
     await program.prints_until_it_waits()
-    program.output.left(reader.follower)
-    assert program.output.audience.expected
+    program.output.leave(reader.follower)
+    assert program.output.subscribers.expected
     await program.prints_all(4 * KEEP)
-    assert not program.output.audience.expected
+    assert not program.output.subscribers.expected
     assert program.output.ledger.followed == 0
 
 
@@ -286,7 +286,7 @@ async def test_a_later_server_waits_for_whoever_had_it_started(make: Make):
     later = Ledger.adopt(os.dup(program.output.ledger.fd))
     assert later.followed == 1
     later.close()
-    program.output.expect_followers()
+    program.output.expect_subscribers()
     printed = await program.prints_until_it_waits()
     await Reader(program, (0, 0, 0)).has_everything(printed)
 
@@ -297,7 +297,7 @@ async def test_a_reader_that_pauses_is_expected_back_whatever_it_left_unread(mak
     reader = Reader(program, position)
     printed = await program.prints_until_it_waits()
     await asyncio.sleep(STALL_S)  # a callback that takes long
-    program.output.left(reader.follower)
+    program.output.leave(reader.follower)
     again = Reader(program, position)
     await again.has_everything(printed)
 
@@ -307,7 +307,7 @@ async def test_one_that_names_its_place_is_expected_back_beyond_the_stall_deadli
     reader = Reader(program, (0, 0, 0))
     printed = await program.prints_until_it_waits()
     await asyncio.sleep(STALL_S * 1.2)  # the stall deadline itself passes
-    program.output.left(reader.follower)
+    program.output.leave(reader.follower)
     again = Reader(program, (0, 0, 0))
     await again.has_everything(printed)
 
@@ -325,7 +325,7 @@ async def test_how_long_a_reader_pauses_is_known_to_a_later_server(program: Prog
     await program.settle(1)
     await asyncio.sleep(0.4)  # a callback that takes long
     reader.take_all()
-    program.output.audience.note_progress(reader.follower)
+    program.output.subscribers.note_progress(reader.follower)
     later = Ledger.adopt(os.dup(program.output.ledger.fd))
     assert later.pause_s >= 0.39
     later.close()
@@ -336,7 +336,7 @@ async def test_one_of_several_is_expected_back_while_the_others_read_on(make: Ma
     slow, fast = Reader(program), Reader(program)
     fast.read_on()
     printed = await program.prints_until_it_waits()
-    program.output.left(slow.follower)
+    program.output.leave(slow.follower)
     assert await program.prints_until_it_waits() == 0
     again = Reader(program)
     again.read_on()
@@ -352,7 +352,7 @@ async def test_one_that_comes_back_does_not_stand_for_another_one(make: Make):
     """Both followed when the server was killed; nobody knows any more how far they had come."""
     program = make(return_s=LONG_S, stall_s=LONG_S)
     program.output.ledger.set_followed(2)
-    program.output.expect_followers()
+    program.output.expect_subscribers()
     fast = Reader(program)
     fast.read_on()
     await program.prints_until_it_waits()
@@ -368,7 +368,7 @@ async def test_one_that_comes_back_does_not_stand_for_another_one(make: Make):
 async def test_one_without_a_place_does_not_stand_for_one_that_will_name_its_own(make: Make):
     program = make(return_s=LONG_S, stall_s=LONG_S)
     first = Reader(program, (0, 0, 0))
-    program.output.left(first.follower)
+    program.output.leave(first.follower)
     passer_by = Reader(program, None)
     passer_by.read_on()
     printed = await program.prints_until_it_waits()
@@ -382,16 +382,16 @@ async def test_one_that_others_had_given_up_is_not_expected_back(make: Make):
     stalled, reader = Reader(program), Reader(program)
     reader.read_on()
     await program.prints_all(8 * KEEP)
-    program.output.left(stalled.follower)
-    assert not program.output.audience.expected
+    program.output.leave(stalled.follower)
+    assert not program.output.subscribers.expected
     reader.stop()
 
 
 async def test_no_more_than_thirty_two_are_expected_back(make: Make):
     program = make(return_s=LONG_S)
     for reader in [Reader(program) for _ in range(40)]:
-        program.output.left(reader.follower)
-    assert len(program.output.audience.expected) == 32
+        program.output.leave(reader.follower)
+    assert len(program.output.subscribers.expected) == 32
     assert program.output.ledger.followed == 32
 
 
@@ -409,7 +409,7 @@ async def test_an_instant_between_one_and_another_reader_is_no_moment_without_an
     reader = Reader(program)
     program.prints(b"x")
     await program.settle(1)
-    program.output.left(reader.follower)
+    program.output.leave(reader.follower)
     assert seen == {1}
 
 
@@ -558,7 +558,7 @@ async def test_what_was_not_consumed_is_kept_for_a_moment_when_the_connection_br
     await program.settle(4 * KEEP)
     reader.stop()
     reader.take_all()
-    program.output.left(reader.follower)
+    program.output.leave(reader.follower)
     # As far as its kernel had it, nobody has to wait.
     await program.prints_all(KEEP)
     program.output.trim()
@@ -587,7 +587,7 @@ async def test_who_comes_without_a_place_begins_with_what_nobody_received(progra
     first.received = (6, 0, 0)
     second = Reader(program, None)
     assert second.follower.position == (6, 0, 0)
-    program.output.left(first.follower)
+    program.output.leave(first.follower)
     first.received = (8, 0, 0)  # an acknowledgement that came after it had left
     assert Reader(program, None).follower.position == (8, 0, 0)
 
@@ -625,7 +625,7 @@ async def test_of_a_finished_program_less_is_kept_but_not_less_than_its_readers_
     program.output.settle(Finished(keep=64 * KIB, untaken=64 * KIB))
     assert program.output.heads[STDOUT] == 0
     assert reader.take_all() == KEEP
-    program.output.left(reader.follower)
+    program.output.leave(reader.follower)
     assert program.output.kept == 64 * KIB
 
 
@@ -641,7 +641,7 @@ async def test_what_was_not_consumed_of_a_finished_program_is_kept_for_a_moment(
         while program.output.open:
             await asyncio.sleep(0)
     program.output.settle(Finished(keep=64 * KIB, untaken=64 * KIB))
-    program.output.left(reader.follower)
+    program.output.leave(reader.follower)
     assert program.output.kept == KEEP // 2
     assert program.output.ledger.followed  # so that a new server keeps it too
     async with asyncio.timeout(60):
