@@ -1,1 +1,1 @@
-"""The machine around the programs: its users, what the sandbox was told at start, its process tree."""
+"""The machine around the processes: its users, the settings of the sandbox, process trees."""

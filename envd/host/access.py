@@ -1,4 +1,4 @@
-"""The access token: what calls need it, and what is let through instead of it."""
+"""The access token: Access checks calls, and signatures of file transfers, against it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from envd.errors import Code, EnvdError
 
 REFUSED = "unauthorized access, please provide a valid access token or method signing if supported"
 
-# By method and decoded path, exactly. What is here answers anyone, or looks for itself: files at signatures too,
+# By method and decoded path, exactly. These calls answer anyone, or check for themselves: files at signatures too,
 # initialisation at the token in its message.
 EXEMPT = frozenset(
     {
@@ -35,7 +35,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class Access:
-    """Knows the token, and never shows it. Without one everything is allowed.
+    """The check of the access token, which it never shows. Without a token everything is allowed.
 
     Args:
         now: the time of day, in Unix seconds.
@@ -72,10 +72,10 @@ class Access:
         exempt = (method, path) in EXEMPT
         if self._token is None:
             return not exempt
-        known = header is not None and self._is_header(header)
-        if not known and not exempt:
+        valid = header is not None and self._is_header(header)
+        if not valid and not exempt:
             raise EnvdError(Code.UNAUTHENTICATED, REFUSED)
-        return known
+        return valid
 
     def allow_file(
         self,
@@ -119,9 +119,9 @@ class Access:
     def _is_header(self, header: str) -> bool:
         return self._is(header.encode("latin-1", "backslashreplace"))
 
-    def _is(self, given: bytes) -> bool:
-        """Compare in a time that does not depend on what is given."""
-        return self._token is not None and hmac.compare_digest(given, _bytes(self._token))
+    def _is(self, data: bytes) -> bool:
+        """Compare in a time that does not depend on the data."""
+        return self._token is not None and hmac.compare_digest(data, _bytes(self._token))
 
 
 def _signature(fields: list[str]) -> bytes:
@@ -138,10 +138,10 @@ def _integer(text: str) -> int:
     """
     value = int(text) if _INTEGER.fullmatch(text) else None
     if value is None or value not in _INT64:
-        shown = text[:32].encode("ascii", "backslashreplace").decode()
+        excerpt = text[:32].encode("ascii", "backslashreplace").decode()
         raise EnvdError(
             Code.INVALID_ARGUMENT,
-            f"Invalid format for parameter signature_expiration: '{shown}' is no integer of Unix seconds",
+            f"Invalid format for parameter signature_expiration: '{excerpt}' is no integer of Unix seconds",
         )
     return value
 

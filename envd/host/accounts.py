@@ -25,7 +25,7 @@ class PasswdEntry:
 
 
 class Accounts:
-    """What the files say now. Reads them again when they have changed; for any thread.
+    """The users and groups that the files name now. Reads them again when they have changed; for any thread.
 
     Attributes:
         stamp: another one when the files have changed, after `refresh`.
@@ -61,24 +61,24 @@ class Accounts:
 
     def user_by_number(self, uid: int) -> PasswdEntry | None:
         """Return the first account of a number."""
-        found = re.search(rb"\n([^:\n]*:[^:\n]*:%d:[^\n]*)" % uid, self._users)
-        return None if found is None else _account(found[1])
+        match = re.search(rb"\n([^:\n]*:[^:\n]*:%d:[^\n]*)" % uid, self._users)
+        return None if match is None else _account(match[1])
 
     def groups_of(self, name: str, gid: int) -> tuple[int, ...]:
         """Return the groups of an account, its own first."""
-        found = [gid]
+        groups = [gid]
         for line in re.findall(rb"\n([^\n]*[:,]%s(?:,[^\n]*)?)(?=\n|$)" % re.escape(os.fsencode(name)), self._groups):
             fields = line.split(b":")
             if len(fields) == _GROUP_FIELDS and os.fsencode(name) in fields[3].strip().split(b","):
                 number = _number(fields[2])
-                if number is not None and number not in found:
-                    found.append(number)
-        return tuple(found)
+                if number is not None and number not in groups:
+                    groups.append(number)
+        return tuple(groups)
 
     def group_name(self, gid: int) -> str | None:
         """Return the name of a group."""
-        found = re.search(rb"\n([^:\n]+):[^:\n]*:%d:" % gid, self._groups)
-        return None if found is None else os.fsdecode(found[1])
+        match = re.search(rb"\n([^:\n]+):[^:\n]*:%d:" % gid, self._groups)
+        return None if match is None else os.fsdecode(match[1])
 
     def group_number(self, name: str) -> int | None:
         """Return the number of a group."""
@@ -114,19 +114,19 @@ def _number(text: bytes) -> int | None:
 
 
 def _line(data: bytes, begin: bytes) -> bytes | None:
-    at = data.find(begin)
-    if at < 0:
+    begin_of_line = data.find(begin)
+    if begin_of_line < 0:
         return None
-    end = data.find(b"\n", at + 1)
-    return data[at + 1 : end if end >= 0 else len(data)]
+    end = data.find(b"\n", begin_of_line + 1)
+    return data[begin_of_line + 1 : end if end >= 0 else len(data)]
 
 
 def _elsewhere(sources: str, database: str) -> bool:
     """Return whether a line of nsswitch.conf(5) names more than the files; without such a line it is they alone."""
     for line in sources.splitlines():
-        name, colon, rest = line.partition("#")[0].partition(":")
+        name, colon, named = line.partition("#")[0].partition(":")
         if colon and name.strip() == database:
-            return bool(set(re.sub(r"\[[^]]*\]", " ", rest).split()) - _HERE)
+            return bool(set(re.sub(r"\[[^]]*\]", " ", named).split()) - _HERE)
     return False
 
 

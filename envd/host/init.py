@@ -1,4 +1,4 @@
-"""Initialisation: who may set what the sandbox is, what can be set, and when it is too late."""
+"""Init: checks and applies the settings of a sandbox; an older caller does not undo a newer one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AT_ONCE = 1000  # variables, without a pause
 
 @dataclass(frozen=True, slots=True)
 class InitSettings:
-    """What a caller wants set.
+    """The settings that a caller asks for.
 
     Attributes:
         token: the current one, or the first; None for none.
@@ -40,7 +40,7 @@ class InitSettings:
 
 
 def check_token(token: str) -> str:
-    """Return what can be a token.
+    """Return the token, if it can be one.
 
     Raises:
         EnvdError: INVALID_ARGUMENT.
@@ -69,16 +69,16 @@ class Init:
             check_token(settings.token)
         async with self.turn:
             self._authorise(settings.token)
-            before = self._session.state
-            if _is_stale(settings, before):
+            current = self._session.state
+            if _is_stale(settings, current):
                 return False
             if settings.default_user:
                 await self._session.load_user(settings.default_user)
             self._check_defaults(settings)
-            variables = before.variables if settings.variables is None else await _variables(settings.variables)
-            after = _merged(before, settings, variables)
-            self._session.replace(after)
-        log.info("initialised", extra={"token_required": after.token is not None, "variables": len(after.variables)})
+            variables = current.variables if settings.variables is None else await _variables(settings.variables)
+            state = _merged(current, settings, variables)
+            self._session.replace(state)
+        log.info("initialised", extra={"token_required": state.token is not None, "variables": len(state.variables)})
         return True
 
     def _authorise(self, token: str | None) -> None:
@@ -99,33 +99,33 @@ class Init:
         paths.resolve(settings.default_workdir, user)
 
 
-def _is_stale(settings: InitSettings, before: SessionState) -> bool:
+def _is_stale(settings: InitSettings, current: SessionState) -> bool:
     return (
         settings.timestamp_ns is not None
-        and before.timestamp_ns is not None
-        and settings.timestamp_ns < before.timestamp_ns
+        and current.timestamp_ns is not None
+        and settings.timestamp_ns < current.timestamp_ns
     )
 
 
-def _merged(before: SessionState, settings: InitSettings, variables: Mapping[str, str]) -> SessionState:
+def _merged(current: SessionState, settings: InitSettings, variables: Mapping[str, str]) -> SessionState:
     return SessionState(
         token=settings.token,
         variables=variables,
-        default_user=settings.default_user or before.default_user,
-        default_workdir=settings.default_workdir or before.default_workdir,
-        timestamp_ns=before.timestamp_ns if settings.timestamp_ns is None else settings.timestamp_ns,
+        default_user=settings.default_user or current.default_user,
+        default_workdir=settings.default_workdir or current.default_workdir,
+        timestamp_ns=current.timestamp_ns if settings.timestamp_ns is None else settings.timestamp_ns,
         initialized=True,
     )
 
 
-async def _variables(wanted: Mapping[str, str]) -> dict[str, str]:
+async def _variables(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that are not the daemon's own; others have their turn in between.
 
     Raises:
-        EnvdError: INVALID_ARGUMENT for one that no program could be started with.
+        EnvdError: INVALID_ARGUMENT for one that no process could be started with.
     """
-    found = {}
-    for number, (name, value) in enumerate(wanted.items(), 1):
+    accepted = {}
+    for number, (name, value) in enumerate(variables.items(), 1):
         if not name or "=" in name or "\0" in name or "\0" in value:
             raise EnvdError(
                 Code.INVALID_ARGUMENT,
@@ -133,10 +133,10 @@ async def _variables(wanted: Mapping[str, str]) -> dict[str, str]:
             )
         if len(name.encode()) + len(value.encode()) + 2 > _VARIABLE_BYTES:
             raise EnvdError(
-                Code.INVALID_ARGUMENT, f"variable {name[:64]!r} is larger than a program can be given, 128 KiB"
+                Code.INVALID_ARGUMENT, f"variable {name[:64]!r} is larger than a process can be given, 128 KiB"
             )
         if name not in OWN_VARIABLES:
-            found[name] = value
+            accepted[name] = value
         if number % _AT_ONCE == 0:
             await asyncio.sleep(0)
-    return found
+    return accepted

@@ -29,14 +29,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Lookups:
-    """Asks in at most 8 threads. Who asks what is being asked already shares the answer.
+    """Asks in at most 8 threads. A question that is being asked already is not asked again: the answer is shared.
 
     The threads do not keep the process from ending.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: dict[Hashable, Future[Any]] = {}
+        self._pending: dict[Hashable, Future[Any]] = {}
         self._queue: SimpleQueue[tuple[Hashable, Callable[[], Any]]] = SimpleQueue()
         self._threads = 0
 
@@ -47,14 +47,14 @@ class Lookups:
             EnvdError: UNAVAILABLE if too many have not been answered yet.
         """
         with self._lock:
-            known = self._asked.get(question)
-            if known is not None:
-                return known
-            if len(self._asked) >= _WAITING:
+            pending = self._pending.get(question)
+            if pending is not None:
+                return pending
+            if len(self._pending) >= _WAITING:
                 raise EnvdError(Code.UNAVAILABLE, "too many users are being looked up: the user database is slow")
             answer: Future[T] = Future()
-            self._asked[question] = answer
-            if self._threads < min(len(self._asked), _THREADS):
+            self._pending[question] = answer
+            if self._threads < min(len(self._pending), _THREADS):
                 with suppress(RuntimeError):  # no more processes: those that there are have to do
                     threading.Thread(target=self._answer, name="lookups", daemon=True).start()
                     self._threads += 1
@@ -72,7 +72,7 @@ class Lookups:
             return await asyncio.shield(asyncio.wrap_future(self.ask(question, find)))
 
     def _answer(self) -> None:
-        begin_thread()  # who asks may be acting as a user
+        begin_thread()  # the caller may be acting as a user
         while True:
             question, find = self._queue.get()
             value, failure = None, None
@@ -81,7 +81,7 @@ class Lookups:
             except (OSError, ValueError) as exc:  # what the modules pwd and grp raise beside KeyError
                 failure = exc
             with self._lock:
-                answer = self._asked.pop(question)
+                answer = self._pending.pop(question)
             if failure is None:
                 answer.set_result(value)
             else:
@@ -89,7 +89,7 @@ class Lookups:
 
 
 def find_user(name: str, uid: int | None = None) -> tuple[PasswdEntry, tuple[int, ...]] | None:
-    """Return an account with its groups, whoever knows it, by its name, or else its number. Blocks."""
+    """Return an account with its groups, from any source, by its name, or else its number. Blocks."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -104,7 +104,7 @@ def find_user(name: str, uid: int | None = None) -> tuple[PasswdEntry, tuple[int
 
 
 def find_user_name(uid: int) -> str | None:
-    """Return the name of a user, whoever knows it. Blocks."""
+    """Return the name of a user, from any source. Blocks."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -112,7 +112,7 @@ def find_user_name(uid: int) -> str | None:
 
 
 def find_group_name(gid: int) -> str | None:
-    """Return the name of a group, whoever knows it. Blocks."""
+    """Return the name of a group, from any source. Blocks."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -120,7 +120,7 @@ def find_group_name(gid: int) -> str | None:
 
 
 def groups_of(name: str, gid: int) -> tuple[int, ...]:
-    """Return the groups of an account, whoever knows them. Blocks.
+    """Return the groups of an account, from any source. Blocks.
 
     Not by os.getgrouplist, which holds the interpreter meanwhile. Source: getgrouplist(3).
     """

@@ -1,4 +1,4 @@
-"""What clients send and get about the sandbox, in JSON of the REST half and in messages of the contract."""
+"""Conversion of settings and usage from and to JSON, for REST, and messages of the contract."""
 
 from __future__ import annotations
 
@@ -105,22 +105,22 @@ def settings_from(request: pb.InitRequest) -> InitSettings:
     Raises:
         EnvdError: INVALID_ARGUMENT for a time there is not.
     """
-    at = request.timestamp
-    if not 0 <= at.nanos < _S:
-        raise EnvdError(Code.INVALID_ARGUMENT, f"timestamp.nanos must be from 0 to {_S - 1}, not {at.nanos}")
+    timestamp = request.timestamp
+    if not 0 <= timestamp.nanos < _S:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"timestamp.nanos must be from 0 to {_S - 1}, not {timestamp.nanos}")
     return InitSettings(
         token=request.access_token if request.HasField("access_token") else None,
         variables=request.env_vars.values if request.HasField("env_vars") else None,
         default_user=request.default_user,
         default_workdir=request.default_workdir,
-        timestamp_ns=at.seconds * _S + at.nanos if request.HasField("timestamp") else None,
+        timestamp_ns=timestamp.seconds * _S + timestamp.nanos if request.HasField("timestamp") else None,
     )
 
 
 def json_from_usage(usage: Usage) -> dict[str, Any]:
     """Return what GET /metrics answers."""
     return {
-        "ts": int(usage.at),
+        "ts": int(usage.measured_at),
         "cpu_count": usage.cpu_count,
         "cpu_used_pct": round(usage.cpu_used_pct, 2),
         "mem_total_mib": usage.mem_total // _MIB,
@@ -136,7 +136,7 @@ def json_from_usage(usage: Usage) -> dict[str, Any]:
 def metrics_from(usage: Usage) -> pb.MetricsResponse:
     """Return the message of a measurement."""
     return pb.MetricsResponse(
-        time=timestamp_from(usage.at),
+        time=timestamp_from(usage.measured_at),
         cpu_count=usage.cpu_count,
         cpu_used_pct=usage.cpu_used_pct,
         cpu_busy_us=usage.cpu_busy_us,

@@ -1,4 +1,4 @@
-"""What the machine uses, as /proc has it: processors, memory, the disk at /. No container's own share."""
+"""Usage of the machine as /proc has it: processors, memory, the disk at /. No container's own share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IDLE, _IO_WAIT, _GUEST = 3, 4, 8  # columns of /proc/stat; guest time is in use
 
 @dataclass(frozen=True, slots=True)
 class Processors:
-    """How many, and the time in ticks that all together were busy, and had, since the machine was started."""
+    """Number of processors; the ticks that all together were busy, and had, since the machine was started."""
 
     count: int
     busy: int
@@ -35,12 +35,12 @@ class Usage:
         cpu_used_pct: busy share of all processors, over the last seconds.
         cpu_busy_us: time all processors were busy since the machine was started.
         cpu_total_us: time they had.
-        mem_used: what programs cannot have.
-        mem_cache: what holds file content and can be given back.
-        disk_used: what users other than root cannot write any more.
+        mem_used: memory that processes cannot have.
+        mem_cache: memory that holds file content and can be given back.
+        disk_used: space that users other than root cannot fill any more.
     """
 
-    at: float
+    measured_at: float
     cpu_count: int
     cpu_used_pct: float
     cpu_busy_us: int
@@ -53,17 +53,17 @@ class Usage:
 
 
 class Meter:
-    """Measures. The processors' share is that of the last period, whoever asks and however often."""
+    """Measures usage. The processors' share is that of the last period, for every caller and however often it asks."""
 
     def __init__(self) -> None:
-        self._before: Processors | None = None
+        self._previous: Processors | None = None
         self._latest: Processors | None = None
 
     async def watch(self) -> None:
         """Read the processors' times once per period, for ever; where that cannot be done, not at all."""
         try:
             while True:
-                self._before, self._latest = self._latest, await asyncio.to_thread(_processors)
+                self._previous, self._latest = self._latest, await asyncio.to_thread(_processors)
                 await asyncio.sleep(PERIOD_S)
         except EnvdError as exc:
             log.warning("processors cannot be watched", extra={"reason": exc.message})
@@ -77,15 +77,15 @@ class Meter:
         return await asyncio.to_thread(self._measure)
 
     def _measure(self) -> Usage:
-        now, before, latest = _processors(), self._before, self._latest
+        now, previous, latest = _processors(), self._previous, self._latest
         # Before the first period is over there is only its beginning.
-        since, until = (before, latest) if before and latest else (latest or now, now)
+        begin, end = (previous, latest) if previous and latest else (latest or now, now)
         memory = _memory()
         disk_total, disk_used = _disk()
         return Usage(
-            at=time.time(),
+            measured_at=time.time(),
             cpu_count=now.count,
-            cpu_used_pct=share(since, until),
+            cpu_used_pct=share(begin, end),
             cpu_busy_us=_us(now.busy),
             cpu_total_us=_us(now.total),
             mem_total=memory["MemTotal"],
@@ -96,9 +96,9 @@ class Meter:
         )
 
 
-def share(since: Processors, until: Processors) -> float:
+def share(begin: Processors, end: Processors) -> float:
     """Return the busy share between two readings in percent, 0 to 100."""
-    busy, total = until.busy - since.busy, until.total - since.total
+    busy, total = end.busy - begin.busy, end.total - begin.total
     return min(100.0, 100.0 * busy / total) if busy > 0 and total > 0 else 0.0
 
 
@@ -117,12 +117,12 @@ def _processors() -> Processors:
 
 def _memory() -> dict[str, int]:
     """Return /proc/meminfo in bytes; what this kernel does not have is 0."""
-    found = {"MemTotal": 0, "MemAvailable": 0, "Cached": 0, "SReclaimable": 0}
+    sizes = {"MemTotal": 0, "MemAvailable": 0, "Cached": 0, "SReclaimable": 0}
     for line in _text("/proc/meminfo").splitlines():
         name, _, value = line.partition(":")
-        if name in found:
-            found[name] = int(value.split()[0]) * 1024
-    return found
+        if name in sizes:
+            sizes[name] = int(value.split()[0]) * 1024
+    return sizes
 
 
 def _disk() -> tuple[int, int]:

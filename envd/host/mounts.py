@@ -1,4 +1,4 @@
-"""Which file system a path is on, told from the kernel's list of mounts, without touching the file system itself."""
+"""Mounts: finds the file system of a path in the kernel's list of mounts, without touching the file system itself."""
 
 from __future__ import annotations
 
@@ -52,30 +52,30 @@ class Mounts:
         """Return the device a path leads to, links followed. Blocks.
 
         It stops at the first device that is one of `never`. Before a device is touched, `touching` is called with it: a
-        caller who hears nothing more knows which one does not answer.
+        caller that gets no result then knows which one does not answer.
         """
-        rest, links = path.split("/")[::-1], 0
-        here = ""
+        remaining, links = path.split("/")[::-1], 0
+        directory = ""
         device = self.device("/")
-        while rest:
-            name = rest.pop()
+        while remaining:
+            name = remaining.pop()
             if name in ("", "."):
                 continue
             if name == "..":
-                here = here[: here.rfind("/")] if here else ""
-                device = self.device(here or "/")
+                directory = directory[: directory.rfind("/")] if directory else ""
+                device = self.device(directory or "/")
                 continue
-            there = f"{here}/{name}"
-            device = self.device(there)
+            entry = f"{directory}/{name}"
+            device = self.device(entry)
             if device in never:
                 break
-            target = None if there in self._devices else _link(there, device, touching)
+            target = None if entry in self._devices else _link(entry, device, touching)
             links += target is not None
             if target is None or links > _MOST_LINKS:
-                here = there
+                directory = entry
                 continue
-            rest.extend(target.split("/")[::-1])
-            here = "" if target.startswith("/") else here
+            remaining.extend(target.split("/")[::-1])
+            directory = "" if target.startswith("/") else directory
         return device
 
     def _refresh(self) -> None:
@@ -92,10 +92,10 @@ class Mounts:
         """Read the list. Source: proc(5), mountinfo; a later line hides an earlier one for the same place."""
         try:
             with open(self._path, "rb") as lines:
-                fields = [line.split(b" ", 5) for line in lines]
+                rows = [line.split(b" ", 5) for line in lines]
         except OSError:
             return
-        self._devices = {_unescaped(one[4]): one[2].decode() for one in fields if len(one) > 5}
+        self._devices = {_unescaped(columns[4]): columns[2].decode() for columns in rows if len(columns) > 5}
 
 
 def _link(path: str, device: str, touching: Callable[[str], object]) -> str | None:
@@ -107,4 +107,4 @@ def _link(path: str, device: str, touching: Callable[[str], object]) -> str | No
 
 
 def _unescaped(text: bytes) -> str:
-    return os.fsdecode(_ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), text))
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), text))

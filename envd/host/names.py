@@ -20,7 +20,7 @@ _IMPATIENT_S = 5.0
 class NameCache:
     """Looks names up by number; remembers them until /etc/passwd or /etc/group changes. For any thread.
 
-    Names that are not in these files are asked of whoever else may know them, and waited for a quarter of a second at
+    Names that are not in these files are asked of other sources, and waited for a quarter of a second at
     most once in five; until they come numbers are shown.
     """
 
@@ -58,23 +58,23 @@ class NameCache:
         return name
 
     def at_hand(self, uid: int, gid: int) -> bool:
-        """Tell whether the names of a user and a group can be told without asking anybody who may take long."""
+        """Tell whether the names of a user and a group can be returned without asking a source that may take long."""
         owner = uid in self._owners or not self._accounts.users_elsewhere
         group = gid in self._groups or not self._accounts.groups_elsewhere
         accounts = self._accounts
         return (owner or accounts.user_by_number(uid) is not None) and (group or accounts.group_name(gid) is not None)
 
-    def _ask(self, kind: str, number: int, find: Callable[[], str | None], known: dict[int, str]) -> str:
+    def _ask(self, kind: str, number: int, find: Callable[[], str | None], cache: dict[int, str]) -> str:
         """Return the name if it comes soon; otherwise the number, and the name another time."""
 
-        def note(answer: Future[str | None]) -> None:
+        def remember(answer: Future[str | None]) -> None:
             if answer.exception() is None:
-                known[number] = answer.result() or str(number)
+                cache[number] = answer.result() or str(number)
 
         now = time.monotonic()
         try:
             answer = self._lookups.ask((kind, number), find)
-            answer.add_done_callback(note)
+            answer.add_done_callback(remember)
             return answer.result(0.0 if now < self._patient_from else _ANSWER_S) or str(number)
         except TimeoutError:
             self._patient_from = max(self._patient_from, now + _IMPATIENT_S)

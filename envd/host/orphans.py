@@ -1,4 +1,4 @@
-"""Who left its parent: the children of the process that all orphans of programs go to.
+"""Orphans: the children of the process to which everything goes that lost its parent.
 
 Source: proc_pid_task_children(5), pid_namespaces(7); prctl(2), PR_SET_CHILD_SUBREAPER.
 """
@@ -20,7 +20,7 @@ _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 _Found = TypeVar("_Found")
 
 
-class Seen(NamedTuple):
+class ProcessStat(NamedTuple):
     """One process in one reading of /proc; the start time tells it from a later one with its pid."""
 
     pid: int
@@ -39,7 +39,7 @@ class Orphan(NamedTuple):
     mark: int
 
 
-def read_process(pid: int) -> Seen | None:
+def read_process(pid: int) -> ProcessStat | None:
     """Return a process; None if there is none.
 
     Raises:
@@ -57,7 +57,7 @@ def read_process(pid: int) -> Seen | None:
         os.close(fd)
     # The name is in parentheses and may contain anything, so fields are counted from the last one. proc_pid_stat(5).
     fields = text[text.rindex(b")") + 2 :].split(b" ", 20)
-    return Seen(pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0] in (b"Z", b"X"))
+    return ProcessStat(pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0] in (b"Z", b"X"))
 
 
 def read_mark(pid: int) -> int:
@@ -75,14 +75,14 @@ def read_mark(pid: int) -> int:
 
 def children_of(pid: int) -> list[int]:
     """Return the children of a process, of all its threads; of one that is gone none."""
-    found: list[int] = []
+    pids: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except _GONE:
-        return found
+        return pids
     for thread in threads:
-        found.extend(map(int, _children_of_thread(pid, thread)))
-    return found
+        pids.extend(map(int, _children_of_thread(pid, thread)))
+    return pids
 
 
 def _children_of_thread(pid: int, thread: int | str) -> list[bytes]:
@@ -94,9 +94,9 @@ def _children_of_thread(pid: int, thread: int | str) -> list[bytes]:
 
 
 class SharedScan(Generic[_Found]):
-    """Does one look for all who wait for one at the moment. For threads.
+    """Reads once for all threads that wait at the moment.
 
-    A look that began before one asked is too old for it; one that begins later serves everybody who has asked by then.
+    A scan that began before a call is too old for it; one that begins later serves all calls made by then.
     """
 
     def __init__(self, look: Callable[[], _Found]) -> None:
@@ -105,31 +105,31 @@ class SharedScan(Generic[_Found]):
         self._last: tuple[float, _Found] | None = None
 
     def now(self) -> _Found:
-        """Return what a look finds that begins after this call."""
-        asked = time.monotonic()
+        """Return the result of a scan that begins after this call."""
+        requested_at = time.monotonic()
         with self._lock:
-            if self._last is None or self._last[0] <= asked:
-                began = time.monotonic()
-                self._last = began, self._look()
+            if self._last is None or self._last[0] <= requested_at:
+                began_at = time.monotonic()
+                self._last = began_at, self._look()
             return self._last[1]
 
 
 class Orphans:
-    """The children of a subreaper that are no leaders of programs. It has a single thread.
+    """The children of a subreaper that are no leaders of processes. It has a single thread.
 
-    A process that loses its parent goes to the nearest subreaper above it, so what left a program's tree is here, or
+    A process that loses its parent goes to the nearest subreaper above it, so what left a process's tree is here, or
     below what is here.
 
     Args:
         reaper: the subreaper's pid.
-        leaders: pids of the programs that run, as /proc has them; what is in here is passed by unread.
+        leaders: pids of the processes that run, as /proc has them; what is in here is passed by unread.
     """
 
     def __init__(self, reaper: int, leaders: AbstractSet[bytes]) -> None:
         self._reaper = reaper
         self._leaders = leaders
         self._own = b"%d" % os.getpid()
-        self._known: dict[bytes, Orphan] = {}
+        self._orphans: dict[bytes, Orphan] = {}
         self._shared = SharedScan(self._look)
 
     def can_be_seen(self) -> bool:
@@ -146,33 +146,33 @@ class Orphans:
         The kernel goes from one child to the next, but counts from the beginning if the one it had come to is gone, and
         then may pass by others. If all it has shown are there afterwards, that has not happened.
         """
-        shown = self._listed()
+        listed = self._listed()
         for _ in range(_READINGS):
-            again = self._listed()
-            if shown <= again:
-                return self._read(shown)
-            shown = again
+            relisted = self._listed()
+            if listed <= relisted:
+                return self._read(listed)
+            listed = relisted
         return None
 
     def _listed(self) -> set[bytes]:
         return set(_children_of_thread(self._reaper, self._reaper))
 
     def _read(self, pids: set[bytes]) -> list[Orphan]:
-        """Return what is known of children, reading of those that were not there before: who stays need not be read."""
-        known: dict[bytes, Orphan] = {}
+        """Return what is known of children, reading about those only that were not there before."""
+        orphans: dict[bytes, Orphan] = {}
         for pid in pids - self._leaders:
             orphan = None if pid == self._own else self._read_one(pid)
             if orphan is not None:
-                known[pid] = orphan
-        self._known = known
-        return list(known.values())
+                orphans[pid] = orphan
+        self._orphans = orphans
+        return list(orphans.values())
 
     def _read_one(self, pid: bytes) -> Orphan | None:
-        known, inode = self._known.get(pid), _inode(pid)
-        if known is not None and known.inode == inode:
-            return known
-        seen = read_process(int(pid))
-        return None if seen is None else Orphan(seen.pid, inode, seen.session, read_mark(seen.pid))
+        orphan, inode = self._orphans.get(pid), _inode(pid)
+        if orphan is not None and orphan.inode == inode:
+            return orphan
+        process = read_process(int(pid))
+        return None if process is None else Orphan(process.pid, inode, process.session, read_mark(process.pid))
 
 
 def _inode(pid: bytes) -> int:

@@ -15,7 +15,7 @@ VALUE_BYTES = 16 * 1024 * 1024
 
 
 class Record:
-    """Replaces its value as a whole: who reads it after a death at any instant finds the old value or the new one.
+    """A value that is replaced as a whole: after a death at any instant a reader finds the old value or the new one.
 
     The new value is written beside the old one; then 16 bytes within one page, which no signal can divide, say where
     it is.
@@ -54,7 +54,7 @@ class Record:
         """
         if len(value) > self._value_bytes:
             raise EnvdError(
-                Code.RESOURCE_EXHAUSTED, f"what the sandbox is told is larger than {self._value_bytes} bytes"
+                Code.RESOURCE_EXHAUSTED, f"the settings of the sandbox are larger than {self._value_bytes} bytes"
             )
         try:
             old = self._place()
@@ -66,7 +66,7 @@ class Record:
             _write(self._fd, _PLACE.pack(offset, len(value)), self._begin)
             _wipe(self._fd, *old)
         except OSError as exc:
-            raise from_os_error(exc, doing="keep what the sandbox was told") from exc
+            raise from_os_error(exc, doing="keep the settings of the sandbox") from exc
 
     def _place(self) -> tuple[int, int]:
         head = os.pread(self._fd, _PLACE.size, self._begin)

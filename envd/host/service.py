@@ -15,7 +15,7 @@ from .init import Init
 from .metrics import Meter
 from .session import Session
 
-_NO_CGROUPS = "there are no cgroups to freeze: programs cannot be stopped as a whole here"
+_NO_CGROUPS = "there are no cgroups to freeze: processes cannot be stopped as a whole here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +41,20 @@ class SystemService:
     """Serves system.System.
 
     Args:
-        programs: returns how many run.
+        count_processes: returns how many processes of clients run.
     """
 
     def __init__(
-        self, birth: Birth, session: Session, initialiser: Init, meter: Meter, programs: Callable[[], int]
+        self, birth: Birth, session: Session, initialiser: Init, meter: Meter, count_processes: Callable[[], int]
     ) -> None:
         self._birth = birth
         self._session = session
         self._initialiser = initialiser
         self._meter = meter
-        self._programs = programs
+        self._count_processes = count_processes
 
     async def info(self, _: pb.InfoRequest, __: Call) -> pb.InfoResponse:
-        """Return what runs here and what it can do."""
+        """Return version, state and abilities of the daemon."""
         birth, session, kernel = self._birth, self._session, os.uname()
         return pb.InfoResponse(
             version=birth.version,
@@ -70,20 +70,20 @@ class SystemService:
             can_freeze=False,
             kernel=kernel.release,
             architecture=kernel.machine,
-            programs=self._programs(),
+            programs=self._count_processes(),
         )
 
     async def init(self, request: pb.InitRequest, _: Call) -> pb.InitResponse:
-        """Set what the sandbox is to its users."""
+        """Set access token, variables and defaults of the sandbox."""
         applied = await self._initialiser.apply(messages.settings_from(request))
         return pb.InitResponse(applied=applied, version=self._birth.version)
 
     async def metrics(self, _: pb.MetricsRequest, __: Call) -> pb.MetricsResponse:
-        """Return what the machine uses."""
+        """Return how much of the machine is in use."""
         return messages.metrics_from(await self._meter.measure())
 
     async def envs(self, _: pb.EnvsRequest, __: Call) -> pb.EnvsResponse:
-        """Return the variables every program gets."""
+        """Return the variables that every process gets."""
         return pb.EnvsResponse(envs=self._session.environment)
 
     async def freeze(self, _: pb.FreezeRequest, __: Call) -> pb.FreezeResponse:

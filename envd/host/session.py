@@ -1,4 +1,4 @@
-"""What the sandbox was told about itself: default user, default working directory, environment, access token."""
+"""Session: default user, default working directory, environment and access token of the sandbox."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SessionState:
 
     Attributes:
         token: that calls need, None for none.
-        variables: every program gets.
+        variables: those that every process gets.
         default_user: empty if none was set.
         default_workdir: empty if none was set.
         timestamp_ns: the newest that was applied, in nanoseconds since 1970.
@@ -57,7 +57,7 @@ class SessionState:
 
     def to_json(self) -> bytes:
         """Serialise for the record."""
-        fields = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        fields = {attribute.name: getattr(self, attribute.name) for attribute in dataclasses.fields(self)}
         return json.dumps({"version": _VERSION, **fields}).encode()
 
     @classmethod
@@ -71,16 +71,16 @@ class SessionState:
         fields = known_fields(cls, written)
         if not isinstance(fields["token"], str | None):
             raise TypeError("the token is none")
-        for one in dataclasses.fields(cls):
-            kind = _KINDS[one.name]
-            if one.name in fields and not isinstance(fields[one.name], kind):
-                del fields[one.name]
+        for attribute in dataclasses.fields(cls):
+            kind = _KINDS[attribute.name]
+            if attribute.name in fields and not isinstance(fields[attribute.name], kind):
+                del fields[attribute.name]
         return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a program starts from: its user, the default directory, the environment before its own variables."""
+    """The surroundings of a new process: its user, the default directory, the environment before its own variables."""
 
     user: User
     workdir: str
@@ -88,13 +88,13 @@ class Surroundings:
 
 
 class Session:
-    """Defaults that every program starts from; what was set outlives this process.
+    """Defaults that every process starts with; they outlive this server.
 
     A record that cannot be read is not an empty one, for nobody would know whether there was a token: then there is one
-    that nobody has, and all that needs a token is refused. Programs run on.
+    that nobody has, and all that needs a token is refused. Processes run on.
 
     Args:
-        access: is told the token.
+        access: gets the token.
         record: keeps the state.
         in_sandbox: what E2B_SANDBOX says.
     """
@@ -107,7 +107,7 @@ class Session:
         self._access = access
         self._record = record
         self.privileged = os.geteuid() == 0
-        self.state = _kept(record)
+        self.state = _read_state(record)
         access.replace(self.state.token)
 
     def replace(self, state: SessionState) -> None:
@@ -137,28 +137,28 @@ class Session:
 
     @property
     def default_workdir(self) -> str:
-        """Where empty paths and programs without a directory begin; empty: the user's home."""
+        """The directory of empty paths, and of processes without one; empty: the user's home."""
         return self.state.default_workdir
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables every program gets, whoever runs it."""
+        """The variables that every process gets, of any user."""
         return {**self.state.variables, **self._own_variables}
 
     async def check_user(self, name: str) -> None:
         """Check a name the client gave; `user` knows it then. Off the loop where it takes time.
 
         Raises:
-            EnvdError: UNAUTHENTICATED if there is no such user; UNAVAILABLE if nobody can tell.
+            EnvdError: UNAUTHENTICATED if there is no such user; UNAVAILABLE if no source can tell.
         """
         if name != self._own.name or self.privileged:
             await self._users.check(name)
 
     async def load_user(self, name: str | None = None) -> None:
-        """Have everything known that `user` will say of a user, None for the default one.
+        """Look up a user, None for the default one, so that `user` knows it.
 
         Raises:
-            EnvdError: UNAVAILABLE if nobody can tell.
+            EnvdError: UNAVAILABLE if no source can tell.
         """
         if self.privileged:
             await self._users.load(name or self.default_user)
@@ -182,7 +182,7 @@ class Session:
         return user
 
     def surroundings(self, name: str | None) -> Surroundings:
-        """Return what a program of that user starts from, all of it as it is now.
+        """Return the surroundings for a process of that user, as they are now.
 
         Raises:
             EnvdError: as `user`.
@@ -192,10 +192,10 @@ class Session:
         return Surroundings(user, self.default_workdir, {**own, **self.environment})
 
 
-def _kept(record: Record) -> SessionState:
+def _read_state(record: Record) -> SessionState:
     try:
-        kept = record.read()
-        return SessionState.from_json(kept) if kept else SessionState()
+        data = record.read()
+        return SessionState.from_json(data) if data else SessionState()
     except UNREADABLE:
-        log.exception("what the sandbox was told cannot be read: all that needs an access token is refused")
+        log.exception("the settings of the sandbox cannot be read: all that needs an access token is refused")
         return SessionState(token=secrets.token_urlsafe(32), initialized=True)

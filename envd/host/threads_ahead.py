@@ -1,6 +1,6 @@
 """Threads that are there before they are needed, for the time when the machine can make no more.
 
-A fork bomb uses up what a sandbox has of processes and threads. To end it takes a thread.
+A fork bomb uses up the processes and threads a sandbox may have. Ending it takes a thread.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Reserve:
 
 
 def _begun(work: Callable[[], object]) -> None:
-    begin_thread()  # who starts it may be acting as a user
+    begin_thread()  # the thread that starts it may be acting as a user
     work()
 
 

@@ -1,7 +1,7 @@
-"""Records that another version of the daemon wrote: what is unknown is passed over, what is missing has its default.
+"""Records that another version of the daemon wrote: unknown fields are passed over, missing ones have their default.
 
-A record carries the version of its format. What cannot be read all the same costs that one thing, never the start of a
-server: there may be programs, uploads and watches beside it that can.
+A record carries the version of its format. One that cannot be read all the same costs that one thing, never the start
+of a server: there may be processes, uploads and watches beside it that can.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ UNREADABLE = (
     ValueError,
     struct.error,
 )
-"""What reading a record raises that is not what it should be."""
+"""The exceptions that reading a malformed record raises."""
 
 
 def known_fields(kind: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return those fields that a dataclass has."""
-    return {one.name: fields[one.name] for one in dataclasses.fields(kind) if one.name in fields}
+    return {field.name: fields[field.name] for field in dataclasses.fields(kind) if field.name in fields}

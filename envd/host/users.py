@@ -33,9 +33,9 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Answer:
     user: User | None
-    until: float
+    expires_at: float
 
 
 class Users:
@@ -49,21 +49,21 @@ class Users:
     def __init__(self) -> None:
         self._accounts = Accounts()
         self._lookups = Lookups()
-        self._known: dict[str, _Known] = {}  # from elsewhere
+        self._answers: dict[str, _Answer] = {}  # from elsewhere
         self._local: dict[str, User] = {}
 
     async def load(self, name: str) -> User | None:
-        """Return the account of that name, asking whoever may know; None if there is none.
+        """Return the account of that name, asking all sources; None if there is none.
 
         Raises:
-            EnvdError: UNAVAILABLE if they do not answer.
+            EnvdError: UNAVAILABLE if one does not answer.
         """
         local = self._find_local(name)
         if not (self._accounts.users_elsewhere if local is None else self._accounts.groups_elsewhere):
             return local or _by_number(name)
-        known = self._known.get(name)
-        if known is not None and time.monotonic() < known.until:
-            return known.user
+        answer = self._answers.get(name)
+        if answer is not None and time.monotonic() < answer.expires_at:
+            return answer.user
         try:
             return await self._ask(name)
         except (TimeoutError, OSError, ValueError) as exc:
@@ -78,9 +78,9 @@ class Users:
     def find(self, name: str) -> User | None:
         """Return the account of that name as far as it is known now: what /etc says, and what was loaded."""
         local = self._find_local(name)
-        known = self._known.get(name)
-        if known is not None and known.user is not None and (local is None or local.uid == known.user.uid):
-            return known.user
+        answer = self._answers.get(name)
+        if answer is not None and answer.user is not None and (local is None or local.uid == answer.user.uid):
+            return answer.user
         return local or _by_number(name)
 
     def require(self, name: str) -> User:
@@ -102,7 +102,7 @@ class Users:
     def _find_local(self, name: str) -> User | None:
         if self._accounts.refresh():
             self._local.clear()
-            self._known = {name: _Known(one.user, 0.0) for name, one in self._known.items() if one.user is not None}
+            self._answers = {name: _Answer(answer.user, 0.0) for name, answer in self._answers.items() if answer.user}
         user = self._local.get(name)
         if user is not None:
             return user
@@ -116,11 +116,11 @@ class Users:
         return user
 
     async def _ask(self, name: str) -> User | None:
-        found = await self._lookups.answer(name, lambda: find_user(name, number_from(name)), _ANSWER_S)
-        user = _by_number(name) if found is None else _user(*found)
-        if len(self._known) >= _KEPT:
-            self._known.pop(next(iter(self._known)))
-        self._known[name] = _Known(user, time.monotonic() + (_UNKNOWN_S if found is None else _KNOWN_S))
+        account_and_groups = await self._lookups.answer(name, lambda: find_user(name, number_from(name)), _ANSWER_S)
+        user = _by_number(name) if account_and_groups is None else _user(*account_and_groups)
+        if len(self._answers) >= _KEPT:
+            self._answers.pop(next(iter(self._answers)))
+        self._answers[name] = _Answer(user, time.monotonic() + (_UNKNOWN_S if account_and_groups is None else _KNOWN_S))
         return user
 
 

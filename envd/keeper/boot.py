@@ -1,10 +1,10 @@
-"""How the keeper and a server begin, each in an interpreter of its own: in UTF-8, and under names of their own.
+"""The start of the keeper and of a server, each in an interpreter of its own: in UTF-8, and under names of their own.
 
 The locale decides nothing: a daemon in a sandbox speaks UTF-8 to its clients, and file names are bytes to the kernel.
 `-X utf8` says so to the interpreter; -I keeps the environment from saying otherwise.
 
 The environment tells: ENVD_INTERPRETER, the interpreter; ENVD_PACKAGES, where this package is; ENVD_CONFIG, the
-server's configuration; ENVD_LISTENERS, the numbers of the listening sockets. Programs never get any of it.
+server's configuration; ENVD_LISTENERS, the numbers of the listening sockets. Processes of clients never get any of it.
 """
 
 from __future__ import annotations

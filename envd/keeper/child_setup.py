@@ -1,7 +1,7 @@
-"""What the forked child does between fork and exec.
+"""The steps of a forked child between fork and exec.
 
 Order matters. Foreign descriptors are closed before anything that can hang, or a child stuck on a dead mount would
-hold other programs' pipes open. Privileged steps come before the credentials change; the working directory comes after
+hold other processes' pipes open. Privileged steps come before the credentials change; the working directory comes after
 it, so that it is entered with the user's own rights.
 """
 
@@ -13,19 +13,19 @@ import os
 import resource
 from _collections_abc import Callable
 
-# What CPython ignores at start and a program must not inherit ignored.
+# Signals that CPython ignores at start, and a process must not inherit ignored.
 _IGNORED_BY_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)
-_OOM_SCORE_ADJ = 100  # what every program gets unless it asks for another
+_OOM_SCORE_ADJ = 100  # of every process unless it asks for another
 CAUGHT = (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 _BEST_EFFORT = (errno.EACCES, errno.EPERM, errno.ENOENT)  # the last without /proc
 
 
 class Recipe:
-    """How to run one program; built from the plain dict the server sends.
+    """The recipe of one process; built from the plain dict the server sends.
 
     Keys: argv and env (bytes); cwd; fallback_cwd, entered if cwd does not exist (empty for none); credentials ((uid,
-    gid, groups) or None); rlimits ((resource, soft, hard) triples); nice; oom_score_adj; mark (what RLIMIT_LOCKS is set
-    to, 0 for none); tty (True if the standard descriptors are a terminal that is to control it).
+    gid, groups) or None); rlimits ((resource, soft, hard) triples); nice; oom_score_adj; mark (the value
+    of RLIMIT_LOCKS, 0 for none); tty (True if the standard descriptors are a terminal that is to control it).
     """
 
     __slots__ = ("argv", "credentials", "cwd", "env", "fallback_cwd", "mark", "nice", "oom_score_adj", "rlimits", "tty")
@@ -61,13 +61,13 @@ def fork() -> int:
     One that arrived in between would otherwise run the keeper's handler in the child, which shares the keeper's wake-up
     pipe: the keeper would take it for its own.
     """
-    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    old_mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     pid = -1
     try:
         pid = os.fork()
     finally:
         if pid != 0:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, old_mask)
     return pid
 
 
@@ -85,7 +85,7 @@ def _signals_ignored_at_start() -> list[int]:
 
 
 def run_child(recipe: Recipe, stdio: list[int], report: int, setup: ChildSetup) -> None:
-    """Become the program; on failure write `errno stage` to the descriptor `report` and exit. Never returns."""
+    """Execute the file; on failure write `errno stage` to the descriptor `report` and exit. Never returns."""
     stage = "descriptors"
     try:
         _take_descriptors(stdio, report)
@@ -176,7 +176,7 @@ def _set_nice(value: int) -> None:
 
 
 def _exec(argv: list[bytes], env: dict[bytes, bytes]) -> None:
-    """Exec as execvp(3) does, with PATH of the program's own environment; a script without `#!` goes to /bin/sh."""
+    """Exec as execvp(3) does, with PATH of the process's own environment; a script without `#!` goes to /bin/sh."""
     denied = None
     command = argv[0]
     if not command:

@@ -1,4 +1,4 @@
-"""The programs: fork them, hold their descriptors, keep their exit records until the server forgets them."""
+"""Children: forks processes, holds their descriptors, and keeps their exit records until the server forgets them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Send = Callable[..., None]
 
 
 class Child:
-    """One program; `spawned` is (errno, stage) once known, `exited` its exit record once it was reaped."""
+    """One process; `spawned` is (errno, stage) once known, `exited` its exit record once it was reaped."""
 
     __slots__ = ("exited", "held", "ident", "pid", "report", "spawned")
 
@@ -37,7 +37,7 @@ class Child:
 
 
 class Children:
-    """All programs by ident and, until they are reaped, by pid.
+    """All processes by ident and, until they are reaped, by pid.
 
     A record is only dropped by `forget`, so a server that dies at any instant finds everything here again.
     """
@@ -53,7 +53,7 @@ class Children:
         self._watching_deadline = False
 
     def start(self, ident: int, fields: dict[str, object] | None, slots: list[int], fds: list[int]) -> None:
-        """Fork a child; the result is sent when it has become the program, or failed to."""
+        """Fork a child; the result is sent when it has executed the file, or failed to."""
         self.last_ident = max(self.last_ident, ident)
         if fields is None or len(fds) != 3 + len(slots):
             self._refuse(ident, _EMFILE, fds)  # the kernel drops descriptors for which there is no number left
@@ -78,9 +78,9 @@ class Children:
             run_child(recipe, stdio, theirs, self._setup)
         for fd in (*stdio, theirs):
             os.close(fd)
-        program = Child(ident, pid, report, held)
-        self.by_ident[ident] = self._by_pid[pid] = program
-        self._loop.watch(report, select.EPOLLIN, lambda _: self._resolve(program))
+        child = Child(ident, pid, report, held)
+        self.by_ident[ident] = self._by_pid[pid] = child
+        self._loop.watch(report, select.EPOLLIN, lambda _: self._resolve(child))
         self._starting[ident] = time.monotonic() + SPAWN_DEADLINE_S
         self._watch_deadline()
 
@@ -89,67 +89,67 @@ class Children:
             os.close(fd)
         self._send(wire.SPAWNED, ident, 0, number, "fork")
 
-    def _resolve(self, program: Child) -> None:
+    def _resolve(self, child: Child) -> None:
         """Read what the child reported: nothing at all means that exec succeeded."""
-        if program.spawned is not None:
+        if child.spawned is not None:
             return
         try:
-            report = os.read(program.report, 64)
+            report = os.read(child.report, 64)
         except BlockingIOError:
             return
         number, _, stage = report.decode().partition(" ")
-        self._spawned(program, int(number or 0), stage)
+        self._spawned(child, int(number or 0), stage)
 
     def _give_up_late_ones(self) -> None:
         """Kill children that hang before exec, say in a working directory on a dead mount."""
         self._watching_deadline = False
         now = time.monotonic()
         for ident in [ident for ident, deadline in self._starting.items() if deadline <= now]:
-            program = self.by_ident[ident]
-            os.kill(program.pid, 9)
-            self._spawned(program, _ETIMEDOUT, "timeout")
+            child = self.by_ident[ident]
+            os.kill(child.pid, 9)
+            self._spawned(child, _ETIMEDOUT, "timeout")
         self._watch_deadline()
 
     def _watch_deadline(self) -> None:
         """Have one timer for the oldest child that is starting."""
         if self._starting and not self._watching_deadline:
             self._watching_deadline = True
-            self._loop.at(next(iter(self._starting.values())), self._give_up_late_ones)
+            self._loop.call_at(next(iter(self._starting.values())), self._give_up_late_ones)
 
-    def _spawned(self, program: Child, number: int, stage: str) -> None:
-        program.spawned = (number, stage)
-        del self._starting[program.ident]
-        self._loop.forget(program.report)
-        os.close(program.report)
-        self._send(wire.SPAWNED, program.ident, program.pid, number, stage)
+    def _spawned(self, child: Child, number: int, stage: str) -> None:
+        child.spawned = (number, stage)
+        del self._starting[child.ident]
+        self._loop.forget(child.report)
+        os.close(child.report)
+        self._send(wire.SPAWNED, child.ident, child.pid, number, stage)
 
     def reaped(self, pid: int, status: int, usage: resource.struct_rusage) -> None:
-        """Take note of a reaped child; one that is no program (an adopted orphan) is ignored."""
-        program = self._by_pid.pop(pid, None)
-        if program is None:
+        """Record the exit of a child; an adopted orphan is ignored."""
+        child = self._by_pid.pop(pid, None)
+        if child is None:
             return
-        self._resolve(program)
-        program.exited = (status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss, time.time())
-        if program.ident in self.by_ident:
-            self._send(wire.EXITED, program.ident, program.exited)
+        self._resolve(child)
+        child.exited = (status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss, time.time())
+        if child.ident in self.by_ident:
+            self._send(wire.EXITED, child.ident, child.exited)
 
     def kill(self, ident: int, number: int, *, group: bool) -> None:
-        """Signal a program that has not been reaped, so that its pid cannot have become another's."""
-        program = self.by_ident.get(ident)
-        if program is None or program.exited is not None:
+        """Signal a process that has not been reaped, so that its pid cannot have become another's."""
+        child = self.by_ident.get(ident)
+        if child is None or child.exited is not None:
             return
         try:
             if group:
-                os.killpg(program.pid, number)
+                os.killpg(child.pid, number)
             else:
-                os.kill(program.pid, number)
+                os.kill(child.pid, number)
         except OSError:
-            pass  # the group is empty, or the program belongs to someone an unprivileged daemon may not signal
+            pass  # the group is empty, or an unprivileged daemon may not signal the process's user
 
     def close(self, ident: int, slots: list[int]) -> None:
-        """Let go of some descriptors, so that a pipe's other end sees its end."""
-        program = self.by_ident.get(ident)
-        held = program.held if program is not None else {}
+        """Close some descriptors, so that a pipe's other end sees its end."""
+        child = self.by_ident.get(ident)
+        held = child.held if child is not None else {}
         for slot in slots:
             fd = held.pop(slot, -1)
             if fd >= 0:
@@ -164,13 +164,13 @@ class Children:
             self.by_ident.pop(ident, None)
 
     def describe(self, ident: int) -> tuple[wire.Message, list[int]]:
-        """Return the PROGRAM message and descriptors that hand one program to a new server."""
-        program = self.by_ident[ident]
-        slots = list(program.held)
-        message = (wire.PROGRAM, ident, program.pid, slots, program.spawned, program.exited)
-        return message, [program.held[slot] for slot in slots]
+        """Return the PROCESS message and descriptors that hand one process to a new server."""
+        child = self.by_ident[ident]
+        slots = list(child.held)
+        message = (wire.PROCESS, ident, child.pid, slots, child.spawned, child.exited)
+        return message, [child.held[slot] for slot in slots]
 
     def kill_all(self) -> None:
-        """Kill the groups of all programs not yet reaped."""
-        for program in self._by_pid.values():
-            self.kill(program.ident, 9, group=True)
+        """Kill the groups of all processes not yet reaped."""
+        for child in self._by_pid.values():
+            self.kill(child.ident, 9, group=True)

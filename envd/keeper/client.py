@@ -1,4 +1,4 @@
-"""The server's end of the keeper: ask for programs, adopt those that are there, hear how they end."""
+"""KeeperClient: the server starts processes through it, adopts those that are there, and learns how they end."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _READS_PER_TURN = 256
 
 @dataclass(frozen=True, slots=True)
 class ExitRecord:
-    """How a program ended, as the keeper saw it: wait(2) status, processor time, peak memory, time of day."""
+    """The exit of a process, as the keeper saw it: wait(2) status, processor time, peak memory, time of day."""
 
     status: int
     user_s: float
     system_s: float
     max_rss_kib: int
-    at: float
+    reaped_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Spawned:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """A program that an earlier server had started; its descriptors by slot are now the receiver's."""
+    """A process that an earlier server had started; its descriptors by slot are now the receiver's."""
 
     ident: int
     pid: int
@@ -55,7 +55,7 @@ class KeeperClient:
     """Talks to the keeper over its socket; never blocks, never stops reading.
 
     Bounded: at most 1024 spawns are under way, one more is RESOURCE_EXHAUSTED; everything else queued for the keeper is
-    one small message per program.
+    one small message per process.
     """
 
     def __init__(self, fd: int) -> None:
@@ -71,7 +71,7 @@ class KeeperClient:
         self.on_lost: Callable[[], None] = _ignore
 
     async def adopt(self) -> list[Inherited]:
-        """Return what is there, in the order it was started; call `attend` when it is known where exits go."""
+        """Return the processes that are there, oldest first; call `attend` when it is known where exits go."""
         self._adopted = asyncio.get_running_loop().create_future()
         self.attend()
         return await self._adopted
@@ -81,24 +81,24 @@ class KeeperClient:
         asyncio.get_running_loop().add_reader(self._sock.fileno(), self._read)
 
     def reserve(self) -> int:
-        """Return an ident that no program of this keeper has had."""
+        """Return an ident that no process of this keeper has had."""
         ident, self._next_ident = self._next_ident, self._next_ident + 1
         return ident
 
     async def spawn(self, ident: int, recipe: dict[str, object], stdio: list[int], held: dict[int, int]) -> Spawned:
-        """Start a program; return the outcome.
+        """Start a process; return the outcome.
 
         Args:
             ident: from `reserve`.
             recipe: see envd.keeper.child_setup.
-            stdio: the program's three standard descriptors.
+            stdio: the process's three standard descriptors.
             held: descriptors, by slot, that the keeper keeps duplicates of. The caller keeps its own of both.
 
         Raises:
             EnvdError: RESOURCE_EXHAUSTED if too many are being started, INVALID_ARGUMENT if the recipe is too large.
         """
         if len(self._spawning) >= _SPAWNS_AT_ONCE:
-            raise EnvdError(Code.RESOURCE_EXHAUSTED, f"{_SPAWNS_AT_ONCE} programs are being started already")
+            raise EnvdError(Code.RESOURCE_EXHAUSTED, f"{_SPAWNS_AT_ONCE} processes are being started already")
         outcome: asyncio.Future[Spawned] = asyncio.get_running_loop().create_future()
         self._spawning[ident] = outcome
         try:
@@ -109,7 +109,7 @@ class KeeperClient:
                 Code.INVALID_ARGUMENT, f"arguments and environment are larger than {wire.MESSAGE_BYTES} bytes"
             ) from exc
         except OSError as exc:
-            raise from_os_error(exc, doing="start a program") from exc
+            raise from_os_error(exc, doing="start a process") from exc
         finally:
             self._spawning.pop(ident, None)
 
@@ -119,15 +119,15 @@ class KeeperClient:
         return self._spawning[ident]
 
     def kill(self, ident: int, number: int, *, group: bool) -> None:
-        """Signal a program or its process group; nothing happens once it has ended."""
+        """Signal a process or its process group; nothing happens once it has ended."""
         self._send((wire.KILL, ident, int(number), group), [])
 
     def close(self, ident: int, slots: list[int]) -> None:
-        """Have the keeper close descriptors it holds for a program."""
+        """Have the keeper close descriptors it holds for a process."""
         self._send((wire.CLOSE, ident, slots), [])
 
     def forget(self, idents: list[int]) -> None:
-        """Tell the keeper that programs are finished with."""
+        """Have the keeper forget processes."""
         self._send((wire.FORGET, idents), [])
 
     def serving(self) -> None:
@@ -191,23 +191,23 @@ class KeeperClient:
                 return
             self._received(message, fds)
             if message[0] == wire.ADOPTED:
-                # What follows is about programs that nobody has taken over yet.
+                # The next messages are about processes that nothing has taken over yet.
                 asyncio.get_running_loop().remove_reader(self._sock.fileno())
                 return
 
     def _received(self, message: wire.Message, fds: list[int]) -> None:
-        kind, *rest = message
+        kind, *fields = message
         if kind == wire.SPAWNED:
-            ident, *outcome = rest
+            ident, *outcome = fields
             waiting = self._spawning.get(ident)
             if waiting is not None and not waiting.done():
                 waiting.set_result(Spawned(*outcome))
         elif kind == wire.EXITED:
-            self.on_exit(rest[0], ExitRecord(*rest[1]))
-        elif kind == wire.PROGRAM:
-            self._inherited.append(_inherited(rest, fds))
+            self.on_exit(fields[0], ExitRecord(*fields[1]))
+        elif kind == wire.PROCESS:
+            self._inherited.append(_inherited(fields, fds))
         elif kind == wire.ADOPTED and self._adopted is not None:
-            self._next_ident = rest[0] + 1
+            self._next_ident = fields[0] + 1
             self._adopted.set_result(self._inherited)
             self._inherited = []
         elif kind == wire.DRAIN:

@@ -26,13 +26,13 @@ class Heartbeat:
 
     def __init__(self) -> None:
         self.silent = 0
-        self._known = False
+        self._has_answered = False
         self._used_s = 0.0
 
     def heard(self) -> None:
         """Note that the server said something."""
         self.silent = 0
-        self._known = True
+        self._has_answered = True
 
     def lost(self, pid: int) -> bool:
         """Count one interval; return True if the server is to be replaced."""
@@ -45,7 +45,7 @@ class Heartbeat:
             self._used_s = used_s
         if state in ("Z", "X"):
             return True
-        limit = _HANGS if self._known else _STARTS
+        limit = _HANGS if self._has_answered else _STARTS
         if state == "R" and used_s - self._used_s < _STARVED_S:
             limit *= _PATIENCE
         return self.silent >= limit
@@ -72,7 +72,7 @@ def look(pid: int) -> tuple[str, float]:
 def is_over(pid: int, intervals: int) -> bool:
     """Return whether a process that got SIGKILL, so many intervals ago, can do nothing any more.
 
-    No thread of it runs another instruction of its program; it may only finish the system call it is in. Memory files
+    No thread of it runs another instruction; it may only finish the system call it is in. Memory files
     and journals are written by its main thread: when that is over, or waits for a file system that does not answer, no
     such call is under way. One that is in the middle of a call and gets no processor is waited for.
     """

@@ -1,4 +1,4 @@
-"""The keeper's main function: signals in, children reaped, the server kept alive, programs kept."""
+"""Keeper: takes signals, reaps children, keeps the server alive and holds the processes of clients."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from .server_child import ServerChild
 if wire.TYPE_CHECKING:
     from .server_child import Packet
 
-# How long the server may take to drain before the rest is killed.
+# The time the server may take to drain before the rest is killed.
 DRAIN_DEADLINE_S = 30.0
-# So many servers, one after the other, that did not get to serve: from then on clients are told.
+# So many servers, one after the other, that did not get to serve: from then on clients get an answer.
 _ATTEMPTS = 5
 
 
 class Keeper:
-    """Ties the server and the programs together; see docs/decisions/0002 for why it exists."""
+    """Ties the server and the children together; see docs/decisions/0002 for why it exists."""
 
     def __init__(self, program: str, server_argv: list[str], listeners: list[int]) -> None:
         self.loop = Loop()
         setup = ChildSetup(_raise_descriptor_limit())
         self.server = ServerChild(self.loop, program, server_argv, self._received)
-        self.programs = Children(self.loop, setup, self.server.send)
+        self.children = Children(self.loop, setup, self.server.send)
         self.server.adopting = self._adoption
         self.server.ended = self._server_ended
         self.server.failed = self._restart
@@ -52,33 +52,33 @@ class Keeper:
         gc.freeze()
         gc.disable()
         self.loop.run(lambda: self.exit_status is not None)
-        self.programs.kill_all()
+        self.children.kill_all()
         return self.exit_status or 0
 
     def _adoption(self) -> list[Packet]:
-        sends: list[Packet] = [_later(self.programs.describe, ident) for ident in self.programs.by_ident]
-        sends.append(lambda: ((wire.ADOPTED, self.programs.last_ident), []))
+        sends: list[Packet] = [_later(self.children.describe, ident) for ident in self.children.by_ident]
+        sends.append(lambda: ((wire.ADOPTED, self.children.last_ident), []))
         if self._stopping:
             sends.append(lambda: ((wire.DRAIN,), []))
         return sends
 
     def _received(self, message: wire.Message, fds: list[int]) -> None:
-        kind, *rest = message
+        kind, *fields = message
         if kind == wire.SPAWN:
-            ident, recipe, slots = rest
-            self.programs.start(ident, recipe, slots, fds)
+            ident, recipe, slots = fields
+            self.children.start(ident, recipe, slots, fds)
         elif kind == wire.KILL:
-            ident, number, group = rest
-            self.programs.kill(ident, number, group=group)
+            ident, number, group = fields
+            self.children.kill(ident, number, group=group)
         elif kind == wire.CLOSE:
-            self.programs.close(*rest)
+            self.children.close(*fields)
         elif kind == wire.SERVING:
             self.server.served = True
             self._outage.end()
         elif kind == wire.STANDBY and fds:
             self.server.stand_by(fds[0])
         elif kind == wire.FORGET:
-            self.programs.forget(*rest)
+            self.children.forget(*fields)
 
     def _signalled(self, _: int) -> None:
         numbers = os.read(self._signals, 4096)
@@ -97,7 +97,7 @@ class Keeper:
             if pid == 0:
                 return
             if not self.server.reaped(pid, status):
-                self.programs.reaped(pid, status, usage)
+                self.children.reaped(pid, status, usage)
 
     def _server_ended(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
@@ -117,7 +117,7 @@ class Keeper:
         self._stopping += 1
         if self._stopping == 1:
             self.server.send(wire.DRAIN)  # without a server now, the next one is told
-            self.loop.at(time.monotonic() + DRAIN_DEADLINE_S, self._force)
+            self.loop.call_at(time.monotonic() + DRAIN_DEADLINE_S, self._force)
         else:
             self._force()
 
@@ -132,9 +132,9 @@ def _later(describe: Callable[[int], tuple[wire.Message, list[int]]], ident: int
 
 def _raise_descriptor_limit() -> tuple[int, int]:
     """Raise the soft limit of open files to the hard one; return what it was, for the children."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
-    return before
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    return limits
 
 
 def _catch_signals() -> int:

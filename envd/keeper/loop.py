@@ -31,9 +31,9 @@ class Loop:
         if self._ready.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def at(self, when: float, due: Callable[[], None]) -> None:
-        """Call `due()` once the monotonic clock has reached `when` (seconds). For a handful of timers."""
-        self._timers.append((when, due))
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        """Call `callback()` once the monotonic clock has reached `when` (seconds). For a handful of timers."""
+        self._timers.append((when, callback))
         self._timers.sort(key=lambda timer: timer[0])
 
     def run(self, finished: Callable[[], bool]) -> None:
@@ -49,9 +49,9 @@ class Loop:
 
 
 def _guard(callback: Callable[..., None], *arguments: int) -> None:
-    """Run one callback. Whatever goes wrong in it, the keeper lives on: with it every program would lose its owner."""
+    """Run one callback. Whatever goes wrong in it, the keeper lives on: with it every process would lose its owner."""
     try:
         callback(*arguments)
     except Exception as exc:  # noqa: BLE001 - see above
-        at = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
-        note("error", "keeper callback failed", line=at.tb_lineno if at is not None else 0)
+        frame = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
+        note("error", "keeper callback failed", line=frame.tb_lineno if frame is not None else 0)

@@ -1,4 +1,4 @@
-"""What `ps`, `pgrep` and `killall` call a process of the daemon."""
+"""Names of the daemon's processes, for `ps`, `pgrep` and `killall`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COMM_BYTES = 15
 def call_this_process(name: str) -> None:
     """Have this process, and threads it starts later, be called `name` and no longer by the interpreter's name.
 
-    An agent that ends its own programs with `pkill python` or `pkill -f python` must not end the daemon. The command
+    An agent that ends its own processes with `pkill python` or `pkill -f python` must not end the daemon. The command
     line is replaced as well: paths in it contain the word on many machines. Without /proc the names stay as they are.
     """
     try:

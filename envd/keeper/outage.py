@@ -1,4 +1,4 @@
-"""What a client hears while no server can be started: 503 and why, at once, instead of a connection that hangs.
+"""The keeper's answer to clients while no server can be started: 503 and why, at once, not a connection that hangs.
 
 Nothing that a client sends is looked at. Every wire takes the answer: Connect, gRPC-Web and REST as JSON, and a gRPC
 client, which expected HTTP/2, as UNAVAILABLE.
@@ -20,7 +20,7 @@ _SHORTAGE_S = 1.0
 
 
 class Outage:
-    """Answers on the listening sockets from `begin` to `end`. Keeper and servers share them; whoever is first accepts.
+    """Answers on the listening sockets from `begin` to `end`. Keeper and servers share them; the first one accepts.
 
     Args:
         listeners: numbers of their descriptors.
@@ -37,7 +37,7 @@ class Outage:
     def begin(self, attempts: int, exit_code: int) -> None:
         """Answer from now on, or with other numbers."""
         why = f"envd: the server process cannot be started ({attempts} attempts, the last ended with {exit_code}); "
-        body = f'{{"code":"unavailable","message":"{why}programs run on; the log of the daemon says more"}}'
+        body = f'{{"code":"unavailable","message":"{why}processes run on; the log of the daemon says more"}}'
         self._answer = (
             "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
             f"Retry-After: 5\r\nContent-Length: {len(body)}\r\n\r\n{body}"
@@ -68,7 +68,7 @@ class Outage:
                 return
             except OSError:  # no descriptor left: not at once again
                 self._loop.forget(listener.fileno())
-                self._loop.at(time.monotonic() + _SHORTAGE_S, self._listen)
+                self._loop.call_at(time.monotonic() + _SHORTAGE_S, self._listen)
                 return
             self._refuse(_socket.socket(fileno=number))
 
@@ -102,7 +102,7 @@ class Outage:
     def _sweep_later(self) -> None:
         if self._lingering and not self._sweeping:
             self._sweeping = True
-            self._loop.at(next(iter(self._lingering.values()))[1], self._sweep)
+            self._loop.call_at(next(iter(self._lingering.values()))[1], self._sweep)
 
     def _sweep(self) -> None:
         self._sweeping = False

@@ -18,8 +18,8 @@ from .notes import note
 _BACKOFF_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 # Buffers of bulk output would otherwise be mapped and unmapped one by one. mallopt(3).
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "16777216"}
-# Files in memory that one server writes and the next one reads; ENVD_SESSION_FD and so on tell it where. What is in
-# them is nothing to us.
+# Files in memory that one server writes and the next one reads; ENVD_SESSION_FD and so on tell it where. The keeper
+# does not read them.
 _RECORDS = ("session", "leftovers", "watchers", "uploads")
 # A server that does not read this many messages is stuck: it is killed; its successor finds all in the records.
 _OUTBOX_LIMIT = 65536
@@ -55,10 +55,10 @@ class ServerChild:
         self.pid = 0
         self.generation = 0
         self._records = [(f"ENVD_{name.upper()}_FD", os.memfd_create(name, os.MFD_CLOEXEC)) for name in _RECORDS]
-        self._born = time.time()
+        self._started_at = time.time()
         self.adopting: Callable[[], list[Packet]] = list
         self.ended: Callable[[int], None] = _ignore  # gets its wait(2) status
-        self.failed: Callable[[int], None] = _ignore  # gets why there can be no process for one
+        self.failed: Callable[[int], None] = _ignore  # gets the errno of the failed fork
 
     def start(self) -> None:
         """Have the process that stands by serve, or fork and exec one; what it must adopt is sent first."""
@@ -101,7 +101,12 @@ class ServerChild:
             for number in CAUGHT[1:]:
                 # Sent to the whole process group, say by Ctrl-C, they are the keeper's to answer.
                 _signal.signal(number, _signal.SIG_IGN)
-            env = {**_MALLOC, **os.environ, "ENVD_GENERATION": str(self.generation), "ENVD_STARTED_AT": str(self._born)}
+            env = {
+                **_MALLOC,
+                **os.environ,
+                "ENVD_GENERATION": str(self.generation),
+                "ENVD_STARTED_AT": str(self._started_at),
+            }
             env["ENVD_KEEPER_PROTOCOL"] = str(wire.PROTOCOL)
             for name, fd in (("ENVD_KEEPER_FD", theirs), *self._records):
                 os.set_inheritable(fd, True)
@@ -209,11 +214,11 @@ class ServerChild:
             try:  # noqa: SIM105 - contextlib is too large for the keeper
                 os.kill(self.pid, 9)
             except ProcessLookupError:
-                pass  # whoever adopts orphans here has waited for it
+                pass  # the process that adopts orphans here has waited for it
 
     def tick(self) -> None:
         """Ask the server for a sign of life, replace one that gives none; calls itself each interval from then on."""
-        self._loop.at(time.monotonic() + INTERVAL_S, self.tick)
+        self._loop.call_at(time.monotonic() + INTERVAL_S, self.tick)
         if not self.pid:
             return
         if self._killed:
@@ -228,7 +233,7 @@ class ServerChild:
             self.send(wire.PING)
 
     def reaped(self, pid: int, status: int) -> bool:
-        """Hear of a child that has ended; False if it was neither the server nor the one that stands by."""
+        """Record the exit of a child; False if it was neither the server nor the one that stands by."""
         if pid == self.pid:
             self._over(status)
         elif self._standby is not None and pid == self._standby.pid:
@@ -238,7 +243,7 @@ class ServerChild:
         return True
 
     def _over(self, status: int) -> None:
-        """Take what the dead server had still sent, then let go of it."""
+        """Receive what the dead server had still sent, then close its socket."""
         self.pid = 0
         self._read()
         self._disconnect()
@@ -248,7 +253,7 @@ class ServerChild:
         """Plan the next start; return the delay in seconds."""
         self.failures = 0 if self.served else self.failures + 1
         delay = _BACKOFF_S[min(self.failures, len(_BACKOFF_S) - 1)]
-        self._loop.at(time.monotonic() + delay, self.start)
+        self._loop.call_at(time.monotonic() + delay, self.start)
         return delay
 
 

@@ -1,6 +1,6 @@
 """The server's turn: a process that has loaded all code waits until the keeper has it serve.
 
-Whoever begins to serve forks the next one that stands by, before it does anything else. So a successor needs no new
+A server that begins to serve forks the next standby, before it does anything else. So a successor needs no new
 process at a time when there can be none, no file that may have been replaced or removed since, and a tenth of the time.
 """
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Turn(Generic[T]):
-    """What a process that is to serve has.
+    """The means of a process that is to serve.
 
     Attributes:
         link: its socket to the keeper.
@@ -33,7 +33,7 @@ class Turn(Generic[T]):
         protocol: which the keeper speaks; see envd.keeper.wire.
         standby: the keeper's end of the socket of the one that stands by, the receiver's to close; None if there can be
             none now.
-        prepared: what `prepare` made in this process.
+        prepared: the result of `prepare` in this process.
     """
 
     link: int
@@ -47,8 +47,8 @@ def await_turn(prepare: Callable[[], T]) -> Turn[T]:
     """Return when this process is to serve; ends the process if that is never to be.
 
     Args:
-        prepare: makes what a server should have before it is needed. Called in each process anew, for threads do not
-            survive a fork.
+        prepare: makes the things a server should have before they are needed. Called in each process anew, for threads
+            do not survive a fork.
     """
     link, generation = int(os.environ["ENVD_KEEPER_FD"]), int(os.environ["ENVD_GENERATION"])
     protocol = int(os.environ.get("ENVD_KEEPER_PROTOCOL", "1"))

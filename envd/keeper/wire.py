@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROTOCOL = 2  # of 0.8; the server is told the keeper's in ENVD_KEEPER_PROTOCOL, where nothing means 1
 
 # Server to keeper.
-SPAWN = 1  # ident, recipe, slots; descriptors: stdin, stdout, stderr of the program, then one per slot
+SPAWN = 1  # ident, recipe, slots; descriptors: stdin, stdout, stderr of the process, then one per slot
 KILL = 2  # ident, signal number, whole group?
 CLOSE = 3  # ident, slots
 FORGET = 4  # idents
@@ -28,11 +28,11 @@ STANDBY = 12  # descriptor: the keeper's end of the socket of a process that sta
 READY = 13  # pid of the process that stands by: its only message before it is to serve
 PONG = 15  # the answer to PING
 # Keeper to server.
-PROGRAM = 5  # ident, pid, slots, spawn result or None, exit record or None; descriptors: one per slot
-ADOPTED = 6  # every PROGRAM has been sent
+PROCESS = 5  # ident, pid, slots, spawn result or None, exit record or None; descriptors: one per slot
+ADOPTED = 6  # every PROCESS has been sent
 SPAWNED = 7  # ident, pid, errno (0: running), stage
 EXITED = 8  # ident, exit record
-DRAIN = 9  # stop serving, end the programs, exit
+DRAIN = 9  # stop serving, end the processes, exit
 BEGIN = 11  # generation: the first message of all; until then a server only stands by
 PING = 14  # to be answered by the loop
 
@@ -102,10 +102,10 @@ def receive(sock: _socket.socket) -> tuple[Message | None, list[int]]:
     """
     packet, ancillary, flags, _ = sock.recvmsg(PACKET_BYTES, _ANCILLARY_BYTES, _socket.MSG_CMSG_CLOEXEC)
     fds = [
-        int.from_bytes(data[at : at + 4], "little")
+        int.from_bytes(data[offset : offset + 4], "little")
         for level, kind, data in ancillary
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS
-        for at in range(0, len(data) - 3, 4)
+        for offset in range(0, len(data) - 3, 4)
     ]
     if not packet:
         return None, fds

@@ -45,7 +45,7 @@ def ended_from(
         held_by=held_by,
         output=output,
         started_at=started_at,
-        ended_at=record.at,
+        ended_at=record.reaped_at,
     )
 
 

@@ -149,7 +149,7 @@ if generation == 1:
     die()
 found = []
 while True:
-    message, fds = hear(wire.PROGRAM, wire.ADOPTED)
+    message, fds = hear(wire.PROCESS, wire.ADOPTED)
     if message[0] == wire.ADOPTED:
         break
     found.append((message[1], len(fds)))
@@ -166,7 +166,7 @@ if generation == 1:
     spawn(1, "/bin/sh", "-c", "exit 7")
     hear(wire.EXITED)
     die()
-message, _ = hear(wire.PROGRAM)
+message, _ = hear(wire.PROCESS)
 say(ident=message[1], spawned=message[4], status=os.waitstatus_to_exitcode(message[5][0]))
 stay()
 """
