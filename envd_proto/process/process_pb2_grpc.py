@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProcessStub:
-    """Programs, of every user. Only Start looks at which user the caller is.
+    """Processes of every user. Only Start looks at which user the caller is.
     """
 
     def __init__(self, channel):
@@ -78,18 +78,18 @@ class ProcessStub:
 
 
 class ProcessServicer:
-    """Programs, of every user. Only Start looks at which user the caller is.
+    """Processes of every user. Only Start looks at which user the caller is.
     """
 
     def List(self, request, context):
-        """Every program that is running, of every user, in no particular order.
+        """Every process that is running, of every user, in no particular order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Connect(self, request, context):
-        """Follow a program: what nobody has taken yet, then live events, then its end. Finished programs stay connectable
+        """Follow a process: output that nobody has taken yet, then live events, then its end. Finished processes stay connectable
         for a while. NOT_FOUND if there is none by that selector.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,42 +97,42 @@ class ProcessServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Start(self, request, context):
-        """Start a program and follow it. The program outlives this stream; only a deadline or a signal ends it early.
+        """Start a process and follow it. The process outlives this stream; only a deadline or a signal ends it early.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Update(self, request, context):
-        """Resize a program's terminal; its foreground process group gets SIGWINCH. INTERNAL if it has none.
+        """Resize a process's terminal; its foreground process group gets SIGWINCH. INTERNAL if it has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamInput(self, request_iterator, context):
-        """Write to a program's standard input or terminal over one long request, in order.
+        """Write to a process's standard input or terminal over one long request, in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendInput(self, request, context):
-        """Write once to a program's standard input or terminal. Answers when every byte is in the pipe.
+        """Write once to a process's standard input or terminal. Answers when every byte is in the pipe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendSignal(self, request, context):
-        """Send a signal to a running program, its process group or everything it started.
+        """Send a signal to a running process, its process group or everything it started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CloseStdin(self, request, context):
-        """Close standard input after everything sent before has been written, so the program reads end-of-file.
+        """Close standard input after everything sent before has been written, so the process reads end-of-file.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,7 +190,7 @@ def add_ProcessServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Process:
-    """Programs, of every user. Only Start looks at which user the caller is.
+    """Processes of every user. Only Start looks at which user the caller is.
     """
 
     @staticmethod

@@ -57,7 +57,7 @@ class PtyServicer:
     """
 
     def Open(self, request_iterator, context):
-        """Open a terminal, run a program in it, and follow it. The terminal outlives this stream.
+        """Open a terminal, run a process in it, and follow it. The terminal outlives this stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SystemStub:
-    """What a control plane needs.
+    """The calls that a control plane needs.
     """
 
     def __init__(self, channel):
@@ -68,11 +68,11 @@ class SystemStub:
 
 
 class SystemServicer:
-    """What a control plane needs.
+    """The calls that a control plane needs.
     """
 
     def Info(self, request, context):
-        """What runs here and what it can do.
+        """Version, state and abilities of the daemon.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,28 +87,28 @@ class SystemServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Metrics(self, request, context):
-        """What the sandbox uses now.
+        """Resources in use now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Envs(self, request, context):
-        """The environment variables every program gets. The same as GET /envs.
+        """The environment variables every process gets. The same as GET /envs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Freeze(self, request, context):
-        """Stop every program where it is, before a snapshot. UNIMPLEMENTED where there are no cgroups to freeze.
+        """Stop every process where it is, before a snapshot. UNIMPLEMENTED where there are no cgroups to freeze.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Thaw(self, request, context):
-        """Let programs go on after Freeze. Succeeds if nothing was frozen.
+        """Let processes go on after Freeze. Succeeds if nothing was frozen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +156,7 @@ def add_SystemServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class System:
-    """What a control plane needs.
+    """The calls that a control plane needs.
     """
 
     @staticmethod
