@@ -10,9 +10,9 @@ from envd import rpc
 from envd.config import Config
 from envd.filesystem.archive import routes as archive_routes
 from envd.filesystem.archive.service import ArchiveService
+from envd.filesystem.caller import Callers
 from envd.filesystem.monitor import StartThread
 from envd.filesystem.rest import routes as transfers
-from envd.filesystem.rest.addresses import Addresses
 from envd.filesystem.search.pool import Workers
 from envd.filesystem.search.service import SearchService
 from envd.filesystem.service import FilesystemService
@@ -23,7 +23,6 @@ from envd.filesystem.uploads import routes as upload_routes
 from envd.filesystem.uploads.service import UploadsService
 from envd.filesystem.uploads.slots import UploadSlots
 from envd.filesystem.uploads.table import UploadBounds, UploadTable
-from envd.filesystem.views import Views
 from envd.filesystem.watching.entry_budget import EntryBudget
 from envd.filesystem.watching.fair_scheduler import FairScheduler
 from envd.filesystem.watching.inotify_hub import InotifyHub
@@ -86,22 +85,22 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor, st
     leftovers, watches = TempRegistry(kept_file("leftovers")), _watches(config, jobs, mounts, start_thread)
     temporaries = Temporaries(leftovers, watches.placements)
     helped = not config.strict_users
-    views, addresses = Views(session, helped=helped), Addresses(session, access, helped=helped)
+    callers = Callers(session, access, helped=helped)
     uploads, searches = _uploads(config, threads, temporaries), Workers(threads, at_once=_searches())
     methods = rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
-        FilesystemService(views, threads, temporaries),
-        WatchingService(views, watches, threads),
-        UploadsService(uploads, views, threads),
-        SearchService(views, threads, temporaries, searches),
-        ArchiveService(views, threads, temporaries),
+        FilesystemService(callers, threads, temporaries),
+        WatchingService(callers, watches, threads),
+        UploadsService(uploads, callers, threads),
+        SearchService(callers, threads, temporaries, searches),
+        ArchiveService(callers, threads, temporaries),
         message_bytes=limits.message_bytes,
         larger={"Write": limits.input_bytes, "WritePart": limits.input_bytes, "Extract": limits.input_bytes},
     )
     routes = [
-        *transfers.routes(addresses, threads, temporaries, idle_s=limits.body_idle_s),
-        *upload_routes.routes(uploads, addresses, threads),
-        *archive_routes.routes(addresses, threads, temporaries, idle_s=limits.body_idle_s),
+        *transfers.routes(callers, threads, temporaries, idle_s=limits.body_idle_s),
+        *upload_routes.routes(uploads, callers, threads),
+        *archive_routes.routes(callers, threads, temporaries, idle_s=limits.body_idle_s),
     ]
     return Files(methods, routes, leftovers, watches, uploads, searches)
 

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,15 +19,15 @@ from envd_proto.filesystem import filesystem_pb2 as pb
 
 from . import metadata
 from .batches import Batch
+from .caller import Caller, Callers
 from .copying import CopyRequest
-from .encoding import EncodedMessage, EntryEncoder
+from .encoding import EncodedMessage, EntryEncoder, NameLookup
 from .entries import Entry
 from .listing import Listing
-from .lossy_names import REPLACEMENT, check_meant, raw_of
+from .lossy_names import raw_of
 from .page_token import place_from
 from .set_attributes import AttributeChanges
 from .threads import Threads
-from .views import View, Views
 from .writing.target import WriteOptions
 
 Request = TypeVar("Request", bound=Message)
@@ -43,23 +43,32 @@ _NANOS = 1_000_000_000
 _SHA256_BYTES = 32
 
 
+class CachedNames(NameLookup, Protocol):
+    """Names of owners that are looked up once; see envd.host.names."""
+
+    def refresh(self) -> None: ...
+
+    def at_hand(self, uid: int, gid: int) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, and in which shape they take entries.
+class EntryFormat:
+    """In which shape a client takes entries.
 
     Attributes:
+        names: what owners are called.
         brief: as old clients know them.
         in_json: in which encoding, as far as the headers tell.
     """
 
-    view: View
+    names: CachedNames
     brief: bool
     in_json: bool
 
     def encoder(self) -> EntryEncoder:
         """Return what writes this call's entries. Blocks."""
-        self.view.names.refresh()
-        return EntryEncoder(self.view.names, brief=self.brief)
+        self.names.refresh()
+        return EntryEncoder(self.names, brief=self.brief)
 
     def message(self, entry: Entry) -> pb.EntryInfo:
         """Return one entry as a message. Blocks."""
@@ -68,12 +77,12 @@ class Caller:
     def message_at_hand(self, entry: Entry) -> pb.EntryInfo | None:
         """Return one entry as a message, on the event loop; None if its owner's names take a thread."""
         encoder = self.encoder()
-        if not self.view.names.at_hand(entry.stat.st_uid, entry.stat.st_gid):
+        if not self.names.at_hand(entry.stat.st_uid, entry.stat.st_gid):
             return None
         return pb.EntryInfo.FromString(encoder.proto(entry))
 
 
-async def path_of(message: Message, view: View, threads: Threads, field: str = "path") -> str:
+async def path_of(message: Message, caller: Caller, threads: Threads, field: str = "path") -> str:
     """Return the absolute path that a field of a request means, or the one beside it for bytes that are not UTF-8.
 
     Raises:
@@ -81,11 +90,8 @@ async def path_of(message: Message, view: View, threads: Threads, field: str = "
     """
     raw: bytes = getattr(message, f"raw_{field}")
     if raw:
-        return view.resolve(os.fsdecode(raw))
-    path = view.resolve(getattr(message, field))
-    if REPLACEMENT in path:
-        await threads.at(path).run(check_meant, path, view.user)
-    return path
+        return caller.resolve(os.fsdecode(raw))
+    return await caller.path(getattr(message, field), threads)
 
 
 async def first_of(requests: AsyncIterator[Request], kind: str) -> Request:
@@ -101,16 +107,17 @@ async def first_of(requests: AsyncIterator[Request], kind: str) -> Request:
     raise EnvdError(Code.INVALID_ARGUMENT, f"the first message of the stream must be '{kind}'")
 
 
-def caller_from(call: Call, views: Views) -> Caller:
-    """Return who calls; an old client is told that it is taken for one.
+def caller_from(call: Call, callers: Callers) -> tuple[Caller, EntryFormat]:
+    """Return who calls, and how they take entries; an old client is told that it is taken for one.
 
     Raises:
-        EnvdError: as Views.of.
+        EnvdError: as Callers.of.
     """
     brief = call.headers.get("user-agent") == _OLD_CLIENT
     if brief:
         call.response.headers.append(_FOR_OLD_CLIENTS)
-    return Caller(views.of(call.username), brief, "json" in call.headers.get("content-type", ""))
+    caller = callers.of(call.username)
+    return caller, EntryFormat(caller.names, brief, "json" in call.headers.get("content-type", ""))
 
 
 def listing_from(request: pb.ListEntriesRequest, path: str) -> Listing:
@@ -131,10 +138,10 @@ def listing_from(request: pb.ListEntriesRequest, path: str) -> Listing:
     )
 
 
-def order_from(request: pb.CopyRequest, view: View) -> CopyRequest:
+def order_from(request: pb.CopyRequest, caller: Caller) -> CopyRequest:
     """Return how to copy."""
     return CopyRequest(
-        owner=None if request.preserve else view.user,
+        owner=None if request.preserve else caller.user,
         times=request.preserve,
         recursive=request.recursive,
         overwrite=request.overwrite,
@@ -241,7 +248,7 @@ def converted(payload: bytes, kind: type[Message], *, in_json: bool) -> bytes:
     return json_format.MessageToJson(kind.FromString(payload), indent=None, ensure_ascii=False).encode()
 
 
-def intent_from(options: pb.WriteRequest.Options, view: View) -> WriteOptions:
+def intent_from(options: pb.WriteRequest.Options, caller: Caller) -> WriteOptions:
     """Return how a Write is to be done.
 
     Raises:
@@ -252,7 +259,7 @@ def intent_from(options: pb.WriteRequest.Options, view: View) -> WriteOptions:
     metadata.check(pairs)
     condition = options.WhichOneof("condition")
     return WriteOptions(
-        view.user,
+        caller.user,
         mode=options.mode if options.HasField("mode") else None,
         parents=options.parents if options.HasField("parents") else True,
         append=options.append,
@@ -261,7 +268,7 @@ def intent_from(options: pb.WriteRequest.Options, view: View) -> WriteOptions:
         if_absent=options.if_absent,
         metadata=pairs,
         sync=options.sync,
-        helped=view.helped,
+        helped=caller.helped,
     )
 
 

@@ -15,11 +15,11 @@ from . import changes, copying, listing, messages, reading, removal, set_attribu
 from .access import acting_as, as_user
 from .at_hand import AtHand
 from .batches import batches
+from .caller import Caller, Callers
 from .encoding import EncodedContent
 from .entries import entry_of
-from .messages import Caller, caller_from, first_of, path_of
+from .messages import EntryFormat, caller_from, first_of, path_of
 from .threads import OwnedResource, Threads
-from .views import View, Views
 from .writing.buffered_writer import BufferedWriter, put_whole
 from .writing.staging import StagedWrite, stage
 from .writing.temporary import Temporaries
@@ -33,75 +33,71 @@ class FilesystemService:
     """Serves what filesystem.Filesystem does with single entries, and lists directories.
 
     Args:
-        views: say how each caller sees paths.
+        callers: find who makes a call.
         temporaries: know of what has a hidden name while it is made.
     """
 
-    def __init__(self, views: Views, threads: Threads, temporaries: Temporaries) -> None:
-        self._views = views
+    def __init__(self, callers: Callers, threads: Threads, temporaries: Temporaries) -> None:
+        self._callers = callers
         self._threads = threads
         self._temporaries = temporaries
         self._at_hand = AtHand(threads)
 
     async def stat(self, request: pb.StatRequest, call: Call) -> pb.StatResponse:
         """Describe an entry."""
-        caller = caller_from(call, self._views)
-        path = await path_of(request, caller.view, self._threads)
-        found = self._at_hand.look(path, caller.view.user)
-        known = None if found is None else caller.message_at_hand(found)
-        return pb.StatResponse(entry=known or await self._entry(caller, path))
+        caller, entry_format = caller_from(call, self._callers)
+        path = await path_of(request, caller, self._threads)
+        found = self._at_hand.look(path, caller.user)
+        known = None if found is None else entry_format.message_at_hand(found)
+        return pb.StatResponse(entry=known or await self._entry(caller, entry_format, path))
 
     async def make_dir(self, request: pb.MakeDirRequest, call: Call) -> pb.MakeDirResponse:
         """Make a directory and those above it."""
-        caller = caller_from(call, self._views)
-        view = caller.view
-        path = await path_of(request, view, self._threads)
-        work = partial(changes.make_directory, path, view.user, helped=view.helped)
-        return pb.MakeDirResponse(entry=await self._entry(caller, path, work))
+        caller, entry_format = caller_from(call, self._callers)
+        path = await path_of(request, caller, self._threads)
+        work = partial(changes.make_directory, path, caller.user, helped=caller.helped)
+        return pb.MakeDirResponse(entry=await self._entry(caller, entry_format, path, work))
 
     async def move(self, request: pb.MoveRequest, call: Call) -> pb.MoveResponse:
         """Give an entry another path."""
-        caller = caller_from(call, self._views)
-        view = caller.view
-        destination = await path_of(request, view, self._threads, "destination")
-        source = await path_of(request, view, self._threads, "source")
-        work = partial(changes.move, source, destination, view.user, self._temporaries, helped=view.helped)
-        return pb.MoveResponse(entry=await self._entry(caller, destination, work, source))
+        caller, entry_format = caller_from(call, self._callers)
+        destination = await path_of(request, caller, self._threads, "destination")
+        source = await path_of(request, caller, self._threads, "source")
+        work = partial(changes.move, source, destination, caller.user, self._temporaries, helped=caller.helped)
+        return pb.MoveResponse(entry=await self._entry(caller, entry_format, destination, work, source))
 
     async def list_dir(self, request: pb.ListDirRequest, call: Call) -> Encoded:
         """List a directory in one message."""
-        caller = caller_from(call, self._views)
-        view = caller.view
-        path = await path_of(request, view, self._threads)
+        caller, entry_format = caller_from(call, self._callers)
+        path = await path_of(request, caller, self._threads)
 
         def work() -> Encoded:
             wanted = listing.Listing(path, max(request.depth, 1))
             with closing(listing.walk(wanted)) as entries:
-                return messages.listed(entries, caller.encoder(), in_json=caller.in_json)
+                return messages.listed(entries, entry_format.encoder(), in_json=entry_format.in_json)
 
-        return await self._threads.at(path).run(as_user(view.user, work))
+        return await self._threads.at(path).run(as_user(caller.user, work))
 
     async def remove(self, request: pb.RemoveRequest, call: Call) -> pb.RemoveResponse:
         """Remove an entry and what is below it."""
-        view = caller_from(call, self._views).view
-        path = await path_of(request, view, self._threads)
-        await self._threads.at(path).run(partial(removal.remove, path, view.user, helped=view.helped))
+        caller, _ = caller_from(call, self._callers)
+        path = await path_of(request, caller, self._threads)
+        await self._threads.at(path).run(partial(removal.remove, path, caller.user, helped=caller.helped))
         return pb.RemoveResponse()
 
     async def read(self, request: pb.ReadRequest, call: Call) -> AsyncIterator[Reply]:
         """Send a file's content."""
-        caller = caller_from(call, self._views)
-        view = caller.view
+        caller, entry_format = caller_from(call, self._callers)
         limit = request.length if request.HasField("length") else None
         if_match = request.if_match if request.HasField("if_match") else None
-        path = await path_of(request, view, self._threads)
-        opening = as_user(view.user, partial(reading.open_file, path, request.offset, limit, if_match))
+        path = await path_of(request, caller, self._threads)
+        opening = as_user(caller.user, partial(reading.open_file, path, request.offset, limit, if_match))
         async with self._threads.at(path).holding(opening, reading.FileReader.close) as held:
             start = pb.ReadResponse.StartEvent(length=held.it.length)
-            start.entry.CopyFrom(await held.run(lambda: caller.message(held.it.entry)))
+            start.entry.CopyFrom(await held.run(lambda: entry_format.message(held.it.entry)))
             yield pb.ReadResponse(start=start)
             done = 0
-            async with aclosing(_content(held, request.chunk_size, view)) as content:
+            async with aclosing(_content(held, request.chunk_size, caller)) as content:
                 async for run in content:
                     yield run
                     done = run.position - request.offset
@@ -109,11 +105,10 @@ class FilesystemService:
 
     async def write(self, requests: AsyncIterator[pb.WriteRequest], call: Call) -> pb.WriteResponse:
         """Take a file's content."""
-        caller = caller_from(call, self._views)
-        view = caller.view
+        caller, entry_format = caller_from(call, self._callers)
         options = (await first_of(requests, "options")).options
-        intent = messages.intent_from(options, view)
-        path = await path_of(options, view, self._threads)
+        intent = messages.intent_from(options, caller)
+        path = await path_of(options, caller, self._threads)
         expected = options.sha256 if options.HasField("sha256") else None
         async with self._threads.at(path).holding(
             partial(stage, path, intent, self._temporaries), StagedWrite.abandon
@@ -123,7 +118,7 @@ class FilesystemService:
                 if request.WhichOneof("message") != "chunk":
                     raise EnvdError(Code.INVALID_ARGUMENT, "after the options there can only be chunks")
                 await upload.put(request.chunk)
-            entry = await upload.finish(expected, as_user(view.user, lambda: caller.message(entry_of(path))))
+            entry = await upload.finish(expected, as_user(caller.user, lambda: entry_format.message(entry_of(path))))
         return pb.WriteResponse(
             entry=entry,
             written=upload.written,
@@ -133,18 +128,18 @@ class FilesystemService:
 
     async def write_file(self, request: pb.WriteFileRequest, call: Call) -> pb.WriteResponse:
         """Write a file that has come whole."""
-        caller = caller_from(call, self._views)
+        caller, entry_format = caller_from(call, self._callers)
         options, content = request.options, request.content
-        intent = messages.intent_from(options, caller.view)
-        path = await path_of(options, caller.view, self._threads)
+        intent = messages.intent_from(options, caller)
+        path = await path_of(options, caller, self._threads)
         expected = options.sha256 if options.HasField("sha256") else None
 
         def work() -> pb.WriteResponse:
             with stage(path, intent, self._temporaries) as staged:
                 digest = put_whole(staged, content, expected, digested=options.return_sha256)
                 found = pb.WriteResponse(written=len(content), created=staged.created)
-            with acting_as(caller.view.user):
-                found.entry.CopyFrom(caller.message(entry_of(path)))
+            with acting_as(caller.user):
+                found.entry.CopyFrom(entry_format.message(entry_of(path)))
             if options.return_sha256 and digest is not None:
                 found.sha256 = digest
             return found
@@ -153,70 +148,75 @@ class FilesystemService:
 
     async def list_entries(self, request: pb.ListEntriesRequest, call: Call) -> AsyncIterator[Reply]:
         """List a directory in a stream of messages."""
-        caller = caller_from(call, self._views)
-        view = caller.view
-        path = await path_of(request, view, self._threads)
+        caller, entry_format = caller_from(call, self._callers)
+        path = await path_of(request, caller, self._threads)
         threads = self._threads.at(path)
         wanted = messages.listing_from(request, path)
-        encoder = await self._threads.run(caller.encoder)
+        encoder = await self._threads.run(entry_format.encoder)
         found = batches(wanted, request.batch_size, request.page_size)
 
         def step() -> Encoded | None:
             batch = next(found, None)
-            return None if batch is None else messages.batch_message(batch, encoder, in_json=caller.in_json)
+            return None if batch is None else messages.batch_message(batch, encoder, in_json=entry_format.in_json)
 
-        acting = as_user(view.user, step)
+        acting = as_user(caller.user, step)
         async with threads.holding(lambda: found, Generator.close) as held:
             while (reply := await held.run(acting)) is not None:
                 yield reply
 
     async def copy(self, request: pb.CopyRequest, call: Call) -> pb.CopyResponse:
         """Copy an entry."""
-        caller = caller_from(call, self._views)
-        view = caller.view
-        order = messages.order_from(request, view)
-        destination = await path_of(request, view, self._threads, "destination")
-        source = await path_of(request, view, self._threads, "source")
-        work = partial(copying.copy, source, destination, view.user, order, self._temporaries)
-        copied = await self._threads.at(source, destination).run(as_user(view.user, work))
-        entry = await self._entry(caller, destination)
+        caller, entry_format = caller_from(call, self._callers)
+        order = messages.order_from(request, caller)
+        destination = await path_of(request, caller, self._threads, "destination")
+        source = await path_of(request, caller, self._threads, "source")
+        work = partial(copying.copy, source, destination, caller.user, order, self._temporaries)
+        copied = await self._threads.at(source, destination).run(as_user(caller.user, work))
+        entry = await self._entry(caller, entry_format, destination)
         return pb.CopyResponse(entry=entry, entries=copied.entries, bytes=copied.size)
 
     async def set_attributes(self, request: pb.SetAttributesRequest, call: Call) -> pb.SetAttributesResponse:
         """Change what belongs to an entry beside its content."""
-        caller = caller_from(call, self._views)
-        view = caller.view
-        path = await path_of(request, view, self._threads)
-        work = as_user(view.user, partial(set_attributes.change, path, messages.settings_from(request)))
-        return pb.SetAttributesResponse(entry=await self._entry(caller, path, work))
+        caller, entry_format = caller_from(call, self._callers)
+        path = await path_of(request, caller, self._threads)
+        work = as_user(caller.user, partial(set_attributes.change, path, messages.settings_from(request)))
+        return pb.SetAttributesResponse(entry=await self._entry(caller, entry_format, path, work))
 
     async def make_symlink(self, request: pb.MakeSymlinkRequest, call: Call) -> pb.MakeSymlinkResponse:
         """Make a symbolic link."""
-        caller = caller_from(call, self._views)
-        view = caller.view
-        path = await path_of(request, view, self._threads)
+        caller, entry_format = caller_from(call, self._callers)
+        path = await path_of(request, caller, self._threads)
         link = partial(
-            changes.make_symlink, path, os.fsdecode(request.raw_target) or request.target, view.user, self._temporaries
+            changes.make_symlink,
+            path,
+            os.fsdecode(request.raw_target) or request.target,
+            caller.user,
+            self._temporaries,
         )
-        work = as_user(view.user, partial(link, overwrite=request.overwrite))
-        return pb.MakeSymlinkResponse(entry=await self._entry(caller, path, work))
+        work = as_user(caller.user, partial(link, overwrite=request.overwrite))
+        return pb.MakeSymlinkResponse(entry=await self._entry(caller, entry_format, path, work))
 
     async def _entry(
-        self, caller: Caller, path: str, work: Callable[[], None] | None = None, *others: str
+        self,
+        caller: Caller,
+        entry_format: EntryFormat,
+        path: str,
+        work: Callable[[], None] | None = None,
+        *others: str,
     ) -> pb.EntryInfo:
         """Do what is to be done, also at other paths, then describe what is at a path."""
 
         def both() -> pb.EntryInfo:
             if work is not None:
                 work()
-            with acting_as(caller.view.user):
-                return caller.message(entry_of(path))
+            with acting_as(caller.user):
+                return entry_format.message(entry_of(path))
 
         return await self._threads.at(path, *others).run(both)
 
 
 async def _content(
-    held: OwnedResource[reading.FileReader], chunk_bytes: int, view: View
+    held: OwnedResource[reading.FileReader], chunk_bytes: int, caller: Caller
 ) -> AsyncGenerator[EncodedContent, None]:
     """Yield a file's content; the next run is read while the last one is sent.
 
@@ -226,9 +226,9 @@ async def _content(
     run = min(chunk * _CHUNKS_AT_ONCE, _LARGEST_CHUNK_BYTES)
     reader = held.it
     offset, done = reader.begin, 0
-    reading_on = held.begin(as_user(view.user, partial(reader.read, done, run)))
+    reading_on = held.begin(as_user(caller.user, partial(reader.read, done, run)))
     while data := await reading_on:
         done += len(data)
-        reading_on = held.begin(as_user(view.user, partial(reader.read, done, run)))
+        reading_on = held.begin(as_user(caller.user, partial(reader.read, done, run)))
         yield EncodedContent(offset, data, chunk)
         offset += len(data)

@@ -15,11 +15,10 @@ import pytest
 from envd.filesystem.access import open_cached, root_is_local
 from envd.filesystem.at_hand import AtHand
 from envd.filesystem.entries import Entry, cached_entry, entry_of
-from envd.filesystem.messages import Caller
+from envd.filesystem.messages import EntryFormat
 from envd.filesystem.steps import StepLimits
 from envd.filesystem.thread_pool import ThreadPool
 from envd.filesystem.threads import Threads
-from envd.filesystem.views import View
 from envd.host.mounts import Mounts
 from envd.host.names import NameCache
 from envd.host.users import User, own_user
@@ -42,8 +41,8 @@ def no_threads(_: Callable[[], object]) -> bool:
     raise AssertionError("a thread was started")
 
 
-def caller() -> Caller:
-    return Caller(View(own_user(), "", NameCache()), brief=False, in_json=False)
+def entry_format() -> EntryFormat:
+    return EntryFormat(NameCache(), brief=False, in_json=False)
 
 
 def make_kinds(top: Path) -> list[str]:
@@ -77,7 +76,7 @@ def test_the_answer_is_that_of_a_thread_and_no_thread_is_needed(top: Path) -> No
         found = look(at_hand, path)
         assert found is not None, name
         assert found.metadata == entry_of(path).metadata
-        assert caller().message_at_hand(found) == caller().message(entry_of(path)), name
+        assert entry_format().message_at_hand(found) == entry_format().message(entry_of(path)), name
 
 
 def test_what_takes_a_thread_is_left_to_it(top: Path) -> None:

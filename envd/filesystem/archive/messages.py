@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 
 from envd.errors import Code, EnvdError, readable
+from envd.filesystem.caller import Caller
 from envd.filesystem.lossy_names import raw_of
-from envd.filesystem.views import View
 from envd_proto.filesystem import archive_pb2 as pb
 
 from .extraction import Extracted, ExtractRequest
@@ -19,7 +19,7 @@ from .tarstream.compression import Format
 from .tarstream.member import Member
 
 
-def wish_from(request: pb.ArchiveRequest, path: str, view: View) -> ArchiveRequest:
+def wish_from(request: pb.ArchiveRequest, path: str, caller: Caller) -> ArchiveRequest:
     """Return what to archive at an absolute path.
 
     Raises:
@@ -27,7 +27,7 @@ def wish_from(request: pb.ArchiveRequest, path: str, view: View) -> ArchiveReque
     """
     form = _format_from(request.format) or Format.TAR
     members = (*request.members, *map(os.fsdecode, request.raw_members))
-    return ArchiveRequest(path, view.user, members, tuple(request.exclude), form)
+    return ArchiveRequest(path, caller.user, members, tuple(request.exclude), form)
 
 
 def start_of(stream: ArchiveStream) -> pb.ArchiveResponse:
@@ -52,7 +52,7 @@ def end_of(stream: ArchiveStream) -> pb.ArchiveResponse:
     return pb.ArchiveResponse(end=end)
 
 
-def order_from(options: pb.ExtractRequest.Options, path: str, view: View) -> ExtractRequest:
+def order_from(options: pb.ExtractRequest.Options, path: str, caller: Caller) -> ExtractRequest:
     """Return how to extract to an absolute path.
 
     Raises:
@@ -60,7 +60,7 @@ def order_from(options: pb.ExtractRequest.Options, path: str, view: View) -> Ext
     """
     return ExtractRequest(
         path,
-        view.user,
+        caller.user,
         owner_of(options.ownership),
         _format_from(options.format),
         options.set_id,
@@ -68,7 +68,7 @@ def order_from(options: pb.ExtractRequest.Options, path: str, view: View) -> Ext
         _conflict_from(options.conflict),
         min(options.max_entries or MOST_ENTRIES, MOST_ENTRIES),
         options.max_content_bytes or None,
-        helped=view.helped,
+        helped=caller.helped,
     )
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TypeVar
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.rest.addresses import Address, Addresses, address_from_query, meant, values_from_query
+from envd.filesystem.caller import Callers, check_path
+from envd.filesystem.rest.addresses import Address, address_from_query, values_from_query
 from envd.filesystem.rest.answers import done, path_fields
 from envd.filesystem.rest.disposition import attachment
 from envd.filesystem.rest.multipart import Multipart, boundary_from
@@ -42,10 +43,10 @@ _MOST_DIGITS = 18
 _PIECE_BYTES = 256 * 1024
 
 
-def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
+def routes(callers: Callers, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
     """Return the routes; an archive ends if its client takes nothing for `idle_s`."""
     turns = ArchiveLimit()
-    download, upload = _Archive(addresses, threads, turns, idle_s), _Extract(addresses, threads, temporaries, turns)
+    download, upload = _Archive(callers, threads, turns, idle_s), _Extract(callers, threads, temporaries, turns)
     return [
         Route("GET", "/files/archive", download.handle),
         Route("HEAD", "/files/archive", download.handle),
@@ -56,18 +57,17 @@ def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, 
 class _Archive:
     """Serves GET and HEAD /files/archive."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, turns: ArchiveLimit, idle_s: float) -> None:
-        self._addresses = addresses
+    def __init__(self, callers: Callers, threads: Threads, turns: ArchiveLimit, idle_s: float) -> None:
+        self._callers = callers
         self._threads = threads
         self._turns = turns
         self._idle_s = idle_s
 
     async def handle(self, request: Request, reply: Reply) -> None:
         address = address_from_query(request.query)
-        self._addresses.allow(address, "read", request.headers.get("x-access-token"))
-        caller = await self._addresses.caller(address.username)
-        path = caller.path(address.path or "", doing="error resolving path")
-        await meant(path, caller.user, self._threads)
+        address.check(self._callers.access, "read", request.headers.get("x-access-token"))
+        caller = await self._callers.load(address.username)
+        path = await caller.path(address.path or "", self._threads, doing="error resolving path")
         values = values_from_query(request.query, ("format", "member", "exclude"))
         form = _choice(values["format"], "format", _FORMATS)
         wish = ArchiveRequest(path, caller.user, tuple(values["member"]), tuple(values["exclude"]), form)
@@ -97,8 +97,8 @@ class _Archive:
 class _Extract:
     """Serves POST /files/extract."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries, turns: ArchiveLimit) -> None:
-        self._addresses = addresses
+    def __init__(self, callers: Callers, threads: Threads, temporaries: Temporaries, turns: ArchiveLimit) -> None:
+        self._callers = callers
         self._threads = threads
         self._temporaries = temporaries
         self._turns = turns
@@ -109,9 +109,9 @@ class _Extract:
     async def _extract(self, request: Request) -> Extracted:
         address = address_from_query(request.query)
         token = request.headers.get("x-access-token")
-        self._addresses.allow(address, "write", token)
+        address.check(self._callers.access, "write", token)
         order = await self._order(address, request, signed=address.signature is not None and not token)
-        await meant(order.path, order.user, self._threads)
+        await check_path(order.path, order.user, self._threads)
         body = await self._body(request)
         with self._turns.one():
             threads = self._threads.at(order.path)
@@ -132,9 +132,9 @@ class _Extract:
             raise EnvdError(
                 Code.PERMISSION_DENIED, "ownership, set_id and outside_links need the access token, not a signature"
             )
-        caller = await self._addresses.caller(address.username)
+        caller = await self._callers.load(address.username)
         return ExtractRequest(
-            caller.path(address.path, doing="error resolving path"),
+            caller.resolve(address.path, doing="error resolving path"),
             caller.user,
             messages.owner_of(ownership),
             _choice(values["format"], "format", _FORMATS) if values["format"] else None,

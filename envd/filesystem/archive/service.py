@@ -7,10 +7,10 @@ from contextlib import aclosing
 from functools import partial
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.caller import Callers
 from envd.filesystem.encoding import EncodedContent
 from envd.filesystem.messages import first_of, path_of
 from envd.filesystem.threads import Threads
-from envd.filesystem.views import Views
 from envd.filesystem.writing.temporary import Temporaries
 from envd.rpc import Call, Reply
 from envd_proto.filesystem import archive_pb2 as pb
@@ -29,17 +29,17 @@ _CHUNKS_AT_ONCE = 64
 class ArchiveService:
     """Serves Archive and Extract of filesystem.Filesystem."""
 
-    def __init__(self, views: Views, threads: Threads, temporaries: Temporaries) -> None:
-        self._views = views
+    def __init__(self, callers: Callers, threads: Threads, temporaries: Temporaries) -> None:
+        self._callers = callers
         self._threads = threads
         self._temporaries = temporaries
         self._turns = ArchiveLimit()
 
     async def archive(self, request: pb.ArchiveRequest, call: Call) -> AsyncIterator[Reply]:
         """Send a directory."""
-        view = self._views.of(call.username)
-        wish = messages.wish_from(request, await path_of(request, view, self._threads), view)
-        opening = partial(open_stream, wish, view.names)
+        caller = self._callers.of(call.username)
+        wish = messages.wish_from(request, await path_of(request, caller, self._threads), caller)
+        opening = partial(open_stream, wish, caller.names)
         chunk = min(request.chunk_size or _CHUNK_BYTES, _LARGEST_CHUNK_BYTES)
         with self._turns.one():
             async with self._threads.at(wish.path).holding(opening, ArchiveStream.close) as held:
@@ -55,9 +55,9 @@ class ArchiveService:
 
     async def extract(self, requests: AsyncIterator[pb.ExtractRequest], call: Call) -> pb.ExtractResponse:
         """Take a directory."""
-        view = self._views.of(call.username)
+        caller = self._callers.of(call.username)
         options = (await first_of(requests, "options")).options
-        order = messages.order_from(options, await path_of(options, view, self._threads), view)
+        order = messages.order_from(options, await path_of(options, caller, self._threads), caller)
         with self._turns.one():
             threads = self._threads.at(order.path)
             async with threads.holding(partial(Extraction, order, self._temporaries), Extraction.close) as held:

@@ -7,10 +7,11 @@ import secrets
 
 from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.access import as_user
+from envd.filesystem.caller import Caller, Callers
 from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response
 
-from .addresses import Addresses, Caller, address_from_query, meant
+from .addresses import address_from_query
 from .answers import refused, refused_in_text
 from .conditions import NAMES, Verdict, Version, judge, range_holds
 from .content_type import content_type
@@ -29,24 +30,23 @@ class Download:
     """Serves GET and HEAD.
 
     Args:
-        addresses: who may ask for what.
+        callers: find and check who asks.
         threads: where files are read.
         idle_s: how long a client may take nothing.
     """
 
-    def __init__(self, addresses: Addresses, threads: Threads, idle_s: float) -> None:
+    def __init__(self, callers: Callers, threads: Threads, idle_s: float) -> None:
         self._idle_s = idle_s
-        self._addresses = addresses
+        self._callers = callers
         self._threads = threads
 
     async def handle(self, request: Request, reply: Reply) -> Response | None:
         """Answer one request."""
         address = address_from_query(request.query)
-        self._addresses.allow(address, "read", request.headers.get("x-access-token"))
-        caller = await self._addresses.caller(address.username)
+        address.check(self._callers.access, "read", request.headers.get("x-access-token"))
+        caller = await self._callers.load(address.username)
         asked = address.path or ""
-        path = caller.path(asked, doing=f"error expanding and resolving path '{asked}'")
-        await meant(path, caller.user, self._threads)
+        path = await caller.path(asked, self._threads, doing=f"error expanding and resolving path '{asked}'")
         threads, outgoing = self._threads.at(path), Outgoing(path)
         try:
             await threads.settle(as_user(caller.user, outgoing.open))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from envd.errors import Code, EnvdError, readable
+from envd.filesystem.caller import Callers
 from envd.filesystem.compose import compose
 from envd.filesystem.threads import Threads
 from envd.filesystem.writing.target import WriteOptions
 from envd.filesystem.writing.temporary import Temporaries
 from envd.web import Reply, Request, Response, Route
 
-from .addresses import Addresses, meant, percent_decoded
+from .addresses import percent_decoded
 from .answers import AT_ONCE_BYTES, done, from_json, path_fields, small_body
 from .downloading import Download
 from .uploading import UploadHandler
@@ -19,22 +20,22 @@ from .uploading import UploadHandler
 _COMPOSE_BYTES = 4 * 1024 * 1024
 
 
-def routes(addresses: Addresses, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
+def routes(callers: Callers, threads: Threads, temporaries: Temporaries, *, idle_s: float) -> list[Route]:
     """Return the routes; a download ends if its client takes nothing for `idle_s`."""
-    download, upload = Download(addresses, threads, idle_s), UploadHandler(addresses, threads, temporaries)
+    download, upload = Download(callers, threads, idle_s), UploadHandler(callers, threads, temporaries)
     return [
         Route("GET", "/files", download.handle),
         Route("HEAD", "/files", download.handle),
         Route("POST", "/files", upload.handle),
-        Route("POST", "/files/compose", _Compose(addresses, threads, temporaries).handle),
+        Route("POST", "/files/compose", _Compose(callers, threads, temporaries).handle),
     ]
 
 
 class _Compose:
     """Serves POST /files/compose."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries) -> None:
-        self._addresses = addresses
+    def __init__(self, callers: Callers, threads: Threads, temporaries: Temporaries) -> None:
+        self._callers = callers
         self._threads = threads
         self._temporaries = temporaries
 
@@ -42,14 +43,10 @@ class _Compose:
         body = await small_body(request, _COMPOSE_BYTES)
         many = len(body) > AT_ONCE_BYTES
         sources, destination, username = await asyncio.to_thread(_wish, body) if many else _wish(body)
-        caller = await self._addresses.caller(username)
-        target = await meant(
-            caller.path(destination, doing="error resolving destination path"), caller.user, self._threads
-        )
+        caller = await self._callers.load(username)
+        target = await caller.path(destination, self._threads, doing="error resolving destination path")
         paths = [
-            await meant(
-                caller.path(source, doing=f'error resolving source path "{source}"'), caller.user, self._threads
-            )
+            await caller.path(source, self._threads, doing=f'error resolving source path "{source}"')
             for source in sources
         ]
         threads = self._threads.at(target, *paths)

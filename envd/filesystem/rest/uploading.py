@@ -9,6 +9,7 @@ from typing import Self
 
 from envd.errors import Code, EnvdError
 from envd.filesystem import metadata
+from envd.filesystem.caller import Caller, Callers
 from envd.filesystem.entries import ConditionError
 from envd.filesystem.threads import Threads
 from envd.filesystem.unpacking import Source, Unpacked
@@ -17,7 +18,7 @@ from envd.filesystem.writing.target import WriteOptions
 from envd.filesystem.writing.temporary import Temporaries
 from envd.web import Reply, Request, Response
 
-from .addresses import Address, Addresses, Caller, address_from_query, meant
+from .addresses import Address, address_from_query
 from .answers import done, path_fields, refused
 from .multipart import Multipart, boundary_from
 
@@ -36,8 +37,8 @@ _SAME_PATH = (
 class UploadHandler:
     """Serves POST."""
 
-    def __init__(self, addresses: Addresses, threads: Threads, temporaries: Temporaries) -> None:
-        self._addresses = addresses
+    def __init__(self, callers: Callers, threads: Threads, temporaries: Temporaries) -> None:
+        self._callers = callers
         self._threads = threads
         self._temporaries = temporaries
 
@@ -51,9 +52,9 @@ class UploadHandler:
     async def _store(self, request: Request) -> list[dict[str, object]]:
         headers = request.headers
         address = address_from_query(request.query)
-        self._addresses.allow(address, "write", headers.get("x-access-token"))
+        address.check(self._callers.access, "write", headers.get("x-access-token"))
         source = self._source(request)
-        caller = await self._addresses.caller(address.username)
+        caller = await self._callers.load(address.username)
         wanted = _wanted(request, caller)
         content_type = headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()
@@ -84,7 +85,7 @@ class UploadHandler:
     ) -> dict[str, object]:
         if address.path is None:
             raise EnvdError(Code.INVALID_ARGUMENT, "path query parameter is required for raw body upload")
-        path = await meant(caller.path(address.path, doing="error resolving path"), caller.user, self._threads)
+        path = await caller.path(address.path, self._threads, doing="error resolving path")
         incoming = FileWriter(path, wanted, self._temporaries)
         data = await source.read(_PIECE_BYTES)
         threads = self._threads.at(incoming.path)
@@ -114,9 +115,7 @@ class UploadHandler:
                     Code.INVALID_ARGUMENT,
                     "error getting multipart custom part file name: filename not found in Content-Disposition header",
                 )
-            await batch.add(
-                await meant(caller.path(name, doing="error resolving path"), caller.user, self._threads), form
-            )
+            await batch.add(await caller.path(name, self._threads, doing="error resolving path"), form)
         await batch.place()
         return batch.written
 

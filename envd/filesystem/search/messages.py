@@ -10,9 +10,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from envd.errors import Code, EnvdError, readable
+from envd.filesystem.caller import Caller
 from envd.filesystem.encoding import EncodedMessage
 from envd.filesystem.lossy_names import raw_of
-from envd.filesystem.messages import Caller, converted
+from envd.filesystem.messages import EntryFormat, converted
 from envd_proto.filesystem import search_pb2 as search
 
 from .lines import Lines, Range
@@ -35,7 +36,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-def find_order(request: search.FindRequest, path: str, caller: Caller) -> FindRequest:
+def find_order(request: search.FindRequest, path: str, caller: Caller, entry_format: EntryFormat) -> FindRequest:
     """Return what to find.
 
     Raises:
@@ -45,12 +46,12 @@ def find_order(request: search.FindRequest, path: str, caller: Caller) -> FindRe
         _selection(request.selection, path, caller),
         request.limit,
         with_metadata=request.with_metadata,
-        brief=caller.brief,
-        in_json=caller.in_json,
+        brief=entry_format.brief,
+        in_json=entry_format.in_json,
     )
 
 
-def grep_order(request: search.GrepRequest, path: str, caller: Caller) -> GrepRequest:
+def grep_order(request: search.GrepRequest, path: str, caller: Caller, entry_format: EntryFormat) -> GrepRequest:
     """Return what to look for.
 
     Raises:
@@ -67,7 +68,7 @@ def grep_order(request: search.GrepRequest, path: str, caller: Caller) -> GrepRe
         max_bytes=_bound("max_bytes", request.max_bytes, MIB, 64 * MIB),
         max_line_bytes=_bound("max_line_bytes", request.max_line_bytes, 2000, MIB),
         binary=request.binary,
-        in_json=caller.in_json,
+        in_json=entry_format.in_json,
     )
 
 
@@ -93,7 +94,7 @@ def _selection(message: search.Selection, path: str, caller: Caller) -> Selectio
         raise EnvdError(Code.INVALID_ARGUMENT, f"at most {_GLOBS} globs of at most {_GLOB_BYTES} bytes each")
     return Selection(
         path,
-        caller.view.user,
+        caller.user,
         tuple(message.include),
         tuple(message.exclude),
         gitignore=message.gitignore,

@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 
 from envd.errors import EnvdError
 from envd.filesystem.access import as_user
-from envd.filesystem.messages import Caller, caller_from, path_of
+from envd.filesystem.caller import Caller, Callers
+from envd.filesystem.messages import caller_from, path_of
 from envd.filesystem.threads import Threads
-from envd.filesystem.views import Views
 from envd.filesystem.writing.temporary import Temporaries
 from envd.rpc import Call, Reply
 from envd_proto.filesystem import filesystem_pb2 as pb
@@ -32,33 +32,33 @@ class SearchService:
     """Serves Find, Grep, Replace and ReadLines of filesystem.Filesystem.
 
     Args:
-        views: say how each caller sees paths.
+        callers: find who makes a call.
     """
 
-    def __init__(self, views: Views, threads: Threads, temporaries: Temporaries, workers: Workers) -> None:
-        self._views = views
+    def __init__(self, callers: Callers, threads: Threads, temporaries: Temporaries, workers: Workers) -> None:
+        self._callers = callers
         self._threads = threads
         self._temporaries = temporaries
         self._workers = workers
 
     async def find(self, request: search.FindRequest, call: Call) -> AsyncIterator[Reply]:
         """Find entries."""
-        caller = caller_from(call, self._views)
-        order = messages.find_order(request, await self._path(request.selection, caller), caller)
+        caller, entry_format = caller_from(call, self._callers)
+        order = messages.find_order(request, await self._path(request.selection, caller), caller, entry_format)
         async with aclosing(self._replies(order, pb.FindResponse, in_json=order.in_json)) as replies:
             async for reply in replies:
                 yield reply
 
     async def grep(self, request: search.GrepRequest, call: Call) -> AsyncIterator[Reply]:
         """Find text."""
-        caller = caller_from(call, self._views)
-        order = messages.grep_order(request, await self._path(request.selection, caller), caller)
+        caller, entry_format = caller_from(call, self._callers)
+        order = messages.grep_order(request, await self._path(request.selection, caller), caller, entry_format)
         async with aclosing(self._replies(order, search.GrepResponse, in_json=order.in_json)) as replies:
             async for reply in replies:
                 yield reply
 
     async def _path(self, message: search.Selection | search.ReadLinesRequest, caller: Caller) -> str:
-        return await path_of(message, caller.view, self._threads)
+        return await path_of(message, caller, self._threads)
 
     async def _replies(self, order: AnyOrder, kind: type[Message], *, in_json: bool) -> AsyncGenerator[Reply, None]:
         async with self._workers.answering(order) as answer:
@@ -67,12 +67,12 @@ class SearchService:
 
     async def replace(self, request: search.ReplaceRequest, call: Call) -> search.ReplaceResponse:
         """Replace text."""
-        caller = caller_from(call, self._views)
+        caller, _ = caller_from(call, self._callers)
         order = messages.replace_order(request, await self._path(request.selection, caller), caller)
         expected = request.expected_matches if request.HasField("expected_matches") else None
         if_match = request.if_match if request.HasField("if_match") else None
         if if_match is not None:
-            check = as_user(caller.view.user, partial(check_condition, order.selection.path, if_match))
+            check = as_user(caller.user, partial(check_condition, order.selection.path, if_match))
             await self._threads.at(order.selection.path).run(check)
         plans = await self._plans(order)
         check_plans(plans, order, expected, if_match)
@@ -101,8 +101,8 @@ class SearchService:
 
     async def read_lines(self, request: search.ReadLinesRequest, call: Call) -> search.ReadLinesResponse:
         """Read lines of a file."""
-        caller = caller_from(call, self._views)
-        view, path = caller.view, await self._path(request, caller)
+        caller, _ = caller_from(call, self._callers)
+        path = await self._path(request, caller)
         wanted = messages.range_from(request)
         if_match = request.if_match if request.HasField("if_match") else None
         gone = threading.Event()
@@ -111,7 +111,7 @@ class SearchService:
             return messages.lines_response(read_lines(path, wanted, if_match, gone.is_set))
 
         try:
-            return await self._threads.at(path).run(as_user(view.user, work))
+            return await self._threads.at(path).run(as_user(caller.user, work))
         except CancelledError:
             gone.set()
             raise

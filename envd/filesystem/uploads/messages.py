@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from envd.errors import Code, EnvdError, readable
+from envd.filesystem.caller import Caller
 from envd.filesystem.lossy_names import raw_of
-from envd.filesystem.views import View
 from envd_proto.filesystem import uploads_pb2 as pb
 
 from .part import Start
@@ -17,7 +17,7 @@ from .upload import MultipartUpload
 _SHA256_BYTES = 32
 
 
-def terms_from(request: pb.CreateUploadRequest, path: str, view: View) -> UploadOptions:
+def terms_from(request: pb.CreateUploadRequest, path: str, caller: Caller) -> UploadOptions:
     """Return what a client asks for.
 
     Raises:
@@ -25,7 +25,7 @@ def terms_from(request: pb.CreateUploadRequest, path: str, view: View) -> Upload
     """
     return checked(
         UploadOptions(
-            view.user.name,
+            caller.user.name,
             path,
             size=request.size if request.HasField("size") else None,
             sha256=_digest(request.sha256) if request.HasField("sha256") else None,

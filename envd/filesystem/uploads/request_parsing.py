@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.rest.addresses import Caller, percent_decoded
+from envd.filesystem.caller import Caller
+from envd.filesystem.rest.addresses import percent_decoded
 from envd.filesystem.rest.answers import from_json
 from envd.web import Request
 
@@ -61,7 +62,9 @@ def terms_from(body: bytes, caller: Caller) -> UploadOptions:
     fields["mode"] = None if mode is None else int(mode, 8)
     fields["sha256"] = _digest(fields.get("sha256"))
     key = fields.pop("idempotency_key", "")
-    return checked(UploadOptions(caller.user.name, caller.path(path, doing="error resolving path"), key=key, **fields))
+    return checked(
+        UploadOptions(caller.user.name, caller.resolve(path, doing="error resolving path"), key=key, **fields)
+    )
 
 
 def commit_from(body: bytes) -> tuple[int | None, str | None]:

@@ -9,8 +9,9 @@ from email.utils import formatdate
 from urllib.parse import parse_qsl
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.caller import Caller, Callers, check_path
 from envd.filesystem.entries import ConditionError
-from envd.filesystem.rest.addresses import Addresses, Caller, address_from_query, meant
+from envd.filesystem.rest.addresses import address_from_query
 from envd.filesystem.rest.answers import done, path_fields, refused, small_body, to_json
 from envd.filesystem.threads import Threads
 from envd.web import Headers, Reply, Request, Response, Route
@@ -29,7 +30,7 @@ _JSON = ("Content-Type", "application/json; charset=utf-8")
 Handle = Callable[[Request, Caller], Awaitable[Response]]
 
 
-def routes(uploads: UploadTable, addresses: Addresses, threads: Threads) -> list[Route]:
+def routes(uploads: UploadTable, callers: Callers, threads: Threads) -> list[Route]:
     """Return the routes."""
     rest = _Rest(uploads, threads)
     one = "/files/uploads/{id}"
@@ -38,7 +39,7 @@ def routes(uploads: UploadTable, addresses: Addresses, threads: Threads) -> list
         async def answer(request: Request, _: Reply) -> Response:
             name = address_from_query(request.query).username
             try:
-                caller = await addresses.caller(request.username if name is None else name)
+                caller = await callers.load(request.username if name is None else name)
                 return await handle(request, caller)
             except EnvdError as exc:
                 return _refusal(exc)
@@ -75,7 +76,7 @@ class _Rest:
     async def create(self, request: Request, caller: Caller) -> Response:
         """POST /files/uploads: begin one."""
         terms = request_parsing.terms_from(await small_body(request, _BODY_BYTES), caller)
-        await meant(terms.path, caller.user, self._threads)
+        await check_path(terms.path, caller.user, self._threads)
         upload, existing = await self._uploads.create(terms, caller.user)
         headers = (_JSON, _NO_STORE, ("Location", f"/files/uploads/{upload.ident}"))
         return Response(200 if existing else 201, headers, to_json(self._fields(upload)))

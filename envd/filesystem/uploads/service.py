@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from envd.errors import Code, EnvdError
+from envd.filesystem.caller import Caller, Callers
 from envd.filesystem.messages import first_of, path_of
 from envd.filesystem.threads import Threads
-from envd.filesystem.views import View, Views
 from envd.rpc import Call
 from envd_proto.filesystem import uploads_pb2 as pb
 
@@ -22,16 +22,16 @@ _PAGE_UPLOADS = 100
 class UploadsService:
     """Serves the RPCs of filesystem.Filesystem about uploads."""
 
-    def __init__(self, uploads: UploadTable, views: Views, threads: Threads) -> None:
+    def __init__(self, uploads: UploadTable, callers: Callers, threads: Threads) -> None:
         self._threads = threads
         self._uploads = uploads
-        self._views = views
+        self._callers = callers
 
     async def create_upload(self, request: pb.CreateUploadRequest, call: Call) -> pb.CreateUploadResponse:
         """Begin an upload."""
-        view = self._views.of(call.username)
-        path = await path_of(request, view, self._threads)
-        upload, existing = await self._uploads.create(messages.terms_from(request, path, view), view.user)
+        caller = self._callers.of(call.username)
+        path = await path_of(request, caller, self._threads)
+        upload, existing = await self._uploads.create(messages.terms_from(request, path, caller), caller.user)
         return pb.CreateUploadResponse(upload=messages.info(upload, self._uploads), existing=existing)
 
     async def write_part(self, requests: AsyncIterator[pb.WritePartRequest], call: Call) -> pb.WritePartResponse:
@@ -61,9 +61,9 @@ class UploadsService:
 
     async def list_uploads(self, request: pb.ListUploadsRequest, call: Call) -> pb.ListUploadsResponse:
         """List a user's uploads."""
-        view = self._views.of(call.username)
+        caller = self._callers.of(call.username)
         size = min(request.page_size or _PAGE_UPLOADS, _PAGE_UPLOADS)
-        found = self._uploads.of(view.user.name, request.page_token, size + 1)
+        found = self._uploads.of(caller.user.name, request.page_token, size + 1)
         shown = found[:size]
         return pb.ListUploadsResponse(
             uploads=[messages.info(upload, self._uploads) for upload in shown],
@@ -72,9 +72,9 @@ class UploadsService:
 
     async def commit_upload(self, request: pb.CommitUploadRequest, call: Call) -> pb.CommitUploadResponse:
         """Put an upload in place."""
-        upload, view = self._find(request.upload_id, call)
+        upload, caller = self._find(request.upload_id, call)
         size = request.size if request.HasField("size") else None
-        done = await self._uploads.commit(upload, view.user, size, messages.digest_from(request))
+        done = await self._uploads.commit(upload, caller.user, size, messages.digest_from(request))
         return messages.committed(done)
 
     async def abort_upload(self, request: pb.AbortUploadRequest, call: Call) -> pb.AbortUploadResponse:
@@ -83,6 +83,6 @@ class UploadsService:
         await self._uploads.abort(upload)
         return pb.AbortUploadResponse()
 
-    def _find(self, ident: str, call: Call) -> tuple[MultipartUpload, View]:
-        view = self._views.of(call.username)
-        return self._uploads.find(ident, view.user.name), view
+    def _find(self, ident: str, call: Call) -> tuple[MultipartUpload, Caller]:
+        caller = self._callers.of(call.username)
+        return self._uploads.find(ident, caller.user.name), caller

@@ -9,7 +9,7 @@ from functools import partial
 from envd.errors import Code, EnvdError
 from envd.filesystem.encoding import EncodedMessage, EntryEncoder
 from envd.filesystem.entries import Entry, entry_of
-from envd.filesystem.messages import Caller
+from envd.filesystem.messages import EntryFormat
 
 from .encoding import EncodedAnswer, EncodedChanges, EventWriter
 from .events import ROOT, Event, EventKind
@@ -30,13 +30,13 @@ class ResponseFormat:
         cursors: with cursors and overflows.
     """
 
-    def __init__(self, watch: Watch, caller: Caller, *, entries: bool, cursors: bool) -> None:
+    def __init__(self, watch: Watch, entry_format: EntryFormat, *, entries: bool, cursors: bool) -> None:
         self._watch = watch
-        self._caller = caller
+        self._format = entry_format
         self._path = watch.card.top.path.rstrip("/")
-        self.entries = entries and not caller.brief
+        self.entries = entries and not entry_format.brief
         self._cursors = cursors
-        self._plain = self._writer(EntryEncoder(caller.view.names))
+        self._plain = self._writer(EntryEncoder(entry_format.names))
 
     def check(self, events: Sequence[Event]) -> None:
         """Check that the client can be told what has happened.
@@ -62,11 +62,11 @@ class ResponseFormat:
         if not told:
             return None
         entries = [self._entry(event) for event in told]
-        return _Ready(told, entries, self._writer(self._caller.encoder()), in_json=self._caller.in_json)
+        return _Ready(told, entries, self._writer(self._format.encoder()), in_json=self._format.in_json)
 
     async def answer(self, events: Sequence[Event], turns: FairScheduler) -> EncodedMessage:
         """Return changes as one GetWatcherEventsResponse, without entries; in turns."""
-        in_json = self._caller.in_json
+        in_json = self._format.in_json
         answer = EncodedAnswer(self._plain, in_json=in_json)
         for at in range(0, len(events), _PORTION):
             await turns.mine()
@@ -77,7 +77,7 @@ class ResponseFormat:
 
     def answer_with_entries(self, events: Sequence[Event]) -> EncodedMessage:
         """Return changes as one GetWatcherEventsResponse, with entries. Blocks."""
-        in_json, writer = self._caller.in_json, self._writer(self._caller.encoder())
+        in_json, writer = self._format.in_json, self._writer(self._format.encoder())
         answer = EncodedAnswer(writer, in_json=in_json)
         entries = []
         for count, event in enumerate(events):

@@ -7,9 +7,9 @@ from contextlib import aclosing, asynccontextmanager, closing
 from functools import partial
 
 from envd.filesystem.access import as_user
-from envd.filesystem.messages import Caller, caller_from, path_of
+from envd.filesystem.caller import Caller, Callers
+from envd.filesystem.messages import caller_from, path_of
 from envd.filesystem.threads import Threads
-from envd.filesystem.views import Views
 from envd.rpc import Call, Encoded, Reply, keepalive_from
 from envd_proto.filesystem import filesystem_pb2 as pb
 
@@ -30,18 +30,18 @@ class WatchingService:
         threads: where entries are looked at.
     """
 
-    def __init__(self, views: Views, watches: Watches, threads: Threads) -> None:
-        self._views = views
+    def __init__(self, callers: Callers, watches: Watches, threads: Threads) -> None:
+        self._callers = callers
         self._watches = watches
         self._threads = threads
 
     async def watch_dir(self, request: pb.WatchDirRequest, call: Call) -> AsyncIterator[Reply]:
         """Send changes as they happen."""
-        caller = caller_from(call, self._views)
+        caller, entry_format = caller_from(call, self._callers)
         top = await self._top(request, caller)
         cursors = request.HasField("cursor")
         async with self._watch(top, request.cursor if cursors else None) as watch:
-            style = ResponseFormat(watch, caller, entries=request.include_entry, cursors=cursors)
+            style = ResponseFormat(watch, entry_format, entries=request.include_entry, cursors=cursors)
             start = pb.WatchDirResponse.StartEvent(cursor=cursor_of(watch, watch.history.taken) if cursors else "")
             yield pb.WatchDirResponse(start=start)
             async with aclosing(self._told(watch, style, caller, keepalive_from(call.headers))) as replies:
@@ -50,36 +50,36 @@ class WatchingService:
 
     async def create_watcher(self, request: pb.CreateWatcherRequest, call: Call) -> pb.CreateWatcherResponse:
         """Begin to collect changes."""
-        top = await self._top(request, caller_from(call, self._views))
+        top = await self._top(request, caller_from(call, self._callers)[0])
         watch = await self._watches.create(top, entries=request.include_entry)
         return pb.CreateWatcherResponse(watcher_id=watch.card.ident)
 
     async def get_watcher_events(self, request: pb.GetWatcherEventsRequest, call: Call) -> Encoded:
         """Hand out what was collected."""
-        caller = caller_from(call, self._views)
+        caller, entry_format = caller_from(call, self._callers)
         watch = self._watches.find(request.watcher_id)
         cursors = request.HasField("cursor")
         after = None
         if cursors:
             after = place_from(request.cursor)[1] if request.cursor else 0
         events = await self._watches.poll(watch, after)
-        style = ResponseFormat(watch, caller, entries=watch.card.entries, cursors=cursors)
+        style = ResponseFormat(watch, entry_format, entries=watch.card.entries, cursors=cursors)
         style.check(events)
         if style.entries:
-            answer = as_user(caller.view.user, partial(style.answer_with_entries, events))
+            answer = as_user(caller.user, partial(style.answer_with_entries, events))
             return await self._threads.at(watch.card.top.path).run(answer)
         return await style.answer(events, self._watches.turns)
 
     async def remove_watcher(self, request: pb.RemoveWatcherRequest, call: Call) -> pb.RemoveWatcherResponse:
         """End a watcher."""
-        caller_from(call, self._views)
+        caller_from(call, self._callers)
         self._watches.remove(request.watcher_id)
         return pb.RemoveWatcherResponse()
 
     async def _top(self, request: pb.WatchDirRequest | pb.CreateWatcherRequest, caller: Caller) -> WatchRoot:
         find = partial(find_top, recursive=request.recursive, network=request.allow_network_mounts)
-        path = await path_of(request, caller.view, self._threads)
-        return await self._threads.at(path).run(as_user(caller.view.user, partial(find, path, caller.view.user)))
+        path = await path_of(request, caller, self._threads)
+        return await self._threads.at(path).run(as_user(caller.user, partial(find, path, caller.user)))
 
     @asynccontextmanager
     async def _watch(self, top: WatchRoot, cursor: str | None) -> AsyncIterator[Watch]:
@@ -110,7 +110,7 @@ class WatchingService:
                 continue
             style.check(events)
             if style.entries:
-                run = await threads.run(as_user(caller.view.user, partial(style.run_with_entries, events)))
+                run = await threads.run(as_user(caller.user, partial(style.run_with_entries, events)))
             else:
                 run = style.run(events)
             if run is not None:
