@@ -12,7 +12,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from envd.host.users import User
 
 from .access import Landing, act, is_readable, open_below, open_parent
-from .identity import Identity
+from .file_identity import FileIdentity
 from .walking import READ, Descent, MovedError
 
 _ROUNDS = 10
@@ -86,7 +86,7 @@ def remove_tree_in(directory: int, name: str) -> None:
         _Removal(directory, name).run()
 
 
-def remove_known(directory: int, name: str, identity: Identity | None) -> None:
+def remove_known(directory: int, name: str, identity: FileIdentity | None) -> None:
     """Remove a name in an open directory if it is that of a certain file or directory, then with all below it. Blocks.
 
     What is closed to its owner, as whom this thread acts, is opened. If nobody knows which one it is, only a file or an

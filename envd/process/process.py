@@ -40,7 +40,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """The properties of a process that do not change.
 
     Attributes:
@@ -78,7 +78,7 @@ class Process:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: ProcessIdentity,
         command: Command,
         output: ProcessOutput,
         stdin: Input,

@@ -28,7 +28,7 @@ from .input import Input
 from .journal_budget import JournalBudget
 from .ledger import Ledger
 from .output import ProcessOutput
-from .process import Drain, Identity, Process
+from .process import Drain, Process, ProcessIdentity
 from .terminal import TerminalStream
 from .tty import Size
 from .turns import in_turns
@@ -83,7 +83,7 @@ class Spawner:
             unwind.pop_all()
         ledger = Ledger(descriptors.held[SLOT_LEDGER], metadata)
         return self._assemble(
-            Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, descriptors.held, spawned
+            ProcessIdentity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, descriptors.held, spawned
         )
 
     async def _spawn(self, ident: int, recipe: dict[str, object], descriptors: Descriptors) -> Spawned:
@@ -113,7 +113,7 @@ class Spawner:
         ident, held = inherited.ident, inherited.descriptors
         ledger = Ledger.adopt(held[SLOT_LEDGER])
         facts_json, _, command_json = ledger.metadata.partition(b"\n")
-        identity = Identity(ident, spawned.pid, self._mark(ident), *_Facts.from_json(facts_json))
+        identity = ProcessIdentity(ident, spawned.pid, self._mark(ident), *_Facts.from_json(facts_json))
         process = self._assemble(identity, Command.from_json(command_json), ledger, held, spawned)
         ledger.settle(process.output.ends)
         return process
@@ -125,7 +125,7 @@ class Spawner:
         facts = _Facts("", time.time(), time.monotonic())
         ledger = Ledger.create(f"envd-{ident}-ledger", facts.to_json() + b"\n" + command.to_json())
         process = self._assemble(
-            Identity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, held, spawned
+            ProcessIdentity(ident, spawned.pid, self._mark(ident), *facts), command, ledger, held, spawned
         )
         ledger.settle(process.output.ends)
         return process
@@ -161,7 +161,7 @@ class Spawner:
         return self._mark_base + ident if self._mark_base else 0
 
     def _assemble(
-        self, identity: Identity, command: Command, ledger: Ledger, held: Mapping[int, int], spawned: Spawned
+        self, identity: ProcessIdentity, command: Command, ledger: Ledger, held: Mapping[int, int], spawned: Spawned
     ) -> Process:
         streams = streams_from(held, command)
         releases = Releases(self._keeper, identity.ident, set(held), streams)
@@ -177,7 +177,7 @@ class Spawner:
 
 
 class _Facts(NamedTuple):
-    """The properties that the ledger keeps beside the command; see Identity."""
+    """The properties that the ledger keeps beside the command; see ProcessIdentity."""
 
     user: str
     started_at: float

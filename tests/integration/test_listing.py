@@ -9,7 +9,7 @@ import pytest
 
 from envd.process.command import Command
 from envd.process.list_encoding import Listed, encoded
-from envd.process.process import Identity
+from envd.process.process import ProcessIdentity
 from envd.rpc import Call
 from envd_proto.process.process_pb2 import PTY, ListRequest, ListResponse, ProcessInfo, StartRequest
 from envd_proto.pty import pty_pb2
@@ -34,7 +34,7 @@ class Standing:
 
     def __init__(self, command: Command) -> None:
         self.command = command
-        self.identity = Identity(1, 1, 0, "root", 0.0, 0.0)
+        self.identity = ProcessIdentity(1, 1, 0, "root", 0.0, 0.0)
 
 
 def requests() -> Iterator[StartRequest]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from envd.errors import EnvdError
 from envd.filesystem.access import acting_as, open_parent
-from envd.filesystem.identity import Identity, identity_of
+from envd.filesystem.file_identity import FileIdentity, identity_of
 from envd.filesystem.removal import remove_known
 from envd.host.unreadable import UNREADABLE, known_fields
 from envd.host.users import User
@@ -53,7 +53,7 @@ class _Left:
     uid: int | None = None
     gid: int = 0
     groups: tuple[int, ...] = ()
-    identity: Identity | None = None
+    identity: FileIdentity | None = None
 
     def user(self) -> User | None:
         """Return as whom it is removed; None for the daemon itself."""
@@ -69,7 +69,7 @@ class Note:
         self._slot = slot
 
     @property
-    def identity(self) -> Identity | None:
+    def identity(self) -> FileIdentity | None:
         """Of the temporary; None as long as that is not known."""
         return self._left.identity
 
@@ -177,7 +177,7 @@ def _from_bytes(data: bytes) -> _Left:
     """
     fields: dict[str, Any] = json.loads(data.decode("utf-8", "surrogateescape"))
     known = fields.get("identity")
-    identity = None if known is None else Identity(**known_fields(Identity, known))
+    identity = None if known is None else FileIdentity(**known_fields(FileIdentity, known))
     left = _Left(str(fields["path"]), _id(fields["uid"]), _id(fields["gid"]), tuple(map(_id, fields["groups"])))
     return replace(left, identity=identity)
 

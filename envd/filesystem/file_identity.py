@@ -9,8 +9,8 @@ from .access import born_ns
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Of a file, directory or link.
+class FileIdentity:
+    """The numbers of a file, directory or link.
 
     Attributes:
         born_ns: when it was made; 0 if not known.
@@ -28,7 +28,7 @@ class Identity:
         return not self.born_ns or born_ns(fd) in (0, self.born_ns)
 
 
-def identity_of(fd: int) -> Identity:
+def identity_of(fd: int) -> FileIdentity:
     """Return that of what is open. Blocks."""
     st = os.fstat(fd)
-    return Identity(st.st_dev, st.st_ino, born_ns(fd))
+    return FileIdentity(st.st_dev, st.st_ino, born_ns(fd))
