@@ -59,8 +59,8 @@ def main() -> None:
 def _become_keeper(config: str, log_level: str) -> None:
     """Exec the keeper, telling it how to start the server: with a configuration as JSON.
 
-    Where the code is travels in the environment, which programs do not get. In a command line it would be seen by
-    `pkill -f python`: most installations have the word in their paths.
+    The place of the code travels in the environment, which processes of clients do not get. In a command line it would
+    be seen by `pkill -f python`: most installations have the word in their paths.
     """
     _prepare_process()
     os.environ["ENVD_INTERPRETER"] = sys.executable
@@ -113,8 +113,8 @@ def _bind(listen: str, port: int) -> socket.socket:
     if listen.startswith("unix:"):
         return _bind_unix(listen.removeprefix("unix:"))
     host, port = _host_and_port(listen, port)
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
+    addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = addresses[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for attempt in range(_BIND_ATTEMPTS):
@@ -132,16 +132,16 @@ def _bind(listen: str, port: int) -> socket.socket:
 
 def _host_and_port(listen: str, port: int) -> tuple[str, int]:
     if listen.startswith("["):
-        host, _, rest = listen[1:].partition("]")
-        return host, int(rest.removeprefix(":") or port)
+        host, _, port_part = listen[1:].partition("]")
+        return host, int(port_part.removeprefix(":") or port)
     if listen.count(":") == 1:
-        host, _, given = listen.partition(":")
-        return host, int(given)
+        host, _, port_text = listen.partition(":")
+        return host, int(port_text)
     return listen, port
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """Bind a unix socket, replacing one that nobody listens on any more."""
+    """Bind a unix socket, replacing one that has no listener any more."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
@@ -212,7 +212,7 @@ def _flags(name: str) -> tuple[str, str]:
 def _add_reference_options(parser: argparse.ArgumentParser) -> None:
     reference = parser.add_argument_group("accepted so that this daemon can stand in for E2B's")
     for name, meaning in (
-        ("isnotfc", "E2B_SANDBOX is false for programs"),
+        ("isnotfc", "E2B_SANDBOX is false for processes"),
         ("verbose", "as --log-level debug"),
         ("no-cgroups", "no effect: none are used yet"),
         ("resume-handover", "no effect"),
@@ -225,10 +225,10 @@ def _add_reference_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _switch(text: str) -> bool:
-    known = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-    if text.lower() not in known:
+    values = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+    if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return known[text.lower()]
+    return values[text.lower()]
 
 
 def _origin(text: str) -> str:

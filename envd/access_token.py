@@ -37,10 +37,10 @@ def from_operator(path: str | None, environment: MutableMapping[str, str]) -> st
         ValueError: there is none where one is to be, others may read the file, or no client could send it.
         OSError: the file cannot be read.
     """
-    given = environment.pop(VARIABLE, None)
+    token = environment.pop(VARIABLE, None)
     if path is None:
-        return None if given is None else _checked(given, VARIABLE)
-    if given is not None:
+        return None if token is None else _checked(token, VARIABLE)
+    if token is not None:
         raise ValueError(f"{VARIABLE} and --access-token-file are both given: which is meant?")
     return _checked(_read(path), path)
 

@@ -31,7 +31,7 @@ class Code(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """Something a program can read beside an error's message: a protobuf message by its full name, serialised."""
+    """Something that code can read beside an error's message: a protobuf message by its full name, serialised."""
 
     type_name: str
     value: bytes

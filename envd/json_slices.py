@@ -39,68 +39,68 @@ class _Decoder:
         self._count = 0
 
     def document(self) -> Any:
-        value, at = self._value(self._skip(0))
-        if self._skip(at) != len(self._text):
-            raise self._error("Extra data", at)
+        value, offset = self._value(self._skip(0))
+        if self._skip(offset) != len(self._text):
+            raise self._error("Extra data", offset)
         return value
 
-    def _skip(self, at: int) -> int:
+    def _skip(self, offset: int) -> int:
         """Return where the next character is that is not white space."""
-        found = _space(self._text, at)
-        assert found is not None  # it matches nothing, too
-        return found.end()
+        match = _space(self._text, offset)
+        assert match is not None  # it matches nothing, too
+        return match.end()
 
-    def _value(self, at: int) -> tuple[Any, int]:
+    def _value(self, offset: int) -> tuple[Any, int]:
         """Return the value that begins at `at`, and where it ends."""
         self._count += 1
         if self._count > self._elements:
             raise ValueError(f"more than {self._elements} elements")
         if self._count % ELEMENTS_AT_ONCE == 0:
             self._turn()
-        first = self._text[at : at + 1]
+        first = self._text[offset : offset + 1]
         if first == "{":
-            return self._object(at + 1)
+            return self._object(offset + 1)
         if first == "[":
-            return self._array(at + 1)
-        return _scalar(self._text, at)
+            return self._array(offset + 1)
+        return _scalar(self._text, offset)
 
-    def _object(self, at: int) -> tuple[dict[str, Any], int]:
+    def _object(self, offset: int) -> tuple[dict[str, Any], int]:
         fields: dict[str, Any] = {}
-        at = self._skip(at)
-        if self._text.startswith("}", at):
-            return fields, at + 1
+        offset = self._skip(offset)
+        if self._text.startswith("}", offset):
+            return fields, offset + 1
         while True:
-            if not self._text.startswith('"', at):
-                raise self._error("Expecting property name enclosed in double quotes", at)
-            name, at = _scalar(self._text, at)
-            at = self._skip(at)
-            if not self._text.startswith(":", at):
-                raise self._error("Expecting ':' delimiter", at)
-            fields[name], at = self._value(self._skip(at + 1))
-            more, at = self._more("}", at)
+            if not self._text.startswith('"', offset):
+                raise self._error("Expecting property name enclosed in double quotes", offset)
+            name, offset = _scalar(self._text, offset)
+            offset = self._skip(offset)
+            if not self._text.startswith(":", offset):
+                raise self._error("Expecting ':' delimiter", offset)
+            fields[name], offset = self._value(self._skip(offset + 1))
+            more, offset = self._more("}", offset)
             if not more:
-                return fields, at
+                return fields, offset
 
-    def _array(self, at: int) -> tuple[list[Any], int]:
+    def _array(self, offset: int) -> tuple[list[Any], int]:
         values: list[Any] = []
-        at = self._skip(at)
-        if self._text.startswith("]", at):
-            return values, at + 1
+        offset = self._skip(offset)
+        if self._text.startswith("]", offset):
+            return values, offset + 1
         while True:
-            value, at = self._value(at)
+            value, offset = self._value(offset)
             values.append(value)
-            more, at = self._more("]", at)
+            more, offset = self._more("]", offset)
             if not more:
-                return values, at
+                return values, offset
 
-    def _more(self, end: str, at: int) -> tuple[bool, int]:
+    def _more(self, end: str, offset: int) -> tuple[bool, int]:
         """Return whether another one follows, and where that, or what is behind the end, begins."""
-        at = self._skip(at)
-        if self._text.startswith(end, at):
-            return False, at + 1
-        if not self._text.startswith(",", at):
-            raise self._error("Expecting ',' delimiter", at)
-        return True, self._skip(at + 1)
+        offset = self._skip(offset)
+        if self._text.startswith(end, offset):
+            return False, offset + 1
+        if not self._text.startswith(",", offset):
+            raise self._error("Expecting ',' delimiter", offset)
+        return True, self._skip(offset + 1)
 
-    def _error(self, message: str, at: int) -> json.JSONDecodeError:
-        return json.JSONDecodeError(message, self._text, at)
+    def _error(self, message: str, offset: int) -> json.JSONDecodeError:
+        return json.JSONDecodeError(message, self._text, offset)

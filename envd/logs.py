@@ -49,7 +49,7 @@ def _date_and_time(second: int) -> str:
 class _Bounded(logging.Filter):
     """Bounds the warnings of one kind, at once and per second; the next one tells how many were dropped.
 
-    Whoever can cause a warning can cause it without end. Bounded by the messages there are: they are constants.
+    A client that can cause a warning can cause it without end. Bounded by the messages there are: they are constants.
     """
 
     _AT_ONCE = 50.0
@@ -64,21 +64,21 @@ class _Bounded(logging.Filter):
         if record.levelno < logging.WARNING:
             return True
         kind = (record.name, record.msg)
-        left, since, suppressed = self._kinds.get(kind, (self._AT_ONCE, record.created, 0))
-        left = min(left + max(record.created - since, 0) * self._PER_S, self._AT_ONCE)
-        if left < 1:
-            self._kinds[kind] = (left, record.created, suppressed + 1)
+        allowance, since, suppressed = self._kinds.get(kind, (self._AT_ONCE, record.created, 0))
+        allowance = min(allowance + max(record.created - since, 0) * self._PER_S, self._AT_ONCE)
+        if allowance < 1:
+            self._kinds[kind] = (allowance, record.created, suppressed + 1)
             return False
         if suppressed:
             record.suppressed = suppressed
         if len(self._kinds) >= self._KINDS:
             self._kinds.clear()
-        self._kinds[kind] = (left - 1, record.created, 0)
+        self._kinds[kind] = (allowance - 1, record.created, 0)
         return True
 
 
 class _Stderr(logging.Handler):
-    """Writes lines to stderr, but never waits for whoever reads it: what does not fit is dropped, and counted."""
+    """Writes lines to stderr, but never waits for the reader: what does not fit is dropped, and counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,12 +89,12 @@ class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._dropped:
             record.dropped = self._dropped
-        rest = self.format(record).encode() + b"\n"
+        unwritten = self.format(record).encode() + b"\n"
         self._dropped += 1
         with contextlib.suppress(OSError):
-            while rest and self._ready():
-                rest = rest[os.write(2, rest[: select.PIPE_BUF]) :]
-        if not rest:
+            while unwritten and self._ready():
+                unwritten = unwritten[os.write(2, unwritten[: select.PIPE_BUF]) :]
+        if not unwritten:
             self._dropped = 0
 
     def _ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a service and a transport agree on: calls, methods and the table of methods.
+"""The interface between services and transports: calls, methods and the table of methods.
 
 A service is a plain object with one function per RPC of the contract. `bind` checks it against the contract at
 start-up; every transport serves the resulting table and knows no service by name.
@@ -24,7 +24,7 @@ def _nothing() -> object:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a handler sends beside its messages: name and value pairs, in the order they were added.
+    """Metadata that a handler sends beside its messages: name and value pairs, in the order they were added.
 
     Names are lower-case ASCII; the value of a name that ends in "-bin" is base64, of any other printable ASCII.
     `headers` go out with the first message, so what is added after it is lost; `trailers` go out with the end, also

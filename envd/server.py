@@ -117,8 +117,8 @@ async def _serve(config: Config, turn: Turn[ServerThreads]) -> None:
         filesystem = files.build(config, session, access, jobs, turn.prepared.reserve.start)
         gate = Gate(access.allow, session.check_user)
         initialiser, meter = Init(session, access), Meter()
-        system = SystemService(birth, session, initialiser, meter, lambda: sum(one.ended is None for one in table))
-        methods = {**_system(config, system), **_programs(config, table, jobs), **filesystem.methods}
+        system = SystemService(birth, session, initialiser, meter, table.running)
+        methods = {**_system(config, system), **_processes(config, table, jobs), **filesystem.methods}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         origins = Origins(lambda: access.required, config.allow_origins, config.allow_hosts)
         grpc = _grpc(config, methods, gate, origins)
@@ -181,7 +181,7 @@ def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervi
     return ProcessTable(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
 
 
-def _programs(config: Config, table: ProcessTable, jobs: Supervisor) -> rpc.MethodTable:
+def _processes(config: Config, table: ProcessTable, jobs: Supervisor) -> rpc.MethodTable:
     limits = config.limits
     processes = rpc.bind(
         process_pb2.DESCRIPTOR.services_by_name["Process"],
@@ -218,12 +218,12 @@ def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate, origins: Origins
 
 def _listener(config: Config, router: Router, grpc: GrpcServer, jobs: Supervisor) -> Listener:
     limits = config.limits
-    patience = TransportTimeouts(
+    timeouts = TransportTimeouts(
         limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s
     )
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return Listener(
-        router.handle, patience, jobs.spawn, connections=limits.connections, descriptors=descriptors, http2=grpc
+        router.handle, timeouts, jobs.spawn, connections=limits.connections, descriptors=descriptors, http2=grpc
     )
 
 
@@ -240,7 +240,7 @@ def _take_token(config: Config, session: Session) -> None:
 
 def _warn_without_root() -> None:
     if os.geteuid() != 0:
-        log.warning("not root: programs run as the daemon's own user, other users are refused")
+        log.warning("not root: processes run as the daemon's own user, other users are refused")
 
 
 async def _load_default_user(session: Session) -> None:
@@ -258,7 +258,7 @@ def _stop_signal(keeper: KeeperClient) -> asyncio.Event:
 
 
 def _keeper_is_lost() -> None:
-    """Leave: without a keeper nothing can be started, waited for or kept. Programs run on, without an owner."""
+    """Leave: without a keeper nothing can be started, waited for or kept. Processes run on, without an owner."""
     leave_a_drain()
     os._exit(os.EX_UNAVAILABLE)
 
@@ -271,7 +271,7 @@ def _announce(addresses: list[str], *, first: bool, protected: bool) -> None:
     sys.stdout.flush()
     if not protected and not all(address.startswith(("127.", "[::1]", "localhost", "unix:")) for address in addresses):
         log.warning(
-            "not only on loopback, and no access token: whoever reaches this port controls the "
+            "not only on loopback, and no access token: anyone who reaches this port controls the "
             "sandbox. Give a token at the start by --access-token-file or ENVD_ACCESS_TOKEN, or listen on 127.0.0.1"
         )
 
@@ -285,7 +285,7 @@ def _address(sock: socket.socket) -> str:
 
 
 async def _drain(config: Config, listener: Listener, grpc: GrpcServer, table: ProcessTable) -> None:
-    """Take nothing new, end the programs, let followers see it, then leave."""
+    """Take nothing new, end the processes, let subscribers see it, then leave."""
     log.info("stopping")
     await listener.stop_accepting()
     await table.stop(config.stop_grace_s)
@@ -296,7 +296,7 @@ async def _drain(config: Config, listener: Listener, grpc: GrpcServer, table: Pr
 def _remove_paths(addresses: list[str]) -> None:
     for address in addresses:
         if address.startswith("unix:"):
-            with contextlib.suppress(OSError):  # somebody has removed it already
+            with contextlib.suppress(OSError):  # it was removed already
                 os.unlink(address.removeprefix("unix:"))
 
 

@@ -13,7 +13,7 @@ log = logging.getLogger("envd.supervise")
 class Supervisor:
     """Runs jobs that outlive the request that asked for them; one failing job never stops another.
 
-    Not bounded itself: who spawns bounds what it spawns (one job per connection, program or lifetime of the daemon).
+    Not bounded itself: callers bound the jobs they spawn (one per connection, process or lifetime of the daemon).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Numbers in protobuf's binary encoding, for those who write it by hand."""
+"""Numbers in protobuf's binary encoding, for hand-written encoders."""
 
 from __future__ import annotations
 

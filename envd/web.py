@@ -1,4 +1,4 @@
-"""What REST routes and the HTTP transport agree on."""
+"""The interface between REST routes and the HTTP transport."""
 
 from __future__ import annotations
 

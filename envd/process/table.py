@@ -74,6 +74,10 @@ class ProcessTable:
     def __iter__(self) -> Iterator[Process]:
         return iter(list(self._processes.values()))
 
+    def running(self) -> int:
+        """Return the number of processes that have not ended."""
+        return sum(process.ended is None for process in self._processes.values())
+
     def by_pid(self, pid: int) -> Process:
         """Return the process with a pid, a running one rather than a finished one.
 

@@ -159,11 +159,11 @@ class PtyService:
 
 
 class _Request(Protocol):
-    """What both requests have in common."""
+    """The common part of both requests."""
 
     @property
     def input(self) -> pb.Input:
-        """What to do to the terminal."""
+        """The action."""
 
     def WhichOneof(self, oneof_group: Any, /) -> Any:  # noqa: N802 - protobuf's name
         """Return which field is set."""

@@ -1,4 +1,4 @@
-"""Who looks at a terminal, and which of them decides its size."""
+"""Viewers of terminals; one of them decides the size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envd.process.tty import Size
 
 @dataclass(frozen=True, slots=True)
 class Resized:
-    """The size now, and whether the viewer that is told drives."""
+    """The size now, and whether the viewer drives."""
 
     size: Size
     driving: bool
@@ -26,7 +26,7 @@ def id_of(process: Process) -> str:
 
 
 class Terminal:
-    """A terminal somebody looks at. The rules of driving stand in pty.proto."""
+    """A terminal that has viewers. The rules of driving stand in pty.proto."""
 
     def __init__(self, process: Process) -> None:
         assert process.terminal is not None
@@ -50,7 +50,7 @@ class Terminal:
         self.process.output.subscribers.nudge()
 
     def wish(self, viewer: TerminalSubscriber, size: Size) -> None:
-        """Take note of the size of a viewer's window; it takes effect if the viewer drives, or nobody does."""
+        """Set the size of a viewer's window; it takes effect if the viewer drives, or none does."""
         viewer.size = size
         if self.driver is None:
             self.drive(viewer)
@@ -62,7 +62,7 @@ class Terminal:
             self.process.resize(size)
 
     def leave(self, viewer: TerminalSubscriber) -> None:
-        """Remove a viewer; if it drove, nobody does."""
+        """Remove a viewer; if it drove, none does any more."""
         self.viewers.discard(viewer)
         if self.driver is viewer:
             self.driver = None
@@ -111,7 +111,7 @@ class TerminalSubscriber:
             self.terminal.process.output.subscribers.nudge()
 
     def check_may_act(self) -> None:
-        """Refuse input from who only looks.
+        """Refuse input of a stream that may only view.
 
         Raises:
             EnvdError: FAILED_PRECONDITION.
@@ -123,12 +123,12 @@ class TerminalSubscriber:
             )
 
     def resize(self, size: Size) -> None:
-        """Take note of the size of its window."""
+        """Set the size of its window."""
         self.terminal.wish(self, size)
 
 
 class Terminals:
-    """The terminals that are looked at; one nobody looks at has nothing to remember but its size, which it keeps."""
+    """The terminals that have viewers; one without any has nothing to remember but its size, which it keeps."""
 
     def __init__(self) -> None:
         self._watched: dict[int, Terminal] = {}

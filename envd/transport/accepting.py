@@ -1,4 +1,4 @@
-"""Taking connections from a listening socket.
+"""Acceptor: takes connections from a listening socket.
 
 The event loop's own way tries 4096 times in a row when there are no descriptors, and logs each: 92 MB in a minute.
 """
@@ -18,7 +18,7 @@ _PAUSE_S = 0.1
 
 
 class SpawnTask(Protocol):
-    """Runs a task that outlives whoever asked for it."""
+    """Runs a task that outlives its caller."""
 
     def __call__(self, job: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a job."""

@@ -1,4 +1,4 @@
-"""How much of what was written has reached the peer's kernel, and how much of that its application."""
+"""Ack tracking: counts of written bytes that have reached the peer's kernel, and of those its application has."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SIOCOUTQ = termios.TIOCOUTQ
 _MARKS = 1024
 # A library opens its window for the whole of a message of which it has only a part, and keeps some beyond its window.
 _LIBRARY_BYTES = 256 * 1024
-# A window may be so large that a client never says what it has consumed. Who buffers more than this ahead of its
-# application loses some of it with the connection; without a bound all that was ever sent would be kept for it.
+# A window may be so large that a client never says what it has consumed. A client that buffers more than this ahead of
+# its application loses some of it with the connection; without a bound all that was ever sent would be kept for it.
 _UNREAD_BYTES = 16 * 1024 * 1024
 # Where a wire says nothing of it at all. Linux 6.16 lets a receive buffer grow to 32 MiB, earlier ones to 6; more than
 # the upper bound would take too much of all journals' memory for one reader.
@@ -106,13 +106,13 @@ class _Trail(Generic[_Value]):
         self._values: deque[tuple[int, _Value]] = deque()
         self._last = start
 
-    def add(self, at: int, value: _Value) -> None:
-        """Note a value; `at` never goes back."""
+    def add(self, offset: int, value: _Value) -> None:
+        """Note a value; `offset` never goes back."""
         if len(self._values) >= _MARKS:
             self.last()
         if len(self._values) >= _MARKS:
             self._values = deque(list(self._values)[1::2])
-        self._values.append((at, value))
+        self._values.append((offset, value))
 
     def last(self) -> _Value:
         """Return the last value reached."""
@@ -130,19 +130,19 @@ class StreamAckTracker:
 
     Attributes:
         written: bytes of this stream that its handler has given away so far.
-        heard: called when a piece of the stream arrives from the peer.
+        on_received: called when a piece of the stream arrives from the peer.
         received: bytes of the stream that the peer has sent or begun to send, with what goes before each message.
         place: where the connection came in.
-        vouch: to be called when the call is let in, and not everybody may make it.
+        vouch: to be called when the call is let in and needs the token.
         complete: the peer has said that it sends no more; a stream that was reset or lost before is not.
     """
 
     def __init__(self, connection: AckTracker | None = None) -> None:
         self.written = 0
-        self.heard: Callable[[], None] = _nobody_listens
+        self.on_received: Callable[[], None] = _ignore
         self.received = 0
         self.complete = False
-        self.vouch: Callable[[], None] = _nobody_listens
+        self.vouch: Callable[[], None] = _ignore
         self.place = Ingress.NETWORK
         self._carried = 0
         self._granted = 0
@@ -150,10 +150,10 @@ class StreamAckTracker:
         self._outstanding = 0
         self._arrived = _Trail(connection.acknowledged if connection is not None else _nothing, 0)
 
-    def carried(self, size: int, at: int) -> None:
-        """Note that `size` more bytes of the stream lie before byte `at` of the connection."""
+    def carried(self, size: int, offset: int) -> None:
+        """Note that `size` more bytes of the stream lie before byte `offset` of the connection."""
         self._carried += size
-        self._arrived.add(at, self._carried)
+        self._arrived.add(offset, self._carried)
 
     def granted(self, size: int) -> None:
         """Note that the client lets `size` bytes more be sent than its initial window and what it granted before.
@@ -182,7 +182,7 @@ class StreamAckTracker:
         return min(arrived, max(returned, arrived - _UNREAD_BYTES, 0))
 
 
-def _nobody_listens() -> None:
+def _ignore() -> None:
     """Stand in until a handler waits for the stream."""
 
 
@@ -191,17 +191,17 @@ def _nothing() -> int:
 
 
 class Marks:
-    """Which positions of one stream lie before which of its counted bytes."""
+    """Positions of one stream, each with the count of bytes behind which it lies."""
 
-    def __init__(self, delivery: Counted) -> None:
-        self._delivery = delivery
-        self._acknowledged = _Trail[object](delivery.acknowledged, None)
-        self._consumed = _Trail[object](delivery.consumed, None)
+    def __init__(self, acks: Counted) -> None:
+        self._acks = acks
+        self._acknowledged = _Trail[object](acks.acknowledged, None)
+        self._consumed = _Trail[object](acks.consumed, None)
 
     def add(self, position: object) -> None:
         """Note that everything up to `position` has been written."""
-        self._acknowledged.add(self._delivery.written, position)
-        self._consumed.add(self._delivery.written, position)
+        self._acknowledged.add(self._acks.written, position)
+        self._consumed.add(self._acks.written, position)
 
     def acknowledged(self) -> object:
         """Return the last position whose bytes the peer's kernel has, None if there is none."""

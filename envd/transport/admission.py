@@ -1,8 +1,8 @@
-"""How many connections there may be, and what those may cost for which no access token speaks yet.
+"""Admission of connections: their number, and the memory of those that have not shown the access token yet.
 
-A connection is a newcomer until one of its calls is let in that not everybody may make. All newcomers together may hold
-so many bytes; when they hold more, those that hold most are cut off, and of equal ones the oldest. So whoever opens
-connections or sends bodies without a token crowds out their like, and nobody else.
+A connection is a newcomer until it makes a call that needs the token, and is let in. All newcomers together may hold so
+many bytes; when they hold more, those that hold most are cut off, and of equal ones the oldest. So a client that opens
+connections or sends bodies without a token crowds out newcomers, and no other connection.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Admission:
         descriptors: at most, for all connections together.
 
     Attributes:
-        released: bytes that newcomers held which are gone, since somebody set it to 0.
+        released: bytes that newcomers held which are gone, since it was set to 0.
     """
 
     def __init__(self, connections: int, descriptors: int, newcomers_bytes: int = NEWCOMERS_BYTES) -> None:
@@ -63,7 +63,7 @@ class Admission:
         return guest in self._guests
 
     def is_newcomer(self, guest: Guest) -> bool:
-        """Tell whether no token speaks for a connection yet."""
+        """Tell whether a connection has not shown the token yet."""
         return guest in self._newcomers
 
     def admit(self, guest: Guest, descriptors: int, held: int) -> bool:
@@ -77,19 +77,21 @@ class Admission:
         self.hold(guest, held)
         return guest in self._guests
 
-    def replace(self, guest: Guest, other: Guest, descriptors: int, held: int) -> bool:
+    def replace(self, guest: Guest, successor: Guest, descriptors: int, held: int) -> bool:
         """Count another in the place of a newcomer, and as old as it; False if there is no room for what it needs."""
         more = descriptors - self._guests[guest]
         while self._descriptors + more > self._descriptors_limit:
             if not self.make_room() or guest not in self._guests:
                 self.leave(guest)
                 return False
-        self._guests[other] = descriptors
+        self._guests[successor] = descriptors
         self._descriptors += more
         del self._guests[guest]
-        self._newcomers = {other if one is guest else one: size for one, size in self._newcomers.items()}
-        self.hold(other, held)
-        return other in self._guests
+        self._newcomers = {
+            successor if newcomer is guest else newcomer: size for newcomer, size in self._newcomers.items()
+        }
+        self.hold(successor, held)
+        return successor in self._guests
 
     def make_room(self) -> bool:
         """Cut off the newcomer that waits longest; False if there is none.
@@ -98,7 +100,7 @@ class Admission:
         """
         count = len(self._newcomers)
         settled = itertools.islice(self._newcomers, count - count // 4)
-        idle = next((one for one in settled if not one.busy), None)
+        idle = next((guest for guest in settled if not guest.busy), None)
         oldest = idle if idle is not None else next(iter(self._newcomers), None)
         if oldest is None:
             return False
@@ -107,16 +109,16 @@ class Admission:
 
     def hold(self, guest: Guest, held: int) -> None:
         """Note how many bytes a connection holds now; of one that is no newcomer they are not counted."""
-        before = self._newcomers.get(guest)
-        if before is None:
+        counted = self._newcomers.get(guest)
+        if counted is None:
             return
         self._newcomers[guest] = held
-        self._bytes += held - before
+        self._bytes += held - counted
         if self._bytes > self._bytes_limit:
             self._shed()
 
     def vouch(self, guest: Guest) -> None:
-        """Take note that a connection is no newcomer any more."""
+        """Make a connection an ordinary one: no newcomer any more."""
         self._bytes -= self._newcomers.pop(guest, 0)
 
     def leave(self, guest: Guest) -> None:
@@ -126,7 +128,7 @@ class Admission:
         self._descriptors -= self._guests.pop(guest, 0)
 
     def _shed(self) -> None:
-        for guest in sorted(self._newcomers, key=lambda one: -self._newcomers[one]):
+        for guest in sorted(self._newcomers, key=lambda guest: -self._newcomers[guest]):
             self._cut_off(guest)
             if self._bytes <= self._bytes_limit * _LEFT:
                 break

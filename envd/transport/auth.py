@@ -1,4 +1,4 @@
-"""Whether a client may come in, and who it says it is."""
+"""Gate: checks the access token of a call, and the user it names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Gate:
         self._check_user = check_user
 
     def admit(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
-        """Check the access token; return False if the call is let in because anybody may make it.
+        """Check the access token; return False if the call is let in because it needs no token.
 
         Raises:
             EnvdError: UNAUTHENTICATED.

@@ -37,7 +37,7 @@ class RequestBody:
 
     Args:
         flow: called with True when the socket should stop, with False when it should go on.
-        wanted: called before the first wait, so that a client that expects it gets its 100 Continue.
+        before_wait: called before the first wait, so that a client that expects it gets its 100 Continue.
         length: bytes in all, None if that is not known.
         direct: opens the socket for reading, nothing is fed then; None if it cannot be opened now.
 
@@ -48,15 +48,15 @@ class RequestBody:
     def __init__(
         self,
         flow: Callable[[bool], None],
-        wanted: Callable[[], None],
+        before_wait: Callable[[], None],
         length: int | None = None,
         direct: Callable[[], Direct | None] | None = None,
     ) -> None:
         self.length = length
         self.reading: Callable[[], None] | None = None
         self._flow = flow
-        self._wanted = wanted
-        self._left = length or 0  # not fed yet
+        self._before_wait = before_wait
+        self._remaining = length or 0  # not fed yet
         self._open_direct = direct
         self._direct: Direct | None = None
         self._buffer = bytearray()
@@ -81,7 +81,7 @@ class RequestBody:
     def feed(self, data: bytes) -> None:
         """Add bytes from the socket."""
         self._buffer += data
-        self._left -= len(data)
+        self._remaining -= len(data)
         if not self._paused and len(self._buffer) > max(_HIGH_BYTES, self._need):
             self._paused = True
             self._flow(True)
@@ -99,7 +99,7 @@ class RequestBody:
         self._wake()
 
     def abandon(self) -> None:
-        """Free what has arrived: nobody will read it."""
+        """Free the bytes that have arrived: no reader will come."""
         self._buffer.clear()
         self._close_direct()
 
@@ -116,17 +116,17 @@ class RequestBody:
             if self._broken is not None:
                 raise self._broken
             self._resume()
-            self._wanted()
+            self._before_wait()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         self._need = 0
 
     def _take(self, size: int) -> bytes:
-        taken = bytes(memoryview(self._buffer)[:size])
+        data = bytes(memoryview(self._buffer)[:size])
         del self._buffer[:size]
         if len(self._buffer) <= _HIGH_BYTES // 2:
             self._resume()
-        return taken
+        return data
 
     def _resume(self) -> None:
         if self._paused:
@@ -138,8 +138,8 @@ class RequestBody:
         if self.reading is not None:
             self.reading()
             self.reading = None
-        if self._direct is None and not self._buffer and not self._complete and self._left >= _DIRECT_BYTES:
-            self._wanted()
+        if self._direct is None and not self._buffer and not self._complete and self._remaining >= _DIRECT_BYTES:
+            self._before_wait()
             self._direct = self._open_direct() if self._open_direct is not None else None
         if self._direct is not None:
             return await self._read_directly(self._direct, size)
@@ -147,13 +147,13 @@ class RequestBody:
         return self._take(size)
 
     async def _read_directly(self, direct: Direct, size: int) -> bytes:
-        data = b"" if self._broken is not None else await direct.read(min(size, self._left))
+        data = b"" if self._broken is not None else await direct.read(min(size, self._remaining))
         if self._broken is not None:
             raise self._broken
         if not data:
-            raise EnvdError(Code.INVALID_ARGUMENT, f"the request body ends {self._left} bytes before its length")
-        self._left -= len(data)
-        if not self._left:
+            raise EnvdError(Code.INVALID_ARGUMENT, f"the request body ends {self._remaining} bytes before its length")
+        self._remaining -= len(data)
+        if not self._remaining:
             self._close_direct()
             self._complete = True
         return data
@@ -180,7 +180,7 @@ class RequestBody:
         return self._take(len(self._buffer))
 
     async def discard(self, limit: int) -> bool:
-        """Skip what nobody read, so that the connection can be used again; False if there is more than `limit`."""
+        """Skip the unread rest, so that the connection can be used again; False if there is more than `limit`."""
         while not self._complete:
             limit -= len(self._take(len(self._buffer)))
             if limit < 0 or self._direct is not None:

@@ -47,7 +47,7 @@ async def _only(requests: AsyncGenerator[Any, None]) -> Any:
 async def failure(work: Awaitable[None], timeout_s: float | None, path: str) -> EnvdError | None:
     """Await a call for at most `timeout_s` seconds; return how it failed, None if it did not.
 
-    The guard of every wire: what nobody foresaw is logged with its stack and becomes INTERNAL.
+    The guard of every wire: an unexpected exception is logged with its stack and becomes INTERNAL.
     """
     try:
         async with asyncio.timeout(timeout_s) as limit:

@@ -99,13 +99,13 @@ def _json_object(data: bytes, elements: int) -> dict[str, Any]:
 
 def _has_many_elements(data: bytes) -> bool:
     """Tell whether JSON may have more than 200 elements; does not read on once it knows."""
-    found = 0
+    count = 0
     for mark in (b",", b":", b"["):
-        at = data.find(mark)
-        while at >= 0 and found < _AT_ONCE:
-            found += 1
-            at = data.find(mark, at + 1)
-    return found >= _AT_ONCE
+        offset = data.find(mark)
+        while offset >= 0 and count < _AT_ONCE:
+            count += 1
+            offset = data.find(mark, offset + 1)
+    return count >= _AT_ONCE
 
 
 def _refuse_lists_for_messages(fields: dict[str, Any], kind: Any) -> None:

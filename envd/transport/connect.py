@@ -72,24 +72,24 @@ class Connect:
         if error is not None:
             _respond_error(exchange, error, extra)
             return
-        told = [("Content-Type", headers["content-type"]), ("Accept-Encoding", "gzip"), *extra]
+        response_headers = [("Content-Type", headers["content-type"]), ("Accept-Encoding", "gzip"), *extra]
         (body,) = answer
         request_gzip = headers.get("content-encoding") == "gzip"
         if answers_gzip(headers.get("accept-encoding"), request_gzip=request_gzip):
             body = await _off_loop(deflate, body)
-            told.append(("Content-Encoding", "gzip"))
+            response_headers.append(("Content-Encoding", "gzip"))
         if len(body) <= _AT_ONCE_BYTES:
-            exchange.respond(200, told, body)
+            exchange.respond(200, response_headers, body)
         else:
-            await _respond_in_slices(exchange, told, body)
+            await _respond_in_slices(exchange, response_headers, body)
 
 
 async def _respond_in_slices(exchange: Exchange, headers: Headers, body: bytes) -> None:
     """Send a large response at the pace its client takes it: buffered as a whole it would be copied, on the loop."""
     exchange.begin(200, headers, length=len(body))
     view = memoryview(body)
-    for at in range(0, len(body), _AT_ONCE_BYTES):
-        exchange.write([view[at : at + _AT_ONCE_BYTES]])
+    for offset in range(0, len(body), _AT_ONCE_BYTES):
+        exchange.write([view[offset : offset + _AT_ONCE_BYTES]])
         await exchange.drain()
     exchange.finish(())
 
@@ -130,10 +130,10 @@ class _Stream:
         return Negotiated(codec, request_gzip, response_gzip, timeout_from_headers(headers))
 
     def headers(self, content_type: str, terms: Negotiated) -> Headers:
-        told = [("Content-Type", content_type), ("Connect-Accept-Encoding", "gzip")]
+        response_headers = [("Content-Type", content_type), ("Connect-Accept-Encoding", "gzip")]
         if terms.response_gzip:
-            told.append(("Connect-Content-Encoding", "gzip"))
-        return told
+            response_headers.append(("Connect-Content-Encoding", "gzip"))
+        return response_headers
 
     def end(self, error: EnvdError | None, trailers: Headers, *, gzip: bool = False) -> bytes:
         fields: dict[str, object] = {}

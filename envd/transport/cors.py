@@ -24,9 +24,9 @@ def preflight_headers(headers: Mapping[str, str]) -> Headers:
     if "origin" not in headers or method not in _METHODS:
         return (_VARY_PREFLIGHT,)
     allowed = [("Access-Control-Allow-Origin", "*"), ("Access-Control-Allow-Methods", method)]
-    wanted = headers.get("access-control-request-headers")
-    if wanted:
-        allowed.append(("Access-Control-Allow-Headers", wanted))
+    requested = headers.get("access-control-request-headers")
+    if requested:
+        allowed.append(("Access-Control-Allow-Headers", requested))
     return (*allowed, ("Access-Control-Max-Age", "7200"), _VARY_PREFLIGHT)
 
 

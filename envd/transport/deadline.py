@@ -25,16 +25,16 @@ def timeout_from_headers(headers: Mapping[str, str]) -> float | None:
     text = headers.get("connect-timeout-ms")
     if text is None:
         return None
-    whole, _, fraction = text.strip().partition(".")
-    if len(whole) > _MAX_DIGITS:
-        raise EnvdError(Code.INVALID_ARGUMENT, f'parse timeout: "{whole[:40]}" has >{_MAX_DIGITS} digits')
-    digits = whole.removeprefix("-")
+    integer, _, fraction = text.strip().partition(".")
+    if len(integer) > _MAX_DIGITS:
+        raise EnvdError(Code.INVALID_ARGUMENT, f'parse timeout: "{integer[:40]}" has >{_MAX_DIGITS} digits')
+    digits = integer.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or fraction.strip("0"):
         raise EnvdError(
             Code.INVALID_ARGUMENT,
             f'parse timeout: "{text[:40]}" is not a number: give milliseconds as a decimal integer',
         )
-    milliseconds = int(whole)
+    milliseconds = int(integer)
     if milliseconds <= 0:
         raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
     return milliseconds / 1000
@@ -49,13 +49,13 @@ def timeout_from_grpc(headers: Mapping[str, str]) -> float | None:
     text = headers.get("grpc-timeout")
     if text is None:
         return None
-    found = _GRPC_TIMEOUT.fullmatch(text.strip())
-    if found is None:
+    match = _GRPC_TIMEOUT.fullmatch(text.strip())
+    if match is None:
         raise EnvdError(
             Code.INVALID_ARGUMENT,
             f'parse timeout: "{text[:40]}" is not at most 8 digits and a unit (H, M, S, m, u or n), as in "1500m"',
         )
-    seconds = int(found[1]) * _GRPC_UNITS_S[found[2]]
+    seconds = int(match[1]) * _GRPC_UNITS_S[match[2]]
     if seconds == 0:
         raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
     return seconds

@@ -22,7 +22,7 @@ from .exchange import Exchange, Headers
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What a call's headers agreed on; `timeout_s` as in envd.rpc.Call."""
+    """The settings that a call's headers agreed on; `timeout_s` as in envd.rpc.Call."""
 
     codec: Codec
     request_gzip: bool = False
@@ -31,7 +31,7 @@ class Negotiated:
 
 
 class Dialect(Protocol):
-    """What tells one framed protocol from another."""
+    """The differences between framed protocols."""
 
     def terms(self, headers: dict[str, str], codec: Codec) -> Negotiated:
         """Read the request's headers.

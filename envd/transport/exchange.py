@@ -27,7 +27,7 @@ Headers = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What came before the body: method, decoded path, raw query, headers by lower-case name.
+    """The head of a request: method, decoded path, raw query, headers by lower-case name.
 
     `authority` is what an absolute target names before its path, None for any other.
     """
@@ -41,9 +41,9 @@ class Head:
 
 
 class Wire(Protocol):
-    """What an exchange needs of its connection."""
+    """The connection, as an exchange needs it."""
 
-    delivery: AckTracker
+    acks: AckTracker
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -52,7 +52,7 @@ class Wire(Protocol):
         """Wait until the kernel has taken everything written."""
 
     def vouch(self) -> None:
-        """Take note that a call was let in that not everybody may make."""
+        """Record that a call was let in that needs the token."""
 
     async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
         """Send bytes of a file; nothing else is written meanwhile."""
@@ -93,7 +93,7 @@ class Exchange:
         return self.body.waiting and not self.body_may_idle
 
     def vouch(self) -> None:
-        """Take note that this call was let in, and that not everybody may make it."""
+        """Record that this call was let in and needs the token."""
         self._wire.vouch()
 
     def preflight(self, headers: Headers) -> None:
@@ -105,10 +105,10 @@ class Exchange:
         """Send a whole response; `length` is what Content-Length says if that is not the body's own."""
         self.started = self.finished = True
         size = len(body) if length is None else length
-        told = () if status in (204, 304) else (("Content-Length", str(size)),)
+        length_header = () if status in (204, 304) else (("Content-Length", str(size)),)
         if self.head.method == "HEAD":
             body = b""  # its length is told all the same
-        self._wire.write(self._head(status, (*headers, *told)) + body)
+        self._wire.write(self._head(status, (*headers, *length_header)) + body)
 
     def begin(self, status: int, headers: Headers, *, length: int | None = None) -> None:
         """Start a streamed response; its head travels with the first part. So many bytes follow, if it is known.
@@ -129,13 +129,13 @@ class Exchange:
         self._pending = self._head(status, headers)
 
     def may_begin(self, begin: Callable[[Exchange], None]) -> None:
-        """Take note that the response will be a stream; `begin` begins it, should that be due before its first part."""
+        """Announce that the response will be a stream; `begin` begins it, should that be due before its first part."""
         self._begin_early = begin
         if self.half_closed:
             self._probe()
 
     def half_close(self) -> None:
-        """Take note that the peer has sent its end, once this is what the connection answers.
+        """Probe the peer, which has sent its end, once this is what the connection answers.
 
         It may still read, or be gone: then what it is sent is reset. What is not answered soon has an interim response.
         """
@@ -155,7 +155,7 @@ class Exchange:
             self._probe_by_interim()
 
     def _probe_by_interim(self) -> None:
-        # RFC 9110, section 15.2: whoever speaks HTTP/1.1 takes one, or several, also without having asked.
+        # RFC 9110, section 15.2: a client of HTTP/1.1 takes one, or several, also without having asked.
         if not self.started and self.head.http11 and self._probes < _PROBES:
             self._probes += 1
             self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -214,11 +214,11 @@ class Exchange:
     @property
     def unread_at_most(self) -> int:
         """So many bytes that count as consumed the peer may not have read."""
-        return self._wire.delivery.unread_at_most
+        return self._wire.acks.unread_at_most
 
     def marks(self) -> Marks:
         """Return a fresh record of which positions have been written, acknowledged and consumed."""
-        return Marks(self._wire.delivery)
+        return Marks(self._wire.acks)
 
     def _chunk(self, pieces: Sequence[bytes | memoryview]) -> bytes:
         head, self._pending = self._pending, b""

@@ -105,20 +105,20 @@ class GrpcCalls:
 
     async def _run(self, method: Method, received: AsyncIterable[bytes], context: Any, sender: _Sender) -> None:
         headers = headers_of(context.invocation_metadata())
-        sender.delivery = self._delivery(headers)
+        sender.acks = self._acks(headers)
         username = await self._gate.identify(headers)
         timeout_s = context.time_remaining()
         if timeout_s is not None and timeout_s <= 0:
             raise EnvdError(Code.DEADLINE_EXCEEDED, EXPIRED)
-        marks = Marks(sender.delivery)
+        marks = Marks(sender.acks)
         call = Call(username, headers, timeout_s, marks.acknowledged, marks.consumed, response=sender.response)
-        async with aclosing(replies(method, self._requests(method, received, sender.delivery), call)) as answers:
+        async with aclosing(replies(method, self._requests(method, received, sender.acks), call)) as answers:
             async for reply in answers:
                 await sender.send(reply)
                 if not isinstance(reply, Message):
                     marks.add(reply.position)
 
-    def _delivery(self, headers: dict[str, str]) -> StreamAckTracker:
+    def _acks(self, headers: dict[str, str]) -> StreamAckTracker:
         """Return what counts the call's bytes on their way to the client."""
         name = headers.pop(CALL_HEADER, "").rpartition(", ")[2]  # the last one is ours
         if not self._streams.is_ours(name):
@@ -126,48 +126,48 @@ class GrpcCalls:
         return self._streams.claim(name) or StreamAckTracker()
 
     async def _requests(
-        self, method: Method, received: AsyncIterable[bytes], delivery: StreamAckTracker
+        self, method: Method, received: AsyncIterable[bytes], acks: StreamAckTracker
     ) -> AsyncGenerator[Any, None]:
         idle_s = None if method.client_streaming else self._body_idle_s
-        taken = 0
+        consumed_bytes = 0
         # Closed here: one that is not at its end refers to itself, and to the last message.
         async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(received))) as messages:
-            while (data := await _next(messages, delivery, idle_s)) is not None:
+            while (data := await _next(messages, acks, idle_s)) is not None:
                 if len(data) > method.message_bytes:
                     text = f"message of {len(data)} bytes is larger than {method.message_bytes} bytes"
                     raise EnvdError(Code.RESOURCE_EXHAUSTED, text)
                 yield await codecs.decode(codecs.PROTO, data, method)
-                taken += _PREFIX_BYTES + len(data)
-                if delivery.complete and delivery.received == taken:
+                consumed_bytes += _PREFIX_BYTES + len(data)
+                if acks.complete and acks.received == consumed_bytes:
                     return  # that was all: the library would say so one round through its threads later
-        if method.client_streaming and not delivery.complete:
+        if method.client_streaming and not acks.complete:
             raise asyncio.CancelledError  # the library takes a reset for an end, and notices it only later
 
 
-async def _next(messages: AsyncIterator[bytes], delivery: StreamAckTracker, idle_s: float | None) -> bytes | None:
+async def _next(messages: AsyncIterator[bytes], acks: StreamAckTracker, idle_s: float | None) -> bytes | None:
     """Return the next message, None behind the last one; silence of `idle_s` seconds ends the wait."""
     try:
-        async with asyncio.timeout(idle_s) as patience:
+        async with asyncio.timeout(idle_s) as timeout:
             if idle_s is not None:
-                delivery.heard = functools.partial(_wait_on, patience, idle_s)
+                acks.on_received = functools.partial(_wait_on, timeout, idle_s)
             try:
                 return await anext(messages)
             finally:
-                delivery.heard = _nothing
+                acks.on_received = _nothing
     except StopAsyncIteration:
         return None
     except TimeoutError as exc:
         raise EnvdError(Code.DEADLINE_EXCEEDED, f"no byte of the request body for {idle_s:g} s") from exc
 
 
-def _wait_on(patience: asyncio.Timeout, idle_s: float) -> None:
+def _wait_on(timeout: asyncio.Timeout, idle_s: float) -> None:
     """Begin a wait anew: something has come."""
-    if not patience.expired():
-        patience.reschedule(asyncio.get_running_loop().time() + idle_s)
+    if not timeout.expired():
+        timeout.reschedule(asyncio.get_running_loop().time() + idle_s)
 
 
 def _nothing() -> None:
-    """Nobody waits for a message."""
+    """Ignore bytes: no handler waits for a message."""
 
 
 class _Sender:
@@ -175,7 +175,7 @@ class _Sender:
 
     def __init__(self, context: Any, write: Write, broken: type[Exception]) -> None:
         self.response = Metadata()
-        self.delivery = StreamAckTracker()
+        self.acks = StreamAckTracker()
         self._context = context
         self._write = write
         self._broken = broken
@@ -191,7 +191,7 @@ class _Sender:
         """Send one message, or a run of them; returns when the library has room for more."""
         await self.begin()
         for payload in codecs.encode_reply(codecs.PROTO, reply):
-            self.delivery.written += _PREFIX_BYTES + len(payload)
+            self.acks.written += _PREFIX_BYTES + len(payload)
             await self.hand_over(self._write(payload))
 
     async def hand_over(self, sending: Awaitable[None]) -> None:

@@ -47,7 +47,7 @@ class GrpcBounds:
 
 
 class GrpcServer:
-    """Serves the method table, reflection and health; started by the first who asks for its address."""
+    """Serves the method table, reflection and health; started by the first request for its address."""
 
     def __init__(self, methods: MethodTable, gate: Gate, origins: Origins, bounds: GrpcBounds) -> None:
         self.streams = Streams()
@@ -214,9 +214,9 @@ class _Library:
 
         def service(_: Any, call: Any) -> Any:
             headers = headers_of(call.invocation_metadata)
-            delivery = streams.of_headers(headers)
+            acks = streams.of_headers(headers)
             try:
-                origins.check(Ingress.NETWORK if delivery is None else delivery.place, headers)
+                origins.check(Ingress.NETWORK if acks is None else acks.place, headers)
             except EnvdError as exc:
                 return self._refusal(denied, exc.message)
             if call.method.startswith(health):
@@ -225,8 +225,8 @@ class _Library:
                 vouched = gate.admit("POST", call.method, headers)
             except EnvdError as exc:
                 return self._refusal(unauthenticated, exc.message)
-            if vouched and delivery is not None:
-                delivery.vouch()
+            if vouched and acks is not None:
+                acks.vouch()
             return made.get(call.method)
 
         # The base class is only known now that the library is.

@@ -36,10 +36,10 @@ def trailers_of(error: EnvdError | None) -> list[tuple[str, str]]:
     """Return the trailers that say how a call ended."""
     if error is None:
         return [("grpc-status", "0")]
-    told = [("grpc-status", str(NUMBERS[error.code])), ("grpc-message", quote(error.message, safe=_PLAIN))]
+    trailers = [("grpc-status", str(NUMBERS[error.code])), ("grpc-message", quote(error.message, safe=_PLAIN))]
     if error.details:
-        told.append((DETAILS, base64.b64encode(details_of(error)).decode().rstrip("=")))
-    return told
+        trailers.append((DETAILS, base64.b64encode(details_of(error)).decode().rstrip("=")))
+    return trailers
 
 
 def details_of(error: EnvdError) -> bytes:

@@ -50,10 +50,10 @@ class _Dialect:
         return Negotiated(codec, request_gzip, response_gzip, timeout_from_grpc(headers))
 
     def headers(self, content_type: str, terms: Negotiated) -> Headers:
-        told = [("Content-Type", content_type), ("Grpc-Accept-Encoding", "gzip")]
+        response_headers = [("Content-Type", content_type), ("Grpc-Accept-Encoding", "gzip")]
         if terms.response_gzip:
-            told.append(("Grpc-Encoding", "gzip"))
-        return told
+            response_headers.append(("Grpc-Encoding", "gzip"))
+        return response_headers
 
     def end(self, error: EnvdError | None, trailers: Headers, *, gzip: bool) -> bytes:  # noqa: ARG002 - never compressed
         lines = (f"{name}: {value}\r\n" for name, value in (*trailers_of(error), *trailers))

@@ -33,7 +33,7 @@ _request_numbers = itertools.count(1)
 
 _PIPELINED = 64  # requests waiting behind the one being served; above that the socket is not read
 _SLICE_BYTES = 16 * 1024  # of pipelined requests parsed before the queue is looked at again
-_UNREAD_BYTES = 256 * 1024  # of a body nobody read that are skipped to keep a connection
+_UNREAD_BYTES = 256 * 1024  # of an unread body that are skipped to keep a connection
 _LINGER_S = 2.0
 CONNECTION_BYTES = 6 * 1024  # of memory for one that does nothing
 _REQUEST_BYTES = 1024
@@ -41,9 +41,9 @@ _CUT_SHORT = "protocol error: incomplete envelope: unexpected EOF"
 
 
 class ConnectionOwner(Protocol):
-    """What connections need of their listener."""
+    """The listener, as connections need it."""
 
-    patience: TransportTimeouts
+    timeouts: TransportTimeouts
     departures: Departures
     admission: Admission
     handle: Callable[[Exchange], Awaitable[None]]
@@ -59,12 +59,12 @@ class Connection(asyncio.Protocol):
     """Serves requests in order. A peer that goes away cancels the call it was waiting for, never more."""
 
     transport: asyncio.Transport
-    delivery: AckTracker
+    acks: AckTracker
 
     def __init__(self, owner: ConnectionOwner, place: Ingress) -> None:
         self._owner = owner
         self._place = place
-        self._parser = Parser(self._request, owner.patience.header_bytes)
+        self._parser = Parser(self._request, owner.timeouts.header_bytes)
         self._queue: deque[Exchange] = deque()
         self._current: Exchange | None = None
         self._arrived: asyncio.Future[None] | None = None
@@ -82,12 +82,12 @@ class Connection(asyncio.Protocol):
     # The loop calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over a new connection, or one whose first bytes somebody else has seen."""
+        """Take over a new connection, or one whose first bytes were read already."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(high=0)  # so that "not blocked" means "all of it is in the kernel"
         self._sock = transport.get_extra_info("socket")
-        self.delivery = AckTracker(self._sock)
+        self.acks = AckTracker(self._sock)
 
     def data_received(self, data: bytes) -> None:
         self._active_at = time.monotonic()
@@ -102,8 +102,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Take the peer's end: what it has sent whole is answered, what it did not finish fails. RFC 9112, section 9.6.
 
-        Whoever sends FIN may still read; who is gone altogether is noticed by its reset, at the latest when something
-        is written to it: so streams write something at once.
+        A peer that sends FIN may still read; one that is gone altogether is noticed by its reset, at the latest when
+        something is written to it: so streams write something at once.
         """
         if self._refusing:
             return self.busy
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._owner.departures.forget(self._sock.fileno())
-        self.delivery.close()
+        self.acks.close()
         self._let_go()
         self._parser.close()
         self._owner.lost(self)
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
             exchange.body.abandon()
         self._queue.clear()
         if self._task is not None:
-            # Let go of it, too: its cancellation refers to frames, and these to us. With what they hold it would wait
+            # Drop it, too: its cancellation refers to frames, and these to us. With what they hold it would wait
             # for the garbage collector.
             self._task.cancel()
             self._task = None
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         return CONNECTION_BYTES + self._held + _REQUEST_BYTES * len(self._queue)
 
     def vouch(self) -> None:
-        """Take note that a call was let in that not everybody may make."""
+        """Record that a call was let in that needs the token."""
         self._owner.admission.vouch(self)
 
     def cut_off(self) -> None:
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._blocked = False
-        self.delivery.flushed()
+        self.acks.flushed()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -207,9 +207,9 @@ class Connection(asyncio.Protocol):
         return body
 
     def _flow(self, reason: str, *, paused: bool) -> None:
-        before = bool(self._pauses)
+        was_paused = bool(self._pauses)
         (self._pauses.add if paused else self._pauses.discard)(reason)
-        if self.transport.is_closing() or bool(self._pauses) == before:
+        if self.transport.is_closing() or bool(self._pauses) == was_paused:
             return
         if self._pauses:
             self.transport.pause_reading()
@@ -247,14 +247,14 @@ class Connection(asyncio.Protocol):
 
     async def send_file(self, fd: int, offset: int, count: int, settle: Settle) -> None:
         """Send bytes of a file; everything written before is with the kernel."""
-        self.delivery.writing(count)
+        self.acks.writing(count)
         try:
-            idle_s = self._owner.patience.body_idle_s
+            idle_s = self._owner.timeouts.body_idle_s
             await send_file(self._sock, File(fd, offset, count, settle), idle_s=idle_s, touched=self._touch)
         except ConnectionError:
             self.transport.abort()
             raise asyncio.CancelledError from None
-        self.delivery.flushed()
+        self.acks.flushed()
 
     # Serving.
 
@@ -273,7 +273,7 @@ class Connection(asyncio.Protocol):
         await self._answer(exchange)
         if not await self._reusable(exchange):
             return False
-        await self.drain()  # answers that nobody reads would pile up
+        await self.drain()  # unread answers would pile up
         self._current = None
         self._active_at = time.monotonic()
         if not self._queue and not self._parser.in_head:
@@ -329,10 +329,10 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; see `drain`."""
-        self.delivery.writing(len(data))
+        self.acks.writing(len(data))
         self.transport.write(data)
         if not self._blocked and not self.transport.is_closing():  # a transport that closes drops what it is given
-            self.delivery.flushed()
+            self.acks.flushed()
 
     async def drain(self) -> None:
         """Wait until the kernel has taken everything written."""
@@ -379,28 +379,28 @@ class Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_later(_LINGER_S, self.transport.abort)
 
     def begin_head(self) -> None:
-        """Take note that a request has begun, though no more of it than its first letters."""
+        """Start the time limit of a request's head, of which only the first letters have arrived."""
         self._silent = False
         self._head_began_at = time.monotonic()
         self._parser.in_head = True
 
     def check(self, now: float) -> None:
         """Look after time limits; the listener calls this every few seconds."""
-        patience = self._owner.patience
+        timeouts = self._owner.timeouts
         quiet = now - self._active_at
         if self.transport.is_closing():
-            if quiet > patience.idle_s:
+            if quiet > timeouts.idle_s:
                 self.transport.abort()
         elif self._current is None and not self._queue:
-            if self._parser.in_head and now - self._head_began_at > patience.header_s:
-                self._refuse(408, f"request not complete after {patience.header_s:g} s")
-            elif quiet > (patience.header_s if self._silent else patience.idle_s):
+            if self._parser.in_head and now - self._head_began_at > timeouts.header_s:
+                self._refuse(408, f"request not complete after {timeouts.header_s:g} s")
+            elif quiet > (timeouts.header_s if self._silent else timeouts.idle_s):
                 self.transport.close()
-        elif peer.is_dead(self._sock, patience.peer_dead_s):
-            log.info("peer is gone", extra={"silence_s": patience.peer_dead_s})
+        elif peer.is_dead(self._sock, timeouts.peer_dead_s):
+            log.info("peer is gone", extra={"silence_s": timeouts.peer_dead_s})
             self.transport.abort()
-        elif self._current is not None and self._current.awaits_body and quiet > patience.body_idle_s:
-            text = f"no byte of the request body for {patience.body_idle_s:g} s"
+        elif self._current is not None and self._current.awaits_body and quiet > timeouts.body_idle_s:
+            text = f"no byte of the request body for {timeouts.body_idle_s:g} s"
             self._current.body.fail(EnvdError(Code.DEADLINE_EXCEEDED, text))
         elif self._current is not None and self._current.half_closed:
             self._current.probe_again()

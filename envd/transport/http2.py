@@ -43,35 +43,35 @@ class AbuseError(Exception):
 
 
 class Streams:
-    """The deliveries of the streams of all connections, by what the added header says.
+    """The ack trackers of the streams of all connections, by the name in the added header.
 
-    Bounded by the streams that are open: one is forgotten here when it ends, its handler keeps the delivery.
+    Bounded by the streams that are open: one is forgotten here when it ends, its handler keeps the tracker.
     """
 
     def __init__(self) -> None:
-        # Whoever cannot know it has not come through the connections of this process.
+        # A caller that does not know it has not come through the connections of this process.
         self._secret = secrets.token_hex(16)
         self._numbers = itertools.count(1)
-        self._known: dict[str, StreamAckTracker] = {}
+        self._by_name: dict[str, StreamAckTracker] = {}
 
     def connection(self) -> str:
         """Return a name for a new connection."""
         return f"{self._secret}.{next(self._numbers)}"
 
-    def add(self, name: str, delivery: StreamAckTracker) -> None:
+    def add(self, name: str, acks: StreamAckTracker) -> None:
         """Know a stream from now on."""
-        self._known[name] = delivery
+        self._by_name[name] = acks
 
     def forget(self, name: str) -> None:
         """Know a stream no more."""
-        self._known.pop(name, None)
+        self._by_name.pop(name, None)
 
     def claim(self, name: str) -> StreamAckTracker | None:
-        """Return the delivery of a stream; None if it has ended already."""
-        return self._known.get(name)
+        """Return the tracker of a stream; None if it has ended already."""
+        return self._by_name.get(name)
 
     def of_headers(self, headers: Mapping[str, str]) -> StreamAckTracker | None:
-        """Return the delivery of the call that has these headers; None if it has ended already, or is not ours."""
+        """Return the tracker of the call that has these headers; None if it has ended already, or is not ours."""
         return self.claim(headers.get(CALL_HEADER, "").rpartition(", ")[2])  # the last one is ours
 
     def is_ours(self, name: str) -> bool:
@@ -80,10 +80,10 @@ class Streams:
 
 
 class Conversation:
-    """What both directions of one connection share: its open streams.
+    """The state that both directions of one connection share: its open streams.
 
     Args:
-        delivery: counts the connection's bytes towards the client.
+        acks: counts the connection's bytes towards the client.
         place: where the connection came in.
 
     Attributes:
@@ -93,8 +93,8 @@ class Conversation:
         on_sent: called with the kind of a frame of the server's that a client may answer.
     """
 
-    def __init__(self, streams: Streams, delivery: AckTracker, place: Ingress = Ingress.NETWORK) -> None:
-        self.delivery = delivery
+    def __init__(self, streams: Streams, acks: AckTracker, place: Ingress = Ingress.NETWORK) -> None:
+        self.acks = acks
         self._place = place
         self.last = 0
         self._streams = streams
@@ -112,7 +112,7 @@ class Conversation:
         return not self._vouched and len(self._open) >= _NEWCOMERS_STREAMS
 
     def vouch(self) -> None:
-        """Take note that a call was let in that not everybody may make."""
+        """Record that a call was let in that needs the token."""
         if not self._vouched:
             self._vouched = True
             self.on_vouch()
@@ -137,44 +137,44 @@ class Conversation:
         """Open a stream; return the frame that names it, which goes behind its header block."""
         name = f"{self._name}.{stream}"
         self.last = stream
-        self._open[stream] = delivery = StreamAckTracker(self.delivery)
-        delivery.vouch = self.vouch
-        delivery.place = self._place
-        self._streams.add(name, delivery)
+        self._open[stream] = acks = StreamAckTracker(self.acks)
+        acks.vouch = self.vouch
+        acks.place = self._place
+        self._streams.add(name, acks)
         field = b"\0" + _string(CALL_HEADER) + _string(name)
         return _frame(_CONTINUATION, _END_HEADERS, stream, field)
 
-    def carried(self, stream: int, size: int, at: int) -> None:
+    def carried(self, stream: int, size: int, offset: int) -> None:
         """Note that a piece of a stream lies before byte `at` of the connection."""
-        delivery = self._open.get(stream)
-        if delivery is not None:
-            delivery.carried(size, at)
+        acks = self._open.get(stream)
+        if acks is not None:
+            acks.carried(size, offset)
 
     def granted(self, stream: int, size: int) -> None:
         """Note that the client grants a stream more bytes."""
-        delivery = self._open.get(stream)
-        if delivery is not None:
-            delivery.granted(size)
+        acks = self._open.get(stream)
+        if acks is not None:
+            acks.granted(size)
 
-    def heard(self, stream: int, size: int) -> None:
+    def received(self, stream: int, size: int) -> None:
         """Note that the client sends `size` bytes more of a stream."""
-        delivery = self._open.get(stream)
-        if delivery is not None:
-            delivery.received += size
+        acks = self._open.get(stream)
+        if acks is not None:
+            acks.received += size
             self.held += size
-            delivery.heard()
+            acks.on_received()
 
     def complete(self, stream: int) -> None:
         """Note that the client has sent the whole of a stream."""
-        delivery = self._open.get(stream)
-        if delivery is not None:
-            delivery.complete = True
+        acks = self._open.get(stream)
+        if acks is not None:
+            acks.complete = True
 
     def end(self, stream: int) -> None:
         """Forget a stream."""
-        delivery = self._open.pop(stream, None)
-        if delivery is not None:
-            self.held -= delivery.received
+        acks = self._open.pop(stream, None)
+        if acks is not None:
+            self.held -= acks.received
             self.on_room()
             self._streams.forget(f"{self._name}.{stream}")
 
@@ -190,7 +190,7 @@ class FromClient:
     def __init__(self, conversation: Conversation, header_bytes: int) -> None:
         self._conversation = conversation
         self._header_bytes = header_bytes
-        self._left = len(PREFACE)
+        self._remaining = len(PREFACE)
         self._held = b""
         self._named = 0
         self._bodiless = False
@@ -202,7 +202,7 @@ class FromClient:
         conversation.on_sent = self._sent
 
     def _sent(self, kind: int) -> None:
-        """Take note of what the server sent, which the client may answer."""
+        """Allow the client its answer to a frame of the server."""
         if kind == _DATA:
             self._grants.more(_GRANTS_PER_DATA)
         else:
@@ -220,7 +220,7 @@ class FromClient:
     @property
     def in_head(self) -> bool:
         """True while the preface, the head of a frame, a header block or a grant is not whole, or has to wait."""
-        return bool(self._held or self._block_bytes) or (self._left > 0 and self._conversation.last == 0)
+        return bool(self._held or self._block_bytes) or (self._remaining > 0 and self._conversation.last == 0)
 
     def feed(self, data: bytes) -> bytes:
         """Take what the client sent; return what the server gets.
@@ -230,34 +230,34 @@ class FromClient:
         """
         data = self._held + data
         pieces: list[bytes] = []
-        at = copied = 0
+        offset = copied = 0
         while True:
-            step = min(self._left, len(data) - at)
-            at, self._left = at + step, self._left - step
-            if self._left:
+            step = min(self._remaining, len(data) - offset)
+            offset, self._remaining = offset + step, self._remaining - step
+            if self._remaining:
                 break
             if self._named:
-                pieces += (data[copied:at], self._conversation.begin(self._named))
+                pieces += (data[copied:offset], self._conversation.begin(self._named))
                 if self._bodiless:
                     self._conversation.complete(self._named)
-                copied, self._named = at, 0
-            if len(data) - at < _HEAD + _GRANT_BYTES * data.startswith(_GRANT, at):
+                copied, self._named = offset, 0
+            if len(data) - offset < _HEAD + _GRANT_BYTES * data.startswith(_GRANT, offset):
                 break
-            self.stalled = data[at + 3] == _HEADERS and self._conversation.full
+            self.stalled = data[offset + 3] == _HEADERS and self._conversation.full
             if self.stalled:
                 break
-            if self._frame(data, at):
+            if self._frame(data, offset):
                 # The header block does not end here any more: the frame with its name does that.
-                pieces += (data[copied : at + 4], bytes((data[at + 4] & ~_END_HEADERS,)))
-                copied = at + 5
-            at += _HEAD
-        self._held = b"" if self._left else data[at:]
+                pieces += (data[copied : offset + 4], bytes((data[offset + 4] & ~_END_HEADERS,)))
+                copied = offset + 5
+            offset += _HEAD
+        self._held = b"" if self._remaining else data[offset:]
         pieces.append(data[copied : len(data) - len(self._held)])
         return b"".join(pieces)
 
-    def _frame(self, data: bytes, at: int) -> bool:
+    def _frame(self, data: bytes, offset: int) -> bool:
         """Look at the head of a frame; True if it ends a header block."""
-        self._left, kind, flags, stream = _parse(data, at)
+        self._remaining, kind, flags, stream = _parse(data, offset)
         if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
             self._conversation.complete(stream)
         if kind == _HEADERS:
@@ -267,10 +267,10 @@ class FromClient:
         if kind == _RST_STREAM:
             self._resets.use()
             self._conversation.end(stream)
-        elif kind == _DATA and self._left:
-            self._conversation.heard(stream, self._left)
-        elif data.startswith(_GRANT, at):
-            size = int.from_bytes(data[at + _HEAD : at + _HEAD + _GRANT_BYTES], "big")
+        elif kind == _DATA and self._remaining:
+            self._conversation.received(stream, self._remaining)
+        elif data.startswith(_GRANT, offset):
+            size = int.from_bytes(data[offset + _HEAD : offset + _HEAD + _GRANT_BYTES], "big")
             self._conversation.granted(stream, size & 0x7FFFFFFF)
             self._grants.use()
         elif kind != _DATA or not flags & _ACK_OR_END:
@@ -278,7 +278,7 @@ class FromClient:
         return False
 
     def _block(self, flags: int, stream: int) -> bool:
-        self._block_bytes += self._left + _HEAD
+        self._block_bytes += self._remaining + _HEAD
         if self._block_bytes > self._header_bytes:
             raise AbuseError(f"request header is larger than {self._header_bytes} bytes")
         if not flags & _END_HEADERS:
@@ -296,33 +296,33 @@ class FromServer:
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        self._left = 0
+        self._remaining = 0
         self._held = b""
 
     @property
     def between_frames(self) -> bool:
         """True where a frame of our own may be sent."""
-        return not self._left and not self._held
+        return not self._remaining and not self._held
 
     def feed(self, data: bytes) -> bytes:
         """Take what the server sent; return what the client gets, whole heads of frames only."""
         data = self._held + data
-        base = self._conversation.delivery.written
-        at = 0
+        base = self._conversation.acks.written
+        offset = 0
         while True:
-            step = min(self._left, len(data) - at)
-            at, self._left = at + step, self._left - step
-            if self._left or len(data) - at < _HEAD:
+            step = min(self._remaining, len(data) - offset)
+            offset, self._remaining = offset + step, self._remaining - step
+            if self._remaining or len(data) - offset < _HEAD:
                 break
-            self._frame(data, at, base)
-            at += _HEAD
-        self._held = b"" if self._left else data[at:]
+            self._frame(data, offset, base)
+            offset += _HEAD
+        self._held = b"" if self._remaining else data[offset:]
         return data[: len(data) - len(self._held)]
 
-    def _frame(self, data: bytes, at: int, base: int) -> None:
-        self._left, kind, flags, stream = _parse(data, at)
-        if kind == _DATA and self._left:
-            self._conversation.carried(stream, self._left, base + at + _HEAD + self._left)
+    def _frame(self, data: bytes, offset: int, base: int) -> None:
+        self._remaining, kind, flags, stream = _parse(data, offset)
+        if kind == _DATA and self._remaining:
+            self._conversation.carried(stream, self._remaining, base + offset + _HEAD + self._remaining)
             self._conversation.on_sent(kind)
         elif kind in (_SETTINGS, _PING) and not flags & _ACK_OR_END:
             self._conversation.on_sent(kind)
@@ -339,16 +339,16 @@ def goaway(last_stream: int, reason: str) -> bytes:
 class _Allowance:
     """So many at once, and then so many per second."""
 
-    def __init__(self, what: str, at_once: int, per_s: float) -> None:
-        self._what = what
+    def __init__(self, subject: str, at_once: int, per_s: float) -> None:
+        self._subject = subject
         self._at_once = at_once
         self._per_s = per_s
-        self._left = float(at_once)
+        self._remaining = float(at_once)
         self._since = time.monotonic()
 
     def more(self, count: int) -> None:
         """Allow some more."""
-        self._left = min(self._left + count, self._at_once)
+        self._remaining = min(self._remaining + count, self._at_once)
 
     def use(self) -> None:
         """Take one.
@@ -357,19 +357,21 @@ class _Allowance:
             AbuseError: there is none left.
         """
         now = time.monotonic()
-        self._left = min(self._left + (now - self._since) * self._per_s, self._at_once) - 1
+        self._remaining = min(self._remaining + (now - self._since) * self._per_s, self._at_once) - 1
         self._since = now
-        if self._left < 0:
-            raise AbuseError(f"too many {self._what}: {self._at_once} at once and {self._per_s:g} a second are allowed")
+        if self._remaining < 0:
+            raise AbuseError(
+                f"too many {self._subject}: {self._at_once} at once and {self._per_s:g} a second are allowed"
+            )
 
 
 def _nothing(*_: object) -> None:
-    """Nobody wants to know."""
+    """Ignore the event."""
 
 
-def _parse(data: bytes, at: int) -> tuple[int, int, int, int]:
+def _parse(data: bytes, offset: int) -> tuple[int, int, int, int]:
     """Return length, type, flags and stream of the frame whose head is at `at`."""
-    head = int.from_bytes(data[at : at + _HEAD], "big")
+    head = int.from_bytes(data[offset : offset + _HEAD], "big")
     return head >> 48, head >> 40 & 0xFF, head >> 32 & 0xFF, head & 0x7FFFFFFF
 
 

@@ -35,14 +35,14 @@ class Listener:
     """Serves connections on sockets that are already listening.
 
     HTTP/2 goes to the backend, everything else is HTTP/1.1. At most `connections` at once, and `descriptors` for them.
-    One more takes the place of one for which no token speaks, or gets a 503 and is closed; when 256 of those linger,
+    One more takes the place of one that has not shown the token, or gets a 503 and is closed; when 256 of those linger,
     further ones are closed without an answer.
     """
 
     def __init__(
         self,
         handle: Callable[[Exchange], Awaitable[None]],
-        patience: TransportTimeouts,
+        timeouts: TransportTimeouts,
         spawn: SpawnTask,
         *,
         connections: int,
@@ -50,7 +50,7 @@ class Listener:
         http2: Backend,
     ) -> None:
         self.handle = handle
-        self.patience = patience
+        self.timeouts = timeouts
         self.http2 = http2
         self.departures = Departures()
         self._spawn = spawn
@@ -84,9 +84,9 @@ class Listener:
         else:
             connection.transport.abort()
 
-    def replace(self, connection: Connection, other: Spliced) -> bool:
+    def replace(self, connection: Connection, successor: Spliced) -> bool:
         """Count another in place of one that was admitted; False if there is no room for what it needs."""
-        return self.admission.replace(connection, other, _HTTP2_DESCRIPTORS, SPLICED_BYTES)
+        return self.admission.replace(connection, successor, _HTTP2_DESCRIPTORS, SPLICED_BYTES)
 
     def is_refused(self, connection: Connection) -> bool:
         """Tell whether a connection was not admitted."""
@@ -136,7 +136,7 @@ class _FirstBytes(asyncio.Protocol):
     def __init__(self, listener: Listener, place: Ingress) -> None:
         self._listener = listener
         self._place = place
-        self._seen = b""
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -146,12 +146,12 @@ class _FirstBytes(asyncio.Protocol):
         self._listener.admit(self._connection)
 
     def data_received(self, data: bytes) -> None:
-        self._seen += data
-        beginning = self._seen[: len(_HTTP2_PREFACE)]
+        self._received += data
+        beginning = self._received[: len(_HTTP2_PREFACE)]
         if self._listener.is_refused(self._connection) or not _HTTP2_PREFACE.startswith(beginning):
             self._make_way(self._connection)
         elif len(beginning) == len(_HTTP2_PREFACE):
-            spliced = Spliced(self._listener.patience, self._listener, self._listener.http2, self._place)
+            spliced = Spliced(self._listener.timeouts, self._listener, self._listener.http2, self._place)
             spliced.connection_made(self._transport)
             if self._listener.replace(self._connection, spliced):
                 spliced.begin()
@@ -163,7 +163,7 @@ class _FirstBytes(asyncio.Protocol):
 
     def _make_way(self, protocol: Connection | Spliced) -> None:
         self._transport.set_protocol(protocol)
-        protocol.data_received(self._seen)
+        protocol.data_received(self._received)
 
     def eof_received(self) -> bool:
         return self._connection.eof_received()

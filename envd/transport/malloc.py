@@ -6,7 +6,7 @@ import ctypes
 
 
 def give_back() -> None:
-    """Hand what malloc holds and nobody uses back to the kernel; does nothing with another C library than glibc.
+    """Give unused memory that malloc holds back to the kernel; does nothing with another C library than glibc.
 
     Takes milliseconds, without the interpreter's lock: call it in a thread. Source: malloc_trim(3).
     """

@@ -24,7 +24,7 @@ _INSTEAD = "set an access token (--access-token-file, ENVD_ACCESS_TOKEN or /init
 
 
 class Ingress(enum.Enum):
-    """Where a listener is bound."""
+    """The kind of address a listener is bound to."""
 
     UNIX = "unix"
     LOOPBACK = "loopback"
@@ -82,10 +82,10 @@ class Origins:
     def _check_host(self, host: str) -> None:
         if "*" in self._hosts or self._is_own(host):
             return
-        shown = _shown(host)
+        excerpt = _excerpt(host)
         raise EnvdError(
             Code.PERMISSION_DENIED,
-            f"Host '{shown}' is no name of this daemon's: while there is no access token it answers to localhost and "
+            f"Host '{excerpt}' is no name of this daemon's: while there is no access token it answers to localhost and "
             f"loopback addresses only, for a web page could have made up another name. Call it by one of these, or "
             f"{_INSTEAD}{_option('--allow-host', _without_port(host))}",
         )
@@ -97,20 +97,22 @@ class Origins:
         own = bool(hosts) and all(origin == f"http://{host.lower()}" and self._is_own(host) for host in hosts)
         if own:
             return
-        shown = _shown(origin)
+        excerpt = _excerpt(origin)
         raise EnvdError(
             Code.PERMISSION_DENIED,
-            f"this request is a web page's, of origin '{shown}', and while there is no access token pages of others "
+            f"this request is a web page's, of origin '{excerpt}', and while there is no access token pages of others "
             f"may not call this daemon: {_INSTEAD}"
             f"{_option('--allow-origin', origin if _ORIGIN.fullmatch(origin) else None)}",
         )
 
     def _is_own(self, host: str) -> bool:
-        found = _HOST.fullmatch(host.strip().lower())
-        if found is None:
+        match = _HOST.fullmatch(host.strip().lower())
+        if match is None:
             return False
-        name = found[1].rstrip(".")
-        if name in self._hosts or any(name.endswith(one[1:]) for one in self._hosts if one.startswith("*.")):
+        name = match[1].rstrip(".")
+        if name in self._hosts or any(
+            name.endswith(pattern[1:]) for pattern in self._hosts if pattern.startswith("*.")
+        ):
             return True
         return name == "localhost" or name.endswith(".localhost") or _is_loopback(name.strip("[]"))
 
@@ -126,14 +128,14 @@ def _is_loopback(text: str) -> bool:
 
 def _without_port(host: str) -> str | None:
     """Return a host as the command takes it; None if it is none."""
-    found = _HOST.fullmatch(host.strip().lower())
-    return found[1] if found else None
+    match = _HOST.fullmatch(host.strip().lower())
+    return match[1] if match else None
 
 
 def _option(name: str, value: str | None) -> str:
     """Say how to let something in, if that can be."""
-    return "" if value is None or len(value) > _SHOWN else f", or start it with {name} {_shown(value)}"
+    return "" if value is None or len(value) > _SHOWN else f", or start it with {name} {_excerpt(value)}"
 
 
-def _shown(text: str) -> str:
+def _excerpt(text: str) -> str:
     return text[:_SHOWN].encode("ascii", "backslashreplace").decode()

@@ -53,7 +53,7 @@ class Parser:
         return bool(self._parser.should_keep_alive())
 
     def close(self) -> None:
-        """Let go of the parser, which refers back to this object: nothing then waits for the garbage collector."""
+        """Drop the parser, which refers back to this object: nothing then waits for the garbage collector."""
         del self._parser, self._request
         self._body = None
 

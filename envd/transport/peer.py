@@ -1,7 +1,7 @@
-"""Peers that are gone without a word.
+"""Silent peers: tells those that are gone from those that only have nothing to say.
 
 TCP_USER_TIMEOUT is not used: since Linux 5.11 it also ends the connection of a living peer that keeps its window
-closed, and a program may wait for such a reader for hours. Instead the kernel's own counters tell a silent peer from
+closed, and a process may wait for such a reader for hours. Instead the kernel's own counters tell a silent peer from
 one that answers window probes.
 """
 

@@ -1,4 +1,4 @@
-"""A unix socket that nobody else can connect to, for a library that binds and connects by path.
+"""A unix socket that no other user can connect to, for a library that binds and connects by path.
 
 An abstract name has no permissions: every user of the machine could use up our descriptors by connecting to it. So the
 socket is bound in a directory of our own, and then both are removed. What is left is a descriptor of ours, through

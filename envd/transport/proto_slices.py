@@ -40,55 +40,55 @@ def is_of_many(data: bytes, kind: type[Message]) -> bool:
         return True
 
 
-def parse(data: bytes, kind: type[Message], most: int) -> Message:
+def parse(data: bytes, kind: type[Message], max_elements: int) -> Message:
     """Parse a message; for threads, which let others run between the slices.
 
     Raises:
-        TooManyError: it has more than `most` elements.
+        TooManyError: it has more than `max_elements` elements.
         DecodeError: it is none.
     """
-    message, found = kind(), 0
-    around: tuple[int, ...] = ()
+    message, count = kind(), 0
+    merged: tuple[int, ...] = ()
     begin = end = held = 0
     try:
-        for path, at, behind in _elements(data, kind.DESCRIPTOR, (), 0, len(data)):
-            found += 1
-            if found > most:
+        for path, offset, behind in _elements(data, kind.DESCRIPTOR, (), 0, len(data)):
+            count += 1
+            if count > max_elements:
                 raise TooManyElementsError
-            if path != around or at != end or held == _AT_ONCE:
-                _merge(message, around, data[begin:end])
-                around, begin, held = path, at, 0
+            if path != merged or offset != end or held == _AT_ONCE:
+                _merge(message, merged, data[begin:end])
+                merged, begin, held = path, offset, 0
             end, held = behind, held + 1
     except IndexError as exc:
         raise DecodeError("it was cut short") from exc
-    _merge(message, around, data[begin:end])
+    _merge(message, merged, data[begin:end])
     return message
 
 
-def _merge(message: Message, around: tuple[int, ...], piece: bytes) -> None:
-    for number in reversed(around):
+def _merge(message: Message, path: tuple[int, ...], piece: bytes) -> None:
+    for number in reversed(path):
         piece = varint(number << 3 | _DELIMITED) + varint(len(piece)) + piece
     message.MergeFromString(piece)
 
 
-def _elements(data: bytes, descriptor: Any, around: tuple[int, ...], at: int, end: int) -> Iterator[_Element]:
+def _elements(data: bytes, descriptor: Any, path: tuple[int, ...], offset: int, end: int) -> Iterator[_Element]:
     """Yield the fields of a message, and instead of a large message in it the fields of that."""
-    while at < end:
-        begin = at
-        tag, at = _number(data, at)
+    while offset < end:
+        begin = offset
+        tag, offset = _number(data, offset)
         number, kind = tag >> 3, tag & 7
         if kind == _DELIMITED:
-            size, inner = _number(data, at)
-            at = inner + size
+            size, inner = _number(data, offset)
+            offset = inner + size
             within = _message_at(descriptor, number) if WHOLE_BYTES < size <= end - inner else None
             if within is not None:
-                yield from _elements(data, within, (*around, number), inner, at)
+                yield from _elements(data, within, (*path, number), inner, offset)
                 continue
         else:
-            at = _behind(data, at, kind)
-        if at > end:
+            offset = _behind(data, offset, kind)
+        if offset > end:
             raise DecodeError("it was cut short")
-        yield around, begin, at
+        yield path, begin, offset
 
 
 def _message_at(descriptor: Any, number: int) -> Any | None:
@@ -98,21 +98,21 @@ def _message_at(descriptor: Any, number: int) -> Any | None:
     return field.message_type if merges else None
 
 
-def _behind(data: bytes, at: int, kind: int) -> int:
+def _behind(data: bytes, offset: int, kind: int) -> int:
     if kind == _VARINT:
-        return _number(data, at)[1]
+        return _number(data, offset)[1]
     if kind in (_FIXED64, _FIXED32):
-        return at + (8 if kind == _FIXED64 else 4)
+        return offset + (8 if kind == _FIXED64 else 4)
     raise DecodeError("groups are not used")
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def _number(data: bytes, offset: int) -> tuple[int, int]:
     value, shift = 0, 0
     while shift < 70:
-        byte = data[at]
-        at += 1
+        byte = data[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value, offset
         shift += 7
     raise DecodeError("a number of more than ten bytes")

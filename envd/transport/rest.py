@@ -28,11 +28,11 @@ class Rest:
     async def serve(self, exchange: Exchange) -> None:
         """Answer one request."""
         head = exchange.head
-        found = self._routes.find(head.path)
-        if found is None:
+        entry = self._routes.find(head.path)
+        if entry is None:
             exchange.respond(404, (_TEXT, _NOSNIFF), b"404 page not found\n")
             return
-        routes, parameters = found
+        routes, parameters = entry
         route = routes.get(head.method)
         if route is None:
             exchange.respond(405, (("Allow", ", ".join(routes)),))
@@ -41,7 +41,7 @@ class Rest:
             head.method, head.path, head.query, head.headers, exchange.username, exchange.body, parameters
         )
         if head.path not in _ANYBODYS:
-            exchange.body.reading = exchange.vouch  # whoever must not, is refused before
+            exchange.body.reading = exchange.vouch  # a client that must not is refused before
         try:
             response = await route.handle(request, _Reply(exchange))
         except EnvdError as exc:

@@ -1,4 +1,4 @@
-"""From a request to what serves it: a preflight, a REST route, an RPC, or nothing."""
+"""Router: finds the handler of a request: a preflight, a REST route, an RPC, or nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Router:
     Args:
         methods: the RPCs.
         routes: the REST routes.
-        gate: who may come in.
+        gate: checks token and user.
         origins: which web pages may call.
         unary_s: how long a unary call may take where the client sets no deadline.
     """

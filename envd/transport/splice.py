@@ -23,7 +23,7 @@ _HIGH_BYTES = 256 * 1024  # waiting for the server: above that the client is not
 # In the kernel, on the way to the server. The default (212 992) does not hold the 256 KiB of one read: most are written
 # in two pieces then, the second copied in between, and uploads take a quarter more of the processor.
 _IN_KERNEL_BYTES = 1024 * 1024
-_DROPPED_BYTES = 1024 * 1024  # of what a client still sends at the end; who sends more does not listen
+_DROPPED_BYTES = 1024 * 1024  # of what a client still sends at the end; one that sends more does not listen
 _LINGER_S = 2.0
 # Of memory, the gRPC server's included: of a connection that does nothing, and of a stream.
 SPLICED_BYTES = 48 * 1024
@@ -41,7 +41,7 @@ class Backend(Protocol):
 
 
 class SpliceOwner(Protocol):
-    """What connections need of their listener."""
+    """The listener, as connections need it."""
 
     admission: Admission
 
@@ -57,8 +57,8 @@ class Spliced(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, patience: TransportTimeouts, owner: SpliceOwner, backend: Backend, place: Ingress) -> None:
-        self._patience = patience
+    def __init__(self, timeouts: TransportTimeouts, owner: SpliceOwner, backend: Backend, place: Ingress) -> None:
+        self._timeouts = timeouts
         self._place = place
         self._owner = owner
         self._backend = backend
@@ -71,14 +71,14 @@ class Spliced(asyncio.Protocol):
         self._head_began_at = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over a connection whose first bytes somebody else has seen."""
+        """Take over a connection whose first bytes were read already."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(high=0)  # so that "not blocked" means "all of it is in the kernel"
         self._sock = transport.get_extra_info("socket")
         self._delivery = AckTracker(self._sock)
         self._conversation = Conversation(self._backend.streams, self._delivery, self._place)
-        self._requests = FromClient(self._conversation, self._patience.header_bytes)
+        self._requests = FromClient(self._conversation, self._timeouts.header_bytes)
         self._responses = FromServer(self._conversation)
         self._conversation.on_vouch = lambda: self._owner.admission.vouch(self)
         self._conversation.on_room = self._go_on_soon
@@ -219,14 +219,14 @@ class Spliced(asyncio.Protocol):
         asyncio.get_running_loop().call_later(_LINGER_S, self._linger_on, _LINGERS)
 
     def _linger_on(self, times: int) -> None:
-        """Wait longer for who has not taken all of it yet, but not for ever."""
+        """Wait longer for a client that has not taken all of it yet, but not for ever."""
         if self._blocked and times and not self.transport.is_closing():
             asyncio.get_running_loop().call_later(_LINGER_S, self._linger_on, times - 1)
         else:
             self.transport.abort()
 
     def close(self) -> None:
-        """Close, flushing what has been written; who does not read it is cut off."""
+        """Close, flushing what has been written; a client that does not read it is cut off."""
         if self._server is not None:
             self._server.transport.abort()
         self.transport.close()
@@ -249,10 +249,10 @@ class Spliced(asyncio.Protocol):
         """Look after time limits; the listener calls this every few seconds. The server closes idle connections."""
         if self._ending or self.transport.is_closing():
             return
-        if self._requests.in_head and now - self._head_began_at > self._patience.header_s:
-            self._give_up(f"request header not complete after {self._patience.header_s:g} s")
-        elif self.busy and peer.is_dead(self._sock, self._patience.peer_dead_s):
-            log.info("peer is gone", extra={"silence_s": self._patience.peer_dead_s})
+        if self._requests.in_head and now - self._head_began_at > self._timeouts.header_s:
+            self._give_up(f"request header not complete after {self._timeouts.header_s:g} s")
+        elif self.busy and peer.is_dead(self._sock, self._timeouts.peer_dead_s):
+            log.info("peer is gone", extra={"silence_s": self._timeouts.peer_dead_s})
             self.transport.abort()
 
 

@@ -1,4 +1,4 @@
-"""How much, and how long, one connection may keep us waiting."""
+"""TransportTimeouts: bounds of size and time for one connection."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _SEND_BYTES = 4 * 1024 * 1024  # handed to the kernel at once
 
 
 class DirectSocket:
-    """A duplicate of a connection's socket, while its transport is idle. Closed by who made it.
+    """A duplicate of a connection's socket, while its transport is idle. Closed by its maker.
 
     Args:
         touched: called when bytes have moved.
@@ -44,7 +44,7 @@ class DirectSocket:
             self._ready.set_exception(ConnectionAbortedError())
 
     def close(self) -> None:
-        """Let go of the duplicate."""
+        """Close the duplicate."""
         if self._fd >= 0:
             if self._ready is not None:
                 # Else the loop takes the next descriptor of this number for one it knows, and that is never read.
@@ -141,7 +141,7 @@ async def _send_piece(direct: DirectSocket, work: Callable[[], int], settle: Set
 
 
 def _nothing() -> None:
-    """Nobody waits for the socket to be given back."""
+    """Ignore that the socket is given back: no caller waits."""
 
 
 def _settle(future: asyncio.Future[None]) -> None:

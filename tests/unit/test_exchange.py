@@ -13,7 +13,7 @@ _DIGITS = 16  # some clients take no more for the size of a chunk
 
 class Wire:
     def __init__(self) -> None:
-        self.delivery = cast("AckTracker", None)  # nothing here asks how far a peer is
+        self.acks = cast("AckTracker", None)  # nothing here asks how far a peer is
         self.written = b""
 
     def write(self, data: bytes) -> None:

@@ -45,8 +45,8 @@ class Granted(StreamAckTracker):
 class Both:
     """Both directions of a connection."""
 
-    def __init__(self, delivery: AckTracker) -> None:
-        self.conversation = Conversation(Streams(), delivery)
+    def __init__(self, acks: AckTracker) -> None:
+        self.conversation = Conversation(Streams(), acks)
         self.client = FromClient(self.conversation, 64 * KIB)
         self.server = FromServer(self.conversation)
 
@@ -116,11 +116,11 @@ def test_a_grant_of_no_such_size_is_left_to_the_server(both: Both, payload: byte
 
 def test_both_directions_together_tell_what_was_consumed(both: Both):
     both.client.feed(BEGIN)
-    delivery = both.conversation.delivery
+    acks = both.conversation.acks
     for _ in range(10):
         for stream in (1, 3):
-            delivery.writing(len(both.server.feed(h2_frame(DATA, bytes(SENT), stream=stream))))
-        delivery.flushed()
+            acks.writing(len(both.server.feed(h2_frame(DATA, bytes(SENT), stream=stream))))
+        acks.flushed()
         both.client.feed(grant(1, SENT))
     assert both.stream(1).acknowledged() == both.stream(3).acknowledged() == 10 * SENT
     assert both.stream(1).consumed() == 9 * SENT - SLACK

@@ -22,19 +22,19 @@ class Pair:
     sender: socket.socket
     receiver: socket.socket
 
-    def write(self, delivery: AckTracker, data: bytes) -> None:
+    def write(self, acks: AckTracker, data: bytes) -> None:
         """Hand bytes to the kernel, as the transport does when nothing is buffered."""
-        delivery.writing(len(data))
+        acks.writing(len(data))
         assert self.sender.send(data) == len(data)
-        delivery.flushed()
+        acks.flushed()
 
-    def has(self, delivery: AckTracker, size: int) -> bool:
+    def has(self, acks: AckTracker, size: int) -> bool:
         """Whether so many bytes get acknowledged; the acknowledgement takes its way through the kernel."""
         deadline = time.monotonic() + 60
-        while delivery.acknowledged() < size:
+        while acks.acknowledged() < size:
             if time.monotonic() > deadline:
                 return False
-        return delivery.acknowledged() == size
+        return acks.acknowledged() == size
 
 
 @pytest.fixture
@@ -50,108 +50,108 @@ def pair() -> Iterator[Pair]:
             yield Pair(sender, receiver)
 
 
-def overfill(pair: Pair, delivery: AckTracker) -> int:
+def overfill(pair: Pair, acks: AckTracker) -> int:
     """Write until the kernel takes no more; how much it took."""
     total = 0
     try:
         while True:
             total += pair.sender.send(bytes(65536))
     except BlockingIOError:
-        delivery.writing(total)
-        delivery.flushed()
+        acks.writing(total)
+        acks.flushed()
     return total
 
 
 def test_what_has_arrived_is_acknowledged_though_nobody_read_it(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    pair.write(delivery, b"x" * 1000)
-    assert pair.has(delivery, 1000)
+    acks = AckTracker(pair.sender)
+    pair.write(acks, b"x" * 1000)
+    assert pair.has(acks, 1000)
 
 
 def test_what_our_own_buffer_may_hold_does_not_count(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    pair.write(delivery, b"x" * 1000)
-    delivery.writing(500)  # it is with the transport, not with the kernel
-    assert pair.has(delivery, 1000)
-    assert delivery.written == 1500
-    delivery.flushed()
-    assert delivery.acknowledged() == 1500
+    acks = AckTracker(pair.sender)
+    pair.write(acks, b"x" * 1000)
+    acks.writing(500)  # it is with the transport, not with the kernel
+    assert pair.has(acks, 1000)
+    assert acks.written == 1500
+    acks.flushed()
+    assert acks.acknowledged() == 1500
 
 
 def test_what_lies_in_the_kernel_does_not_count_until_the_peer_has_it(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    total = overfill(pair, delivery)
-    got = delivery.acknowledged()
+    acks = AckTracker(pair.sender)
+    total = overfill(pair, acks)
+    got = acks.acknowledged()
     assert got < 64 * 1024 < total
     read = len(pair.receiver.recv(1 << 20))
     while read < total:
         read += len(pair.receiver.recv(1 << 20))
-    assert pair.has(delivery, total)
+    assert pair.has(acks, total)
 
 
 def test_the_count_stays_when_the_connection_is_reset(pair: Pair):
     """And is no more than what the peer's kernel had."""
-    delivery = AckTracker(pair.sender)
-    overfill(pair, delivery)
+    acks = AckTracker(pair.sender)
+    overfill(pair, acks)
     held = len(pair.receiver.recv(1 << 20, socket.MSG_PEEK))
     pair.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     pair.receiver.close()
-    delivery.close()
+    acks.close()
     pair.sender.close()
-    assert 0 <= delivery.acknowledged() <= held
-    assert delivery.acknowledged() == delivery.acknowledged()
+    assert 0 <= acks.acknowledged() <= held
+    assert acks.acknowledged() == acks.acknowledged()
 
 
 def test_unix_sockets_count_what_was_read():
     sender, receiver = socket.socketpair()
     with sender, receiver:
-        delivery = AckTracker(sender)
-        delivery.writing(10)
+        acks = AckTracker(sender)
+        acks.writing(10)
         sender.send(b"0123456789")
-        delivery.flushed()
-        assert delivery.acknowledged() < 10
+        acks.flushed()
+        assert acks.acknowledged() < 10
         receiver.recv(100)
-        assert delivery.acknowledged() == 10
+        assert acks.acknowledged() == 10
 
 
 def test_a_mark_is_reached_when_all_before_it_was_received(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    marks = Marks(delivery)
+    acks = AckTracker(pair.sender)
+    marks = Marks(acks)
     assert marks.acknowledged() is None
-    pair.write(delivery, b"x" * 100)
+    pair.write(acks, b"x" * 100)
     marks.add("first")
-    assert pair.has(delivery, 100)
+    assert pair.has(acks, 100)
     assert marks.acknowledged() == "first"
-    delivery.writing(100)
+    acks.writing(100)
     marks.add("second")
     assert marks.acknowledged() == "first"
     pair.sender.send(b"x" * 99)
     assert marks.acknowledged() == "first"
     pair.sender.send(b"x")
-    delivery.flushed()
-    assert pair.has(delivery, 200)
+    acks.flushed()
+    assert pair.has(acks, 200)
     assert marks.acknowledged() == "second"
 
 
 def test_marks_are_still_told_after_the_connection(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    marks = Marks(delivery)
-    pair.write(delivery, b"x" * 100)
+    acks = AckTracker(pair.sender)
+    marks = Marks(acks)
+    pair.write(acks, b"x" * 100)
     marks.add("reached")
-    delivery.writing(1000)
+    acks.writing(1000)
     marks.add("never sent")
-    assert pair.has(delivery, 100)
-    delivery.close()
+    assert pair.has(acks, 100)
+    acks.close()
     pair.sender.close()
     assert marks.acknowledged() == "reached"
     assert marks.acknowledged() == "reached"
 
 
 def test_many_marks_are_thinned_out_and_never_say_too_much(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    marks = Marks(delivery)
+    acks = AckTracker(pair.sender)
+    marks = Marks(acks)
     for number in range(1, 5001):
-        delivery.writing(1)
+        acks.writing(1)
         marks.add(number)
     assert len(marks._acknowledged._values) <= 1024
     assert len(marks._consumed._values) <= 1024
@@ -160,24 +160,24 @@ def test_many_marks_are_thinned_out_and_never_say_too_much(pair: Pair):
         assert pair.sender.send(b"x" * 100) == 100
     # It is with the kernel, but so far the transport has not said so.
     assert marks.acknowledged() is None
-    delivery.flushed()
+    acks.flushed()
     read = 0
     while read < 5000:
         read += len(pair.receiver.recv(1 << 16))
-    assert pair.has(delivery, 5000)
+    assert pair.has(acks, 5000)
     assert marks.acknowledged() == 5000
 
 
 def test_a_thinned_out_mark_answers_with_an_earlier_one(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    marks = Marks(delivery)
-    delivery.writing(1)
+    acks = AckTracker(pair.sender)
+    marks = Marks(acks)
+    acks.writing(1)
     pair.sender.send(b"x")
     for number in range(1, 3001):
         marks.add((number,))
         if number == 1:
-            delivery.flushed()
-        delivery.writing(1)
+            acks.flushed()
+        acks.writing(1)
     reached = marks.acknowledged()
     assert reached is None or reached <= (1,)
 
@@ -206,7 +206,7 @@ class Client:
 
     def __init__(self, window: int) -> None:
         self.connection = Received()
-        self.delivery = StreamAckTracker(self.connection)
+        self.acks = StreamAckTracker(self.connection)
         self.sent = self.read = 0
         self._window = window
         self._granted = 0
@@ -219,7 +219,7 @@ class Client:
         assert size <= self.room
         self.sent += size
         self.connection.reached += size
-        self.delivery.carried(size, self.sent)
+        self.acks.carried(size, self.sent)
 
     def reads(self, size: int) -> None:
         self.read += size
@@ -227,7 +227,7 @@ class Client:
 
     def grants(self, size: int) -> None:
         self._granted += size
-        self.delivery.granted(size)
+        self.acks.granted(size)
 
     def changes_window(self, change: int) -> None:
         """As SETTINGS do: for all streams that are open."""
@@ -235,24 +235,24 @@ class Client:
 
     @property
     def consumed(self) -> int:
-        consumed = self.delivery.consumed()
+        consumed = self.acks.consumed()
         assert 0 <= consumed <= self.read
         return consumed
 
 
 def test_on_http1_what_the_kernel_has_counts_as_consumed(pair: Pair):
-    delivery = AckTracker(pair.sender)
-    marks = Marks(delivery)
-    pair.write(delivery, b"x" * 100)
+    acks = AckTracker(pair.sender)
+    marks = Marks(acks)
+    pair.write(acks, b"x" * 100)
     marks.add("all")
-    assert pair.has(delivery, 100)
-    assert (delivery.consumed(), marks.consumed()) == (100, "all")
+    assert pair.has(acks, 100)
+    assert (acks.consumed(), marks.consumed()) == (100, "all")
 
 
 def test_what_a_client_has_not_given_back_is_not_consumed():
     client = Client(4 * MIB)
     client.is_sent(4 * MIB)
-    assert client.delivery.acknowledged() == 4 * MIB
+    assert client.acks.acknowledged() == 4 * MIB
     assert client.consumed == 0
 
 
@@ -325,10 +325,10 @@ def test_any_client_is_never_said_to_have_more_than_it_read():
 
 
 def test_a_stream_of_an_unknown_connection_is_never_consumed():
-    delivery = StreamAckTracker()
-    delivery.carried(100 * MIB, 100 * MIB)
-    delivery.granted(100 * MIB)
-    assert (delivery.acknowledged(), delivery.consumed()) == (0, 0)
+    acks = StreamAckTracker()
+    acks.carried(100 * MIB, 100 * MIB)
+    acks.granted(100 * MIB)
+    assert (acks.acknowledged(), acks.consumed()) == (0, 0)
 
 
 def test_what_a_kernel_may_hold_unread_is_what_its_windows_can_span():
