@@ -13,10 +13,10 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client, request or message may use. Sizes in bytes, times in seconds.
+    """Bounds of one client, request or message. Sizes in bytes, times in seconds.
 
     Attributes:
-        file_s: how long anybody waits for a file system that does not answer.
+        file_s: how long a call waits for a file system that does not answer.
     """
 
     connections: int = 4096
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is kept of programs and their output. Sizes in bytes, times in seconds."""
+    """Bounds of kept processes and their output. Sizes in bytes, times in seconds."""
 
     live_bytes: int = 4 * MIB
     finished_bytes: int = 1 * MIB
@@ -54,7 +54,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """How many resumable uploads there may be, and how long they wait. Times in seconds."""
+    """Bounds of resumable uploads: their number, and the time they wait. Times in seconds."""
 
     at_once: int = 1000
     expiry_s: float = 24 * 3600.0
@@ -66,7 +66,7 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What is kept for those who watch directories, and how long one may be away from its path. Times in seconds.
+    """Bounds of watches, and the time for which a watched directory may be away from its path. Times in seconds.
 
     Attributes:
         directories: that one watch may follow.
@@ -122,4 +122,4 @@ class Config:
 
 def _known(kind: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
     """Return what a class has a field for: another version, which an update replaced, may have written more."""
-    return {one.name: fields[one.name] for one in dataclasses.fields(kind) if one.name in fields}
+    return {field.name: fields[field.name] for field in dataclasses.fields(kind) if field.name in fields}

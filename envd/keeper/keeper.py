@@ -30,10 +30,10 @@ _ATTEMPTS = 5
 class Keeper:
     """Ties the server and the children together; see docs/decisions/0002 for why it exists."""
 
-    def __init__(self, program: str, server_argv: list[str], listeners: list[int]) -> None:
+    def __init__(self, interpreter: str, server_argv: list[str], listeners: list[int]) -> None:
         self.loop = Loop()
         setup = ChildSetup(_raise_descriptor_limit())
-        self.server = ServerChild(self.loop, program, server_argv, self._received)
+        self.server = ServerChild(self.loop, interpreter, server_argv, self._received)
         self.children = Children(self.loop, setup, self.server.send)
         self.server.adopting = self._adoption
         self.server.ended = self._server_ended

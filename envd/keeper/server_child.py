@@ -39,10 +39,10 @@ class ServerChild:
     """
 
     def __init__(
-        self, loop: Loop, program: str, argv: list[str], receive: Callable[[wire.Message, list[int]], None]
+        self, loop: Loop, interpreter: str, argv: list[str], receive: Callable[[wire.Message, list[int]], None]
     ) -> None:
         self._loop = loop
-        self._program = program
+        self._interpreter = interpreter
         self._argv = argv
         self._receive = receive
         self._sock: _socket.socket | None = None
@@ -111,7 +111,7 @@ class ServerChild:
             for name, fd in (("ENVD_KEEPER_FD", theirs), *self._records):
                 os.set_inheritable(fd, True)
                 env[name] = str(fd)
-            os.execve(self._program, self._argv, env)
+            os.execve(self._interpreter, self._argv, env)
         finally:
             os._exit(127)
 
@@ -195,8 +195,8 @@ class ServerChild:
             self._outbox.clear()  # it is gone; the end of file follows
         del self._outbox[:sent]
         if self._sock is not None:
-            wanted = select.EPOLLIN | (select.EPOLLOUT if self._outbox else 0)
-            self._loop.change(self._sock.fileno(), wanted)
+            events = select.EPOLLIN | (select.EPOLLOUT if self._outbox else 0)
+            self._loop.change(self._sock.fileno(), events)
         if len(self._outbox) > _OUTBOX_LIMIT:
             self.kill()
 

@@ -97,8 +97,8 @@ class Ledger:
         return ledger
 
     def _load(self) -> None:
-        at = self._records_at + self._first * _RECORD.size
-        data = os.pread(self.fd, max(os.fstat(self.fd).st_size - at, 0), at)
+        offset = self._records_at + self._first * _RECORD.size
+        data = os.pread(self.fd, max(os.fstat(self.fd).st_size - offset, 0), offset)
         for (value,) in _RECORD.iter_unpack(data[: len(data) // _RECORD.size * _RECORD.size]):
             self._segments.append((value >> _OFFSET_BITS, value & ((1 << _OFFSET_BITS) - 1)))
 
@@ -115,10 +115,10 @@ class Ledger:
         (size,) = _RECORD.unpack_from(data)
         return data[_RECORD.size : _RECORD.size + size]
 
-    def write_input(self, at: int, record: bytes) -> None:
+    def write_input(self, offset: int, record: bytes) -> None:
         """Keep something about the process's input, at a place within INPUT_BYTES."""
         if self.fd >= 0:
-            os.pwrite(self.fd, record, self._input_at + at)
+            os.pwrite(self.fd, record, self._input_at + offset)
 
     def read_input(self) -> bytes:
         """Return what write_input kept, zeros where nothing was; at most INPUT_BYTES, less for nothing at the end."""
@@ -174,15 +174,15 @@ class Ledger:
 
     def next_piece(self, segment: int, offsets: list[int], ends: list[int]) -> tuple[int, int, int] | None:
         """Find what a reader at `offsets` reads next: (segment to ask from next time, stream, offset of its end)."""
-        at = max(segment - self._first, 0)
-        while at < len(self._segments):
-            stream, end = self._segments[at]
+        offset = max(segment - self._first, 0)
+        while offset < len(self._segments):
+            stream, end = self._segments[offset]
             if offsets[stream] < end:
-                return self._first + at, stream, end
-            at += 1
+                return self._first + offset, stream, end
+            offset += 1
         for stream in (self._current, *range(len(ends))):
             if stream >= 0 and offsets[stream] < ends[stream]:
-                return self._first + at, stream, ends[stream]
+                return self._first + offset, stream, ends[stream]
         return None
 
     def forget_before(self, heads: list[int]) -> None:

@@ -214,8 +214,8 @@ class Process:
     def _remember(self) -> None:
         """Keep in the ledger what only this server knows of the end."""
         size = None if self.terminal is None else dataclasses.astuple(self.terminal.size)
-        known = (self.cause, sorted(self._requested), self._held_by, self.finished_clock, size, self.end_told)
-        self.output.ledger.write_end(json.dumps(known).encode())
+        fields = (self.cause, sorted(self._requested), self._held_by, self.finished_clock, size, self.end_told)
+        self.output.ledger.write_end(json.dumps(fields).encode())
 
     def _note_told(self) -> None:
         if not self.end_told:
@@ -224,10 +224,10 @@ class Process:
 
     def recall(self) -> bool:
         """Take over what an earlier server knew of the end; True if it had announced it."""
-        known = self.output.ledger.read_end()
-        if known:
-            cause, requested, held_by, self.finished_clock, size, *told = json.loads(known)[:6]
-            self.end_told = bool(told and told[0])
+        record = self.output.ledger.read_end()
+        if record:
+            cause, requested, held_by, self.finished_clock, size, *rest = json.loads(record)[:6]
+            self.end_told = bool(rest and rest[0])
             self.cause = Cause(cause) if cause in iter(Cause) else None  # a later version may know more of them
             self._requested, self._held_by = set(requested), tuple(held_by)
             if self.terminal is not None and not self.terminal.open:

@@ -36,21 +36,21 @@ class PtyService:
 
     async def list(self, request: pb.ListRequest, call: Call) -> Encoded:
         """Return the terminals that are open, on request also those that have finished."""
-        shown = [
+        processes = [
             process
             for process in self._table
             if process.terminal is not None and (process.ended is None or request.include_finished)
         ]
-        abridged = list_encoding.abridged_of(shown)
-        found = (
+        abridged = list_encoding.abridged_of(processes)
+        listed = (
             list_encoding.Listed(
                 process,
                 info_from(process, abridged=process.identity.ident in abridged),
                 (messages.info_from(process, self._terminals.watched(process)), pb.TerminalInfo.PROCESS_FIELD_NUMBER),
             )
-            for process in shown
+            for process in processes
         )
-        return await list_encoding.encoded(pb.ListResponse, found, abridged, call)
+        return await list_encoding.encoded(pb.ListResponse, listed, abridged, call)
 
     async def open(self, requests: AsyncIterator[pb.OpenRequest], call: Call) -> AsyncGenerator[Reply, None]:
         """Open a terminal and follow it."""

@@ -80,15 +80,15 @@ class TerminalSubscriber:
         self.size: Size | None = None
         self._view_only = view_only
         self._failure: EnvdError | None = None
-        self._told = self._state()
+        self._last_state = self._state()
 
     def _state(self) -> Resized:
         return Resized(self.terminal.size, self.terminal.driver is self)
 
     def introduction(self) -> Resized:
         """Return how things are; from now on `news` tells what changes."""
-        self._told = self._state()
-        return self._told
+        self._last_state = self._state()
+        return self._last_state
 
     def news(self) -> Resized | None:
         """Return what has changed since it was told last, None if nothing has.
@@ -99,9 +99,9 @@ class TerminalSubscriber:
         if self._failure is not None:
             raise self._failure
         state = self._state()
-        if state == self._told:
+        if state == self._last_state:
             return None
-        self._told = state
+        self._last_state = state
         return state
 
     def fail(self, error: EnvdError) -> None:

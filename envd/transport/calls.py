@@ -17,7 +17,7 @@ log = logging.getLogger("envd.transport")
 
 
 async def replies(method: Method, requests: AsyncGenerator[Any, None], call: Call) -> AsyncGenerator[Reply, None]:
-    """Run a method on what the client sends, and yield what it answers.
+    """Run a method on the messages of the client, and yield its replies.
 
     Raises:
         EnvdError: UNIMPLEMENTED if a method that takes one message gets none, or more; what the method raises.
@@ -27,21 +27,21 @@ async def replies(method: Method, requests: AsyncGenerator[Any, None], call: Cal
         if not method.server_streaming:
             yield await method.function(request, call)
             return
-        async with aclosing(method.function(request, call)) as found:
-            async for reply in found:
+        async with aclosing(method.function(request, call)) as replies:
+            async for reply in replies:
                 yield reply
 
 
 async def _only(requests: AsyncGenerator[Any, None]) -> Any:
     """Return the one message of a request; read to its end, for a second one is an error."""
-    found: list[Any] = []
+    messages: list[Any] = []
     async for request in requests:
-        if found:
+        if messages:
             raise EnvdError(Code.UNIMPLEMENTED, "unary request has multiple messages")
-        found.append(request)
-    if not found:
+        messages.append(request)
+    if not messages:
         raise EnvdError(Code.UNIMPLEMENTED, "unary request has zero messages")
-    return found[0]
+    return messages[0]
 
 
 async def failure(work: Awaitable[None], timeout_s: float | None, path: str) -> EnvdError | None:
