@@ -130,12 +130,12 @@ class ConnectionConfig:
             InvalidArgumentException: sandbox_url is not a URL.
         """
         try:
-            found = address_from(self.get_sandbox_direct_url(sandbox_id, sandbox_domain))
+            address = address_from(self.get_sandbox_direct_url(sandbox_id, sandbox_domain))
         except ValueError as error:
             raise InvalidArgumentException(f"sandbox_url: {error}") from None
         routing = {"e2b-sandbox-id": sandbox_id, "e2b-sandbox-port": str(ENVD_PORT)}
         metadata = {**routing, **self.sandbox_headers}
-        return Address(found.target, found.tls, metadata, found.url, token, self.proxy)
+        return Address(address.target, address.tls, metadata, address.url, token, self.proxy)
 
     @classmethod
     def of(
@@ -151,33 +151,33 @@ class ConnectionConfig:
         given = {name: value for name, value in named.items() if value is not None}
         if config is not None and not given:
             return config
-        kept = {} if config is None else config._given()  # noqa: SLF001 - of this class
-        return cls(**{**kept, **given})  # type: ignore[arg-type]
+        former = {} if config is None else config._given()  # noqa: SLF001 - of this class
+        return cls(**{**former, **given})  # type: ignore[arg-type]
 
     def _given(self) -> dict[str, object]:
         """The arguments that make this one again. URLs that were derived are derived again."""
-        found = dict(vars(self))
-        found["request_timeout"] = self.request_timeout or 0
+        settings = dict(vars(self))
+        settings["request_timeout"] = self.request_timeout or 0
         if self.api_url == self._default_api_url():
-            del found["api_url"]
-        return found
+            del settings["api_url"]
+        return settings
 
     def _default_api_url(self) -> str:
         return f"http://localhost:{_API_PORT}" if self.debug else f"https://api.{self.domain}"
 
 
-def _seconds(given: float | None) -> float | None:
-    if given is None:
+def _seconds(seconds: float | None) -> float | None:
+    if seconds is None:
         return REQUEST_TIMEOUT
-    if given < 0:
-        raise InvalidArgumentException(f"request_timeout is {given}: give seconds, or 0 for no limit")
-    return given or None
+    if seconds < 0:
+        raise InvalidArgumentException(f"request_timeout is {seconds}: give seconds, or 0 for no limit")
+    return seconds or None
 
 
 def configured(opts: IdOpts) -> ConnectionConfig:
     """The configuration that options amount to."""
-    rest = dict(opts)
-    config = rest.pop("connection_config", None)
+    settings = dict(opts)
+    config = settings.pop("connection_config", None)
     if config is not None and not isinstance(config, ConnectionConfig):
         raise InvalidArgumentException("connection_config is not a ConnectionConfig")
-    return ConnectionConfig.of(config, None, None, None, rest)
+    return ConnectionConfig.of(config, None, None, None, settings)

@@ -114,8 +114,8 @@ def _check_conflicts(archive: IO[bytes], top: int, linked: set[Parts]) -> None:
                 files.add(parts)
             if way.look(parts[:-1]):
                 with contextlib.suppress(FileNotFoundError):
-                    there = os.stat(parts[-1], dir_fd=way.here, follow_symlinks=False)
-                    if stat.S_ISDIR(there.st_mode):
+                    state = os.stat(parts[-1], dir_fd=way.here, follow_symlinks=False)
+                    if stat.S_ISDIR(state.st_mode):
                         raise ConflictException(f"{shown(member.name)} is a directory here, and none in the archive")
 
 
@@ -214,9 +214,9 @@ class _Way:
             os.chmod(self.here, member.mode & _KEPT_MODE | _OWNERS)
             os.utime(self.here, ns=(time.time_ns(), member.modified_ns))
 
-    def _move(self, there: int) -> None:
-        left, self.here = self.here, there
-        os.close(left)
+    def _move(self, fd: int) -> None:
+        former, self.here = self.here, fd
+        os.close(former)
 
 
 class _Extraction:
@@ -266,19 +266,19 @@ class _Extraction:
     def _file(self, member: Member, here: int, hidden: bytes) -> None:
         fd = os.open(hidden, _NEW, 0o600, dir_fd=here)
         try:
-            at = member.offset
+            stored_at = member.offset
             for offset, length in member.extents:
-                self._copy(fd, at, offset, length)
-                at += length
+                self._copy(fd, stored_at, offset, length)
+                stored_at += length
             os.ftruncate(fd, member.size)
             os.fchmod(fd, member.mode & _KEPT_MODE | 0o600)
             os.utime(fd, ns=(time.time_ns(), member.modified_ns))
         finally:
             os.close(fd)
 
-    def _copy(self, fd: int, at: int, offset: int, length: int) -> None:
+    def _copy(self, fd: int, stored_at: int, offset: int, length: int) -> None:
         while length:
-            self._archive.seek(at)
+            self._archive.seek(stored_at)
             data = self._archive.read(min(length, _PIECE))
             if not data:
                 raise SandboxException("the archive is damaged: it is cut short")
@@ -286,7 +286,7 @@ class _Extraction:
             os.lseek(fd, offset, os.SEEK_SET)
             while view:
                 view = view[os.write(fd, view) :]
-            at, offset, length = at + len(data), offset + len(data), length - len(data)
+            stored_at, offset, length = stored_at + len(data), offset + len(data), length - len(data)
 
     def _link(self, member: Member, here: int, hidden: bytes) -> None:
         parts = _parts(member.link)
@@ -296,5 +296,5 @@ class _Extraction:
 
 
 def _inode(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
+    state = os.fstat(fd)
+    return state.st_dev, state.st_ino

@@ -39,7 +39,7 @@ def selector(pid: int | None, tag: str | None, key: str | None) -> pb.ProcessSel
     Raises:
         InvalidArgumentException: none is named, or several are.
     """
-    if sum(one is not None for one in (pid, tag, key)) != 1:
+    if sum(value is not None for value in (pid, tag, key)) != 1:
         raise InvalidArgumentException("name the command by one of pid, tag and idempotency_key")
     if pid is not None:
         return by_pid(pid)

@@ -61,7 +61,7 @@ class Output:
         self._offsets: dict[StreamName, int] = {"stdout": start.stdout, "stderr": start.stderr, "pty": start.pty}
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
-        self._kept: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        self._retained: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self.gaps: list[OutputGap] = []
         self.ending: Ending | None = None
 
@@ -74,9 +74,12 @@ class Output:
     def delivered(self) -> OutputPosition:
         """The place behind all pieces so far."""
         pending = {name: len(decoder.getstate()[0]) for name, decoder in self._decoders.items()}
-        at = self._offsets
+        offsets = self._offsets
         return OutputPosition(
-            at["stdout"] - pending["stdout"], at["stderr"] - pending["stderr"], at["pty"], self._started_at_us
+            offsets["stdout"] - pending["stdout"],
+            offsets["stderr"] - pending["stderr"],
+            offsets["pty"],
+            self._started_at_us,
         )
 
     @property
@@ -99,8 +102,8 @@ class Output:
                 raise AnotherError("another command has its pid now")
             self._started_at_us = started_at_us
         if not self._begun and event.HasField("position"):
-            at = event.position
-            self._offsets = {"stdout": at.stdout, "stderr": at.stderr, "pty": at.pty}
+            position = event.position
+            self._offsets = {"stdout": position.stdout, "stderr": position.stderr, "pty": position.pty}
         self._begun = True
 
     def pieces(self, event: pb.ProcessEvent) -> list[Piece]:
@@ -113,14 +116,14 @@ class Output:
         kind = event.WhichOneof("event")
         if kind == "start":
             self.started(event.start)
-        found: list[Piece] = []
+        pieces: list[Piece] = []
         if kind == "data":
-            found = self._data(event.data)
+            pieces = self._data(event.data)
         elif kind == "gap":
-            found = self._gap(event.gap)
+            pieces = self._gap(event.gap)
         elif kind == "end":
-            found = self._end(event.end)
-        return [replace(piece, position=self.delivered) for piece in found]
+            pieces = self._end(event.end)
+        return [replace(piece, position=self.delivered) for piece in pieces]
 
     def result(self) -> CommandResult:
         """What a caller gets; only after the end."""
@@ -146,7 +149,7 @@ class Output:
         if not text:
             return []
         if self._retain:
-            self._kept[name].append(text)
+            self._retained[name].append(text)
         return [Piece(stdout=text) if name == "stdout" else Piece(stderr=text)]
 
     def _gap(self, gap: pb.ProcessEvent.GapEvent) -> list[Piece]:
@@ -168,8 +171,8 @@ class Output:
         return [*self._decoded("stdout", b"", final=True), *self._decoded("stderr", b"", final=True)]
 
     def _text(self, name: str) -> str:
-        kept = self._kept[name]
-        if len(kept) > 1:
+        pieces = self._retained[name]
+        if len(pieces) > 1:
             # Joined once and not at every look.
-            kept[:] = ["".join(kept)]
-        return kept[0] if kept else ""
+            pieces[:] = ["".join(pieces)]
+        return pieces[0] if pieces else ""

@@ -53,9 +53,9 @@ class OutputMatcher:
         """The first match in a stream; what is before its end is not looked at again."""
         for name in _STREAMS if stream is None else (stream,):
             window = self._windows.get(name)
-            found = None if window is None else window.find(pattern)
-            if found is not None:
-                return found
+            match = None if window is None else window.find(pattern)
+            if match is not None:
+                return match
         return None
 
     def clear(self) -> None:
@@ -84,7 +84,7 @@ class _Window:
         self._begin = max(self._begin - cut, 0)
 
     def find(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.search(self._text, self._begin)
-        if found is not None:
-            self._begin = found.end()
-        return found
+        match = pattern.search(self._text, self._begin)
+        if match is not None:
+            self._begin = match.end()
+        return match

@@ -64,7 +64,7 @@ class ReplayBuffer:
 
     def forget_bytes(self, size: int) -> int:
         """Let go of the first pieces that have so many bytes; the number of the one behind them."""
-        left = self.size - size
-        while self.size > left:
+        target = self.size - size
+        while self.size > target:
             self.forget(self._forgotten + 1)
         return self._forgotten

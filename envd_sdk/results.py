@@ -60,11 +60,11 @@ class OutputPosition:
         Raises:
             ValueError: it is something else.
         """
-        found = json.loads(text)
-        names = {one.name for one in fields(cls)}
-        if not isinstance(found, dict) or not all(isinstance(found.get(name, 0), int) for name in names):
+        data = json.loads(text)
+        names = {field.name for field in fields(cls)}
+        if not isinstance(data, dict) or not all(isinstance(data.get(name, 0), int) for name in names):
             raise ValueError(f"{text!r} is no place in an output")
-        return cls(**{name: found[name] for name in names & found.keys()})
+        return cls(**{name: data[name] for name in names & data.keys()})
 
 
 @dataclass

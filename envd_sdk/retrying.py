@@ -59,11 +59,11 @@ class Attempts:
         Raises:
             WireError: the error itself, if there is to be none.
         """
-        again = error.lost if self.repeat is Repeat.SAFE else error.never_sent
+        repeatable = error.lost if self.repeat is Repeat.SAFE else error.never_sent
         now = self.clock()
         if self._began is None:
             self._began = now
-        if not again or now - self._began >= self.patience_s:
+        if not repeatable or now - self._began >= self.patience_s:
             raise error
         self._failures += 1
         longest: float = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(self._failures, 10))

@@ -183,35 +183,35 @@ class Lines:
     etag: str
 
 
-def selection(path: SandboxPath, given: Selected) -> pb.Selection:
-    found = pb.Selection(
+def selection(path: SandboxPath, options: Selected) -> pb.Selection:
+    message = pb.Selection(
         **path_fields(path),
-        include=_globs(given.get("include", ())),
-        exclude=_globs(given.get("exclude", ())),
-        types=[_KINDS[kind] for kind in given.get("kinds", ())],
-        order=_ORDERS[given.get("order", "name")],
-        gitignore=given.get("gitignore", False),
-        skip_hidden=given.get("skip_hidden", False),
-        max_depth=given.get("max_depth", 0),
-        follow_links=given.get("follow_links", False),
-        one_file_system=given.get("one_file_system", False),
-        min_size=given.get("min_size"),
-        max_size=given.get("max_size"),
+        include=_globs(options.get("include", ())),
+        exclude=_globs(options.get("exclude", ())),
+        types=[_KINDS[kind] for kind in options.get("kinds", ())],
+        order=_ORDERS[options.get("order", "name")],
+        gitignore=options.get("gitignore", False),
+        skip_hidden=options.get("skip_hidden", False),
+        max_depth=options.get("max_depth", 0),
+        follow_links=options.get("follow_links", False),
+        one_file_system=options.get("one_file_system", False),
+        min_size=options.get("min_size"),
+        max_size=options.get("max_size"),
     )
-    if "modified_since" in given:
-        found.modified_since.FromDatetime(given["modified_since"])
-    if "modified_before" in given:
-        found.modified_before.FromDatetime(given["modified_before"])
-    return found
+    if "modified_since" in options:
+        message.modified_since.FromDatetime(options["modified_since"])
+    if "modified_before" in options:
+        message.modified_before.FromDatetime(options["modified_before"])
+    return message
 
 
-def pattern(text: str, given: Matched) -> pb.Pattern:
+def pattern(text: str, options: Matched) -> pb.Pattern:
     return pb.Pattern(
         text=text,
-        fixed=given.get("fixed", False),
-        case=_CASES[given.get("case", "sensitive")],
-        word=given.get("word", False),
-        multiline=given.get("multiline", False),
+        fixed=options.get("fixed", False),
+        case=_CASES[options.get("case", "sensitive")],
+        word=options.get("word", False),
+        multiline=options.get("multiline", False),
     )
 
 
@@ -223,21 +223,22 @@ def grep_result(messages: Sequence[pb.GrepResponse]) -> GrepResult:
             parts.setdefault((file.path, raw_path(file)), []).append(file)
     summary = messages[-1].summary
     return GrepResult(
-        files=tuple(_grep_file(found) for found in parts.values()),
+        files=tuple(_grep_file(file_parts) for file_parts in parts.values()),
         count=summary.matches,
         truncated=summary.truncated,
         files_searched=summary.files_searched,
-        skipped=tuple(_skipped(one) for message in messages for one in message.skipped),
+        skipped=tuple(_skipped(skip) for message in messages for skip in message.skipped),
     )
 
 
 def replace_result(message: pb.ReplaceResponse) -> ReplaceResult:
     return ReplaceResult(
         files=tuple(
-            ReplacedFile(one.path, one.matches, one.etag, one.diff, one.error, raw_path(one)) for one in message.files
+            ReplacedFile(file.path, file.matches, file.etag, file.diff, file.error, raw_path(file))
+            for file in message.files
         ),
         count=message.matches,
-        skipped=tuple(_skipped(one) for one in message.skipped),
+        skipped=tuple(_skipped(skip) for skip in message.skipped),
     )
 
 
@@ -252,14 +253,14 @@ def lines_from(message: pb.ReadLinesResponse) -> Lines:
     )
 
 
-def _globs(given: Sequence[str]) -> list[str]:
+def _globs(globs: Sequence[str]) -> list[str]:
     # One glob alone is a sequence, too: of characters.
-    return [given] if isinstance(given, str) else list(given)
+    return [globs] if isinstance(globs, str) else list(globs)
 
 
 def _grep_file(parts: Sequence[pb.GrepFile]) -> GrepFile:
     lines = tuple(
-        GrepLine(line.number, line.text, tuple((one.start, one.end) for one in line.submatches))
+        GrepLine(line.number, line.text, tuple((match.start, match.end) for match in line.submatches))
         for part in parts
         for line in part.lines
     )

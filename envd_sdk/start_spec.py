@@ -45,7 +45,7 @@ class StartSpec:
         """The message, the same for every attempt: its idempotency key lets the program run once."""
         for name, value in (self.envs or {}).items():
             text(value, what=f"the variable {name}")
-        found = pb.StartRequest(
+        request = pb.StartRequest(
             process=pb.ProcessConfig(cmd=self.cmd, args=self.args, envs=self.envs, cwd=self.cwd),
             stdin=self.stdin,
             tag=self.tag,
@@ -55,10 +55,10 @@ class StartSpec:
             event_bytes=EVENT_BYTES,
         )
         if self.timeout_s is not None:
-            found.timeouts.wall_ms = max(1, round(self.timeout_s * 1000))
+            request.timeouts.wall_ms = max(1, round(self.timeout_s * 1000))
         if self.size is not None:
-            found.pty.CopyFrom(size_from(self.size))
-        return found
+            request.pty.CopyFrom(size_from(self.size))
+        return request
 
 
 def shell(cmd: str) -> tuple[str, tuple[str, ...]]:

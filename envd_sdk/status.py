@@ -43,16 +43,16 @@ def exception_from(error: WireError, *, doing: str, about_files: bool = False) -
         text = f"{text}; give a larger timeout or request_timeout, or 0 for none"
     elif error.lost:
         kind = exc.SandboxUnreachableException
-        known = "" if error.never_sent else "; whether it was done is not known"
-        text = f"the sandbox cannot be reached: {text}{known}"
+        outcome = "" if error.never_sent else "; whether it was done is not known"
+        text = f"the sandbox cannot be reached: {text}{outcome}"
     elif error.code == "unimplemented":
         text = f"the sandbox's daemon is too old for this: {text}"
-    elif error.code == "resource_exhausted" and any(words in text.lower() for words in _FULL):
+    elif error.code == "resource_exhausted" and any(phrase in text.lower() for phrase in _FULL):
         kind = exc.NotEnoughSpaceException
     elif error.code == "not_found" and about_files:
         kind = exc.FileNotFoundException
     elif error.code == "failed_precondition" and ("fork" in text or "closed" in text):
         kind = exc.SandboxException
-    found = kind(f"{doing}: {text}")
-    found.code = error.code
-    return found
+    exception = kind(f"{doing}: {text}")
+    exception.code = error.code
+    return exception

@@ -62,24 +62,24 @@ def members(archive: IO[bytes]) -> Iterator[Member]:
     Raises:
         SandboxException: it is damaged, cut short, or has entries that no sandbox sends.
     """
-    at = 0
-    while (block := _read(archive, at, _BLOCK)) != _ZEROS:
-        at += _BLOCK
+    offset = 0
+    while (block := _read(archive, offset, _BLOCK)) != _ZEROS:
+        offset += _BLOCK
         records: dict[bytes, bytes] = {}
         while block[156:157] == b"x":
             size = _size(block)
             if size > _MOST_EXTENSION_BYTES:
                 raise _damaged("an extended header is too long")
-            records.update(_records(_read(archive, at, size)))
-            at += size + -size % _BLOCK
-            block = _read(archive, at, _BLOCK)
-            at += _BLOCK
-        member, stored = _member(archive, at, block, records)
+            records.update(_records(_read(archive, offset, size)))
+            offset += size + -size % _BLOCK
+            block = _read(archive, offset, _BLOCK)
+            offset += _BLOCK
+        member, stored = _member(archive, offset, block, records)
         yield member
-        at += stored + -stored % _BLOCK
+        offset += stored + -stored % _BLOCK
 
 
-def _member(archive: IO[bytes], at: int, block: bytes, records: dict[bytes, bytes]) -> tuple[Member, int]:
+def _member(archive: IO[bytes], begin: int, block: bytes, records: dict[bytes, bytes]) -> tuple[Member, int]:
     """The entry of a header, and how many bytes of the archive follow that."""
     header_size = _size(block)
     stored = _decimal(records[b"size"]) if b"size" in records else header_size
@@ -88,14 +88,14 @@ def _member(archive: IO[bytes], at: int, block: bytes, records: dict[bytes, byte
     if letter not in (kind.value for kind in Kind):
         raise SandboxException(f"the archive has {shown(name)}, which is neither file, directory nor link")
     kind = Kind(letter)
-    size, offset = stored, at
+    size, offset = stored, begin
     extents: tuple[tuple[int, int], ...] = ((0, stored),) if stored else ()
     if kind is not Kind.FILE:
         size, extents, stored = 0, (), 0
     elif b"GNU.sparse.major" in records:
         size = _decimal(records.get(b"GNU.sparse.realsize", b""))
-        offset, numbers = _map(archive, at)
-        extents = _extents(numbers, size, stored - (offset - at))
+        offset, numbers = _map(archive, begin)
+        extents = _extents(numbers, size, stored - (offset - begin))
     mtime = records.get(b"mtime")
     modified_ns = _octal(block[136:148]) * _BILLION if mtime is None else _time(mtime)
     link = records.get(b"linkpath") or _text(block[157:257])
@@ -103,8 +103,8 @@ def _member(archive: IO[bytes], at: int, block: bytes, records: dict[bytes, byte
     return Member(name, kind, mode, modified_ns, size, link, extents, offset), stored
 
 
-def _read(archive: IO[bytes], at: int, size: int) -> bytes:
-    archive.seek(at)
+def _read(archive: IO[bytes], offset: int, size: int) -> bytes:
+    archive.seek(offset)
     data = archive.read(size)
     if len(data) < size:
         raise _damaged("it is cut short")
@@ -119,43 +119,43 @@ def _size(block: bytes) -> int:
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(data):
-        blank = data.find(b" ", at, at + _MOST_DIGITS)
-        end = at + _decimal(data[at : max(blank, at)])
+    begin = 0
+    while begin < len(data):
+        blank = data.find(b" ", begin, begin + _MOST_DIGITS)
+        end = begin + _decimal(data[begin : max(blank, begin)])
         keyword, equals, value = data[blank + 1 : end - 1].partition(b"=")
         if end <= blank + 1 or end > len(data) or data[end - 1] != 0x0A or not equals:
             raise _damaged("an extended header is malformed")
         yield keyword, value
-        at = end
+        begin = end
 
 
-def _map(archive: IO[bytes], at: int) -> tuple[int, list[int]]:
+def _map(archive: IO[bytes], offset: int) -> tuple[int, list[int]]:
     """Where the content of a file with holes begins, behind its map, and the numbers in that."""
     numbers: list[int] = []
     text = b""
     while not numbers or len(numbers) < 1 + 2 * numbers[0]:
-        text += _read(archive, at, _BLOCK)
-        at += _BLOCK
+        text += _read(archive, offset, _BLOCK)
+        offset += _BLOCK
         *lines, text = text.split(b"\n")
         numbers += map(_decimal, lines)
         if len(text) > _BLOCK or (numbers and numbers[0] > _MOST_EXTENTS):
             raise _damaged("the map of a file with holes is malformed or too long")
     if len(numbers) > 1 + 2 * numbers[0]:
         raise _damaged("the map of a file with holes has more numbers than it says")
-    return at, numbers[1:]
+    return offset, numbers[1:]
 
 
 def _extents(numbers: Sequence[int], size: int, stored: int) -> tuple[tuple[int, int], ...]:
-    found = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    extents = tuple(zip(numbers[::2], numbers[1::2], strict=True))
     end = 0
-    for offset, length in found:
+    for offset, length in extents:
         if offset < end:
             raise _damaged("the map of a file with holes does not ascend")
         end = offset + length
-    if end > size or sum(length for _, length in found) != stored:
+    if end > size or sum(length for _, length in extents) != stored:
         raise _damaged("the map of a file with holes does not fit its size")
-    return tuple(extent for extent in found if extent[1])
+    return tuple(extent for extent in extents if extent[1])
 
 
 def _octal(field: bytes) -> int:
@@ -172,10 +172,10 @@ def _decimal(text: bytes) -> int:
 
 
 def _time(text: bytes) -> int:
-    whole, _, fraction = text.removeprefix(b"-").partition(b".")
-    found = _decimal(whole) * _BILLION + _decimal((fraction[:9] or b"0").ljust(9, b"0"))
-    found = min(found, _MOST_TIME_NS)
-    return -found if text.startswith(b"-") else found
+    seconds, _, fraction = text.removeprefix(b"-").partition(b".")
+    time_ns = _decimal(seconds) * _BILLION + _decimal((fraction[:9] or b"0").ljust(9, b"0"))
+    time_ns = min(time_ns, _MOST_TIME_NS)
+    return -time_ns if text.startswith(b"-") else time_ns
 
 
 def _text(field: bytes) -> bytes:

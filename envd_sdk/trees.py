@@ -47,9 +47,9 @@ def tar_of(directory: str, exclude: Sequence[str] = ()) -> Iterator[bytes]:
     if not os.path.isdir(directory):
         raise InvalidArgumentException(f"send {directory}: it is no directory of this machine")
     # Never written to: it knows how to describe a file, and which are the same one.
-    with tarfile.TarFile(fileobj=io.BytesIO(), mode="w", format=tarfile.PAX_FORMAT) as known:
+    with tarfile.TarFile(fileobj=io.BytesIO(), mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, name in _below(directory, "", exclude):
-            yield from _member(known, path, name)
+            yield from _member(archive, path, name)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -66,8 +66,8 @@ def _below(directory: str, prefix: str, exclude: Sequence[str]) -> Iterator[tupl
             yield from _below(entry.path, f"{name}/", exclude)
 
 
-def _member(known: tarfile.TarFile, path: str, name: str) -> Iterator[bytes]:
-    info = known.gettarinfo(path, name)
+def _member(archive: tarfile.TarFile, path: str, name: str) -> Iterator[bytes]:
+    info = archive.gettarinfo(path, name)
     if info is None:
         # A socket, which no archive can hold.
         return
@@ -77,13 +77,13 @@ def _member(known: tarfile.TarFile, path: str, name: str) -> Iterator[bytes]:
 
 
 def _content(path: str, size: int) -> Iterator[bytes]:
-    left = size
+    remaining = size
     with open(path, "rb") as file:
-        while left:
-            piece = file.read(min(left, _PIECE))
+        while remaining:
+            piece = file.read(min(remaining, _PIECE))
             if not piece:
                 raise SandboxException(f"send {path}: it became shorter while it was read")
-            left -= len(piece)
+            remaining -= len(piece)
             yield piece
     if size % tarfile.BLOCKSIZE:
         yield bytes(tarfile.BLOCKSIZE - size % tarfile.BLOCKSIZE)

@@ -112,19 +112,19 @@ class Destination:
         )
 
 
-def entry_of(given: WriteEntry | Mapping[str, Content]) -> WriteEntry:
+def entry_of(entry: WriteEntry | Mapping[str, Content]) -> WriteEntry:
     """One of several files to write.
 
     Raises:
         InvalidArgumentException: it is not one.
     """
-    if isinstance(given, WriteEntry):
-        return given
-    if not isinstance(given, Mapping) or set(given) != {"path", "data"}:
+    if isinstance(entry, WriteEntry):
+        return entry
+    if not isinstance(entry, Mapping) or set(entry) != {"path", "data"}:
         raise InvalidArgumentException(
-            f"write files: {given!r:.80} is no WriteEntry, and has not the keys path and data"
+            f"write files: {entry!r:.80} is no WriteEntry, and has not the keys path and data"
         )
-    return WriteEntry(**given)  # type: ignore[arg-type]
+    return WriteEntry(**entry)  # type: ignore[arg-type]
 
 
 def chunk_message(data: bytes | memoryview) -> bytes:
@@ -154,8 +154,8 @@ def cut(content: str | bytes | bytearray | memoryview) -> Iterator[memoryview]:
         yield data[at : at + CHUNK_BYTES]
 
 
-def next_part_bytes(now: int, took_s: float) -> int:
+def next_part_bytes(size: int, took_s: float) -> int:
     """How large the next part is, after one that took so long: what a broken connection costs is about a second."""
     if took_s < PART_S:
-        return min(2 * now, LARGEST_PART_BYTES)
-    return max(now // 2, LEAST_PART_BYTES) if took_s > 2 * PART_S else now
+        return min(2 * size, LARGEST_PART_BYTES)
+    return max(size // 2, LEAST_PART_BYTES) if took_s > 2 * PART_S else size

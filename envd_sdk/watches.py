@@ -69,8 +69,8 @@ class Cursor:
             return [LOST] if message.overflow.reset else []
         elif kind == "filesystem":
             self.value = message.filesystem.cursor or self.value
-            found = event_from(message.filesystem)
-            return [] if found is None else [found]
+            event = event_from(message.filesystem)
+            return [] if event is None else [event]
         return []
 
     def batch(self, message: fs.GetWatcherEventsResponse) -> list[FilesystemEvent]:
@@ -78,5 +78,5 @@ class Cursor:
         lost = [LOST] if message.reset else []
         if message.events:
             self.value = message.events[-1].cursor or self.value
-        found = (event_from(one) for one in message.events)
-        return [*lost, *(one for one in found if one is not None)]
+        events = (event_from(event) for event in message.events)
+        return [*lost, *(event for event in events if event is not None)]

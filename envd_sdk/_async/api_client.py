@@ -67,11 +67,11 @@ class AsyncApiClient(AuthenticatedClient):
         httpx, doing = load_httpx(), f"{method} {self.base_url}{path}"
         # An httpx response: that library has no types here until it is needed.
         limit = self.config.request_timeout if timeout_s is None else timeout_s or None
-        wanted = {name: value for name, value in (params or {}).items() if value is not None}
+        query = {name: value for name, value in (params or {}).items() if value is not None}
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answer = await self.get_httpx_client().request(
-                    method, path, json=json, params=wanted, headers=headers, timeout=httpx.Timeout(limit)
+                    method, path, json=json, params=query, headers=headers, timeout=httpx.Timeout(limit)
                 )
             except httpx.TimeoutException as error:
                 raise TimeoutException(f"{doing}: no answer within {limit} s") from error
@@ -94,7 +94,7 @@ class AsyncApiClient(AuthenticatedClient):
     async def get_sandboxes(self, metadata: Mapping[str, str] | None = None) -> list[models.ListedSandbox]:
         """The sandboxes that run; with metadata, those that have all of it."""
         answer = await self.request("GET", "/sandboxes", params={"metadata": _metadata(metadata)})
-        return [models.ListedSandbox.from_dict(one) for one in answer.json()]
+        return [models.ListedSandbox.from_dict(sandbox) for sandbox in answer.json()]
 
     async def get_v2_sandboxes(
         self,
@@ -111,7 +111,9 @@ class AsyncApiClient(AuthenticatedClient):
             "nextToken": next_token,
         }
         answer = await self.request("GET", "/v2/sandboxes", params=params)
-        return [models.ListedSandbox.from_dict(one) for one in answer.json()], answer.headers.get("x-next-token")
+        return [models.ListedSandbox.from_dict(sandbox) for sandbox in answer.json()], answer.headers.get(
+            "x-next-token"
+        )
 
     async def post_sandboxes(self, body: models.NewSandbox, *, timeout_s: float | None = None) -> models.Sandbox:
         """Make a sandbox."""
@@ -165,17 +167,17 @@ class AsyncApiClient(AuthenticatedClient):
         """What a sandbox used. `start` and `end` are in seconds since 1970."""
         params = {"start": start, "end": end}
         answer = await self._sandbox("GET", sandbox_id, "/metrics", params=params, timeout_s=timeout_s)
-        return [models.SandboxMetric.from_dict(one) for one in answer.json()]
+        return [models.SandboxMetric.from_dict(metric) for metric in answer.json()]
 
     async def get_sandboxes_metrics(
         self, metadata: Mapping[str, str] | None = None
     ) -> list[models.RunningSandboxWithMetrics]:
         answer = await self.request("GET", "/sandboxes/metrics", params={"metadata": _metadata(metadata)})
-        return [models.RunningSandboxWithMetrics.from_dict(one) for one in answer.json()]
+        return [models.RunningSandboxWithMetrics.from_dict(sandbox) for sandbox in answer.json()]
 
     async def get_templates(self, team_id: str | None = None) -> list[models.Template]:
         answer = await self.request("GET", "/templates", params={"teamID": team_id})
-        return [models.Template.from_dict(one) for one in answer.json()]
+        return [models.Template.from_dict(template) for template in answer.json()]
 
     async def post_templates(self, body: models.TemplateBuildRequest) -> models.Template:
         answer = await self.request("POST", "/templates", json=body.to_dict())
@@ -192,11 +194,11 @@ class AsyncApiClient(AuthenticatedClient):
         return models.TemplateBuild.from_dict((await self.request("GET", path)).json())
 
     async def get_teams(self) -> list[models.Team]:
-        return [models.Team.from_dict(one) for one in (await self.request("GET", "/teams")).json()]
+        return [models.Team.from_dict(team) for team in (await self.request("GET", "/teams")).json()]
 
-    async def _sandbox(self, method: str, sandbox_id: str, rest: str, **more: Any) -> Any:
-        path = f"/sandboxes/{quote(sandbox_id, safe='')}{rest}"
-        return await self.request(method, path, about_sandbox=True, **more)
+    async def _sandbox(self, method: str, sandbox_id: str, suffix: str, **options: Any) -> Any:
+        path = f"/sandboxes/{quote(sandbox_id, safe='')}{suffix}"
+        return await self.request(method, path, about_sandbox=True, **options)
 
 
 def _metadata(metadata: Mapping[str, str] | None) -> str | None:

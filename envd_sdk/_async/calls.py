@@ -107,7 +107,7 @@ class AsyncCalls:
         try:
             delay_s = attempts.delay_after(error)
         except WireError:
-            found = exception_from(error, doing=doing, about_files=about_files)
-            found.repeated = attempts.repeated
-            raise found from error
+            exception = exception_from(error, doing=doing, about_files=about_files)
+            exception.repeated = attempts.repeated
+            raise exception from error
         await sleep(delay_s)

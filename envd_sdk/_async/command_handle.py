@@ -40,14 +40,14 @@ class AsyncCommandHandle:
         self._on_stdout = on_stdout
         self._on_stderr = on_stderr
         self._on_pty = on_pty
-        room = None if retain_output else UNREAD_PIECES
+        unread_limit = None if retain_output else UNREAD_PIECES
         if not retain_output and (on_stdout or on_stderr or on_pty):
-            room = 0
+            unread_limit = 0
         self._delivered = following.output.delivered
         self._iterated: OutputPosition | None = None
         self._unmatched = OutputMatcher()
         self._reader: AsyncReader[Piece] = AsyncReader(
-            following.next, self._deliver, passed=self._unmatched.add, room=room
+            following.next, self._deliver, passed=self._unmatched.add, unread_limit=unread_limit
         )
 
     @property
@@ -141,20 +141,20 @@ class AsyncCommandHandle:
             CommandExitException: the command has ended, with another status than 0, without it.
             SandboxException: the command has ended without it.
         """
-        wanted, deadline = re.compile(pattern), Deadline(limit(timeout), clock)
-        doing = f"wait for {wanted.pattern!r} in the output of {self.pid}"
+        expression, deadline = re.compile(pattern), Deadline(limit(timeout), clock)
+        doing = f"wait for {expression.pattern!r} in the output of {self.pid}"
         try:
-            found = self._unmatched.find(wanted, stream)
-            while found is None and (piece := await self._reader.next(deadline.left_s())) is not None:
+            match = self._unmatched.find(expression, stream)
+            while match is None and (piece := await self._reader.next(deadline.left_s())) is not None:
                 self._iterated = piece.position
                 name = self._unmatched.add(piece)
-                found = self._unmatched.find(wanted, name) if stream in (None, name) else None
-                if found is None and deadline.passed():
+                match = self._unmatched.find(expression, name) if stream in (None, name) else None
+                if match is None and deadline.passed():
                     raise NotYetException
         except NotYetException:
             raise NotYetException(f"{doing}: it has not come in {timeout} s") from None
-        if found is not None:
-            return found
+        if match is not None:
+            return match
         self._result()
         raise SandboxException(f"{doing}: it has ended without it")
 

@@ -48,7 +48,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
         if depth is not None and depth < 1:
             raise InvalidArgumentException(f"list {shown(path)}: depth is {depth}: give 1 or more")
         request = fs.ListDirRequest(**path_fields(path), depth=depth or 1)
-        found = await self._calls.unary(
+        response = await self._calls.unary(
             LIST_DIR,
             request,
             doing=f"list {request.path}",
@@ -56,7 +56,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
             request_timeout=request_timeout,
             about_files=True,
         )
-        return [entry_from(entry) for entry in found.entries]
+        return [entry_from(entry) for entry in response.entries]
 
     async def exists(
         self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
@@ -102,10 +102,10 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
             FileNotFoundException: it is not there.
         """
         request = fs.StatRequest(**path_fields(path))
-        found = await self._calls.unary(
+        response = await self._calls.unary(
             STAT, request, doing=f"look at {request.path}", user=user, request_timeout=request_timeout, about_files=True
         )
-        return entry_from(found.entry)
+        return entry_from(response.entry)
 
     async def remove(
         self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
@@ -133,7 +133,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
         request = fs.MoveRequest(
             source=old["path"], raw_source=old["raw_path"], destination=new["path"], raw_destination=new["raw_path"]
         )
-        found = await self._calls.unary(
+        response = await self._calls.unary(
             MOVE,
             request,
             doing=f"move {request.source} to {request.destination}",
@@ -142,7 +142,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
             request_timeout=request_timeout,
             about_files=True,
         )
-        return entry_from(found.entry)
+        return entry_from(response.entry)
 
     async def make_dir(
         self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None
@@ -185,7 +185,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
             recursive=True,
             overwrite=overwrite,
         )
-        found = await self._calls.unary(
+        response = await self._calls.unary(
             COPY,
             request,
             doing=f"copy {request.source} to {request.destination}",
@@ -194,7 +194,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
             request_timeout=request_timeout,
             about_files=True,
         )
-        return entry_from(found.entry)
+        return entry_from(response.entry)
 
     async def watch_dir(
         self,

@@ -164,10 +164,10 @@ class AsyncFollowing:
 
     async def _event(self, timeout_s: float | None) -> pb.ProcessEvent:
         assert self._incoming is not None
-        found = await self._incoming.read(timeout_s)
-        if found is None:
+        message = await self._incoming.read(timeout_s)
+        if message is None:
             raise WireError("unavailable", "the stream was cut off")
-        return found.event
+        return message.event
 
     def _patience(self, timeout_s: float | None) -> float | None:
         if self._deadline is None:
@@ -180,8 +180,8 @@ class AsyncFollowing:
         await self._pause(error)
         try:
             await self._resume()
-        except WireError as again:
-            await self._pause(again)
+        except WireError as failure:
+            await self._pause(failure)
 
     async def _resume(self) -> None:
         request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position, event_bytes=EVENT_BYTES)

@@ -14,7 +14,7 @@ DEFAULT_SANDBOX_TIMEOUT = 300
 _DEBUG_ID = "debug_sandbox_id"
 
 
-async def created(config: ConnectionConfig, wanted: models.NewSandbox) -> AsyncParts:
+async def created(config: ConnectionConfig, request: models.NewSandbox) -> AsyncParts:
     """Make a sandbox; in debug mode, take the daemon on this machine for one.
 
     Raises:
@@ -23,14 +23,14 @@ async def created(config: ConnectionConfig, wanted: models.NewSandbox) -> AsyncP
     if config.debug:
         return _debugged(config, _DEBUG_ID)
     async with AsyncApiClient(config) as api:
-        made = await api.post_sandboxes(wanted)
-        if too_old(made.envd_version):
-            await api.delete_sandboxes_sandbox_id(made.sandbox_id)
+        sandbox = await api.post_sandboxes(request)
+        if too_old(sandbox.envd_version):
+            await api.delete_sandboxes_sandbox_id(sandbox.sandbox_id)
             raise TemplateException(
-                f"the daemon of template {wanted.template_id} is of version {made.envd_version}, which is too old: "
+                f"the daemon of template {request.template_id} is of version {sandbox.envd_version}, which is too old: "
                 "build the template anew"
             )
-    return _parts(config, made)
+    return _parts(config, sandbox)
 
 
 async def connected(
@@ -45,14 +45,14 @@ async def connected(
         return _debugged(config, sandbox_id)
     lives_s = DEFAULT_SANDBOX_TIMEOUT if timeout is None else timeout
     async with AsyncApiClient(config) as api:
-        found = await api.post_sandboxes_sandbox_id_connect(sandbox_id, lives_s, timeout_s=request_timeout)
-    return _parts(config, found)
+        sandbox = await api.post_sandboxes_sandbox_id_connect(sandbox_id, lives_s, timeout_s=request_timeout)
+    return _parts(config, sandbox)
 
 
-def _parts(config: ConnectionConfig, found: models.Sandbox) -> AsyncParts:
-    address = config.address(found.sandbox_id, found.domain, found.envd_access_token)
-    owner = AsyncControlled(found.sandbox_id, config)
-    return AsyncParts(found.sandbox_id, address, config, owner, found.envd_version, found.domain)
+def _parts(config: ConnectionConfig, sandbox: models.Sandbox) -> AsyncParts:
+    address = config.address(sandbox.sandbox_id, sandbox.domain, sandbox.envd_access_token)
+    owner = AsyncControlled(sandbox.sandbox_id, config)
+    return AsyncParts(sandbox.sandbox_id, address, config, owner, sandbox.envd_version, sandbox.domain)
 
 
 def _debugged(config: ConnectionConfig, sandbox_id: str) -> AsyncParts:

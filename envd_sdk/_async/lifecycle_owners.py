@@ -66,8 +66,8 @@ class AsyncControlled:
 
     async def get_metrics(self, request_timeout: float | None) -> list[SandboxMetrics]:
         async with AsyncApiClient(self.config) as api:
-            found = await api.get_sandboxes_sandbox_id_metrics(self.sandbox_id, timeout_s=request_timeout)
-        return [metrics_from(one) for one in found]
+            metrics = await api.get_sandboxes_sandbox_id_metrics(self.sandbox_id, timeout_s=request_timeout)
+        return [metrics_from(metric) for metric in metrics]
 
     async def pause(self, request_timeout: float | None) -> bool:
         try:

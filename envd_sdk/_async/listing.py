@@ -42,12 +42,12 @@ class AsyncSandboxPaginator:
             raise SandboxException("list sandboxes: there are no more; look at has_next before")
         states = None if self._query.state is None else [state.value for state in self._query.state]
         async with AsyncApiClient(self._config) as api:
-            found, token = await api.get_v2_sandboxes(self._query.metadata, states, self._limit, self.next_token)
+            sandboxes, token = await api.get_v2_sandboxes(self._query.metadata, states, self._limit, self.next_token)
         self.next_token = token or None
         self.has_next = self.next_token is not None
-        return [info_from(one) for one in found]
+        return [info_from(sandbox) for sandbox in sandboxes]
 
     async def __aiter__(self) -> AsyncIterator[SandboxInfo]:
         while self.has_next:
-            for one in await self.next_items():
-                yield one
+            for sandbox in await self.next_items():
+                yield sandbox

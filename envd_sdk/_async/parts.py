@@ -50,9 +50,11 @@ class AsyncPartedUpload:
         except NotEnoughSpaceException as error:
             await self._give_up(upload)
             # The daemon speaks of parts that it keeps, and they are gone by now.
-            found = NotEnoughSpaceException(f"{self._destination.doing}: not enough disk space; nothing was changed")
-            found.code = error.code
-            raise found from error
+            exception = NotEnoughSpaceException(
+                f"{self._destination.doing}: not enough disk space; nothing was changed"
+            )
+            exception.code = error.code
+            raise exception from error
         except BaseException:
             await self._give_up(upload)
             raise
@@ -64,7 +66,7 @@ class AsyncPartedUpload:
     async def _begin(self) -> pb.UploadInfo | None:
         request = self._destination.creation(uuid.uuid4().hex)
         try:
-            found = await self._calls.unary(
+            response = await self._calls.unary(
                 CREATE_UPLOAD,
                 request,
                 doing=self._destination.doing,
@@ -76,7 +78,7 @@ class AsyncPartedUpload:
             if error.code not in _OTHERWISE:
                 raise
             return None
-        return found.upload
+        return response.upload
 
     async def _send_all(self, upload: pb.UploadInfo, pieces: AsyncPieces) -> None:
         most = LEAST_PART_BYTES
@@ -94,7 +96,7 @@ class AsyncPartedUpload:
                 index, sent = index + 1, sent + len(piece)
                 await hand_over_async(self._on_progress, self._offset + sent)
 
-        found = await self._calls.upload(
+        response = await self._calls.upload(
             WRITE_PART,
             messages,
             doing=self._destination.doing,
@@ -102,8 +104,8 @@ class AsyncPartedUpload:
             user=self._destination.user,
             request_timeout=self._destination.request_timeout,
         )
-        self._offset += found.length
-        self._index = pieces.forget_bytes(found.length)
+        self._offset += response.length
+        self._index = pieces.forget_bytes(response.length)
 
     async def _commit(self, upload: pb.UploadInfo) -> None:
         await self._calls.unary(

@@ -51,9 +51,9 @@ class AsyncPty(AsyncFeeding):
             cmd: another program than a login shell, with its `args`.
         """
         timeout_s = limit(timeout)
-        what = StartSpec(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
+        spec = StartSpec(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)
         following = AsyncFollowing(self._calls, Output(begin=OutputPosition()), doing="open a terminal")
-        await following.start(what.request(), user, self._calls.timeout(request_timeout))
+        await following.start(spec.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
         return AsyncCommandHandle(following, self._input, on_pty=on_data)
 
@@ -71,10 +71,10 @@ class AsyncPty(AsyncFeeding):
         It begins at `resume`, a handle's `position`; without it where a handle of this sandbox for it was disconnected;
         else with what nobody has read yet.
         """
-        left = None if resume else self._calls.left.take(pid)
-        if left is not None:
+        position = None if resume else self._calls.left.take(pid)
+        if position is not None:
             try:
-                return await self._follow(pid, left, on_data, limit(timeout), request_timeout)
+                return await self._follow(pid, position, on_data, limit(timeout), request_timeout)
             except (NotFoundException, InvalidArgumentException):
                 pass  # another one may have its pid
         return await self._follow(pid, resume, on_data, limit(timeout), request_timeout)
@@ -95,17 +95,20 @@ class AsyncPty(AsyncFeeding):
         Raises:
             NotFoundException: there is no terminal by that pid.
         """
-        found = next((one for one in await self.list(request_timeout, include_finished=True) if one.pid == pid), None)
-        if found is None:
+        terminal = next(
+            (terminal for terminal in await self.list(request_timeout, include_finished=True) if terminal.pid == pid),
+            None,
+        )
+        if terminal is None:
             raise NotFoundException(f"attach to {pid}: there is no terminal by that pid")
-        begin = found.kept_from if scrollback is None else max(found.kept_from, found.output_end - scrollback)
+        begin = terminal.kept_from if scrollback is None else max(terminal.kept_from, terminal.output_end - scrollback)
         return await self._follow(pid, OutputPosition(pty=begin), on_data, limit(timeout), request_timeout)
 
     async def list(self, request_timeout: float | None = None, *, include_finished: bool = False) -> list[TerminalInfo]:
         """The terminals that are open."""
         request = pty_pb2.ListRequest(include_finished=include_finished)
-        found = await self._calls.unary(TERMINALS, request, doing="list terminals", request_timeout=request_timeout)
-        return [terminal_from(one) for one in found.terminals]
+        response = await self._calls.unary(TERMINALS, request, doing="list terminals", request_timeout=request_timeout)
+        return [terminal_from(terminal) for terminal in response.terminals]
 
     async def kill(self, pid: int, request_timeout: float | None = None) -> bool:
         """SIGKILL what runs in a terminal; False if there is none by that pid."""

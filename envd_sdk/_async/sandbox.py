@@ -81,7 +81,7 @@ class AsyncSandbox(AsyncConstructor):
             SandboxException: the control plane refuses.
         """
         config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
-        wanted = models.NewSandbox(
+        request = models.NewSandbox(
             template or cls.default_template,
             DEFAULT_SANDBOX_TIMEOUT if timeout is None else timeout,
             dict(metadata or {}),
@@ -90,7 +90,7 @@ class AsyncSandbox(AsyncConstructor):
             auto_pause,
             allow_internet_access,
         )
-        return cls._of(await created(config, wanted))
+        return cls._of(await created(config, request))
 
     @classmethod
     async def connect_local(
@@ -314,9 +314,9 @@ class AsyncSandbox(AsyncConstructor):
 
     @classmethod
     def _of(cls, parts: AsyncParts) -> Self:
-        found = cls.__new__(cls)
-        found._set_up(parts)  # noqa: SLF001 - of this class
-        return found
+        sandbox = cls.__new__(cls)
+        sandbox._set_up(parts)  # noqa: SLF001 - of this class
+        return sandbox
 
     def _set_up(self, parts: AsyncParts) -> None:
         self._parts = parts

@@ -132,7 +132,7 @@ class AsyncSearches:
             diff=diff,
             if_match=if_match,
         )
-        found = await self._calls.unary(
+        response = await self._calls.unary(
             REPLACE,
             request,
             doing=f"replace in {shown(path)}",
@@ -141,7 +141,7 @@ class AsyncSearches:
             request_timeout=request_timeout,
             about_files=True,
         )
-        return replace_result(found)
+        return replace_result(response)
 
     async def read_lines(
         self,
@@ -163,7 +163,7 @@ class AsyncSearches:
             count: count the lines of the whole file.
         """
         request = pb.ReadLinesRequest(**path_fields(path), first=first, last=last, max_bytes=max_bytes, count=count)
-        found = await self._calls.unary(
+        response = await self._calls.unary(
             READ_LINES,
             request,
             doing=f"read {shown(path)}",
@@ -171,7 +171,7 @@ class AsyncSearches:
             request_timeout=request_timeout,
             about_files=True,
         )
-        return lines_from(found)
+        return lines_from(response)
 
     async def _all(
         self,
@@ -184,16 +184,16 @@ class AsyncSearches:
         """Every message of a search; one that is cut off begins again."""
         timeout_s, attempts = self._calls.timeout(request_timeout), self._calls.attempts()
         while True:
-            found: list[Response] = []
+            messages: list[Response] = []
             try:
                 incoming = await self._calls.wire.stream(method, request, self._calls.metadata(user))
                 try:
                     while (message := await incoming.read(timeout_s)) is not None:
-                        found.append(message)
+                        messages.append(message)
                 finally:
                     incoming.cancel()
-                if found and found[-1].HasField("summary"):
-                    return found
+                if messages and messages[-1].HasField("summary"):
+                    return messages
                 raise WireError("unavailable", "the stream was cut off")
             except WireError as error:
                 await self._calls.pause(attempts, error, doing=doing, about_files=True)

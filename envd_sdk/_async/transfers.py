@@ -168,8 +168,10 @@ class AsyncTransfers:
         del gzip, use_octet_stream
         written = []
         for entry in files:
-            one = entry_of(entry)
-            written.append(await self._write(one.path, one.data, user, request_timeout, metadata=metadata))
+            write_entry = entry_of(entry)
+            written.append(
+                await self._write(write_entry.path, write_entry.data, user, request_timeout, metadata=metadata)
+            )
         return written
 
     async def _write(

@@ -61,7 +61,7 @@ class AsyncTrees:
                 sent += len(piece)
                 await hand_over_async(on_progress, sent)
 
-        found = await self._calls.upload(
+        response = await self._calls.upload(
             EXTRACT,
             messages,
             doing=f"send {local} to {shown(path)}",
@@ -71,7 +71,7 @@ class AsyncTrees:
             request_timeout=request_timeout,
             about_files=True,
         )
-        return TreeInfo(found.path, found.entries, found.content_bytes)
+        return TreeInfo(response.path, response.entries, response.content_bytes)
 
     async def download_dir(
         self,
@@ -104,7 +104,7 @@ class AsyncTrees:
         with tempfile.TemporaryFile() as archive:
             end = await self._received(request, archive, user, request_timeout, on_progress)
             await outside_async(lambda: untar(archive, local))
-        left_out = tuple(one.name for one in end.left_out)
+        left_out = tuple(entry.name for entry in end.left_out)
         return TreeInfo(local, end.entries, end.content_bytes, left_out)
 
     async def _received(

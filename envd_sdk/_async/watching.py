@@ -71,9 +71,9 @@ class AsyncWatchStream:
                 await self._broken(error)
                 continue
             self._attempts.succeeded()
-            found = self._cursor.events(message)
-            if found:
-                return found
+            events = self._cursor.events(message)
+            if events:
+                return events
         return None
 
     async def close(self) -> None:
@@ -91,8 +91,8 @@ class AsyncWatchStream:
 
     async def __aiter__(self) -> AsyncIterator[FilesystemEvent]:
         try:
-            while (found := await self.next()) is not None:
-                for event in found:
+            while (events := await self.next()) is not None:
+                for event in events:
                     yield event
         finally:
             await self.close()
@@ -191,7 +191,7 @@ class AsyncCollected:
         self._cursor = Cursor()
 
     async def open(self, request_timeout: float | None) -> Self:
-        found = await self._calls.unary(
+        response = await self._calls.unary(
             CREATE_WATCHER,
             self._watch.watcher(),
             doing=f"watch {self._watch.path}",
@@ -199,13 +199,13 @@ class AsyncCollected:
             request_timeout=request_timeout,
             about_files=True,
         )
-        self._watcher_id, self._cursor = found.watcher_id, Cursor()
+        self._watcher_id, self._cursor = response.watcher_id, Cursor()
         return self
 
     async def take(self, request_timeout: float | None) -> list[FilesystemEvent]:
         request = fs.GetWatcherEventsRequest(watcher_id=self._watcher_id, cursor=self._cursor.value)
         try:
-            found = await self._calls.unary(
+            response = await self._calls.unary(
                 GET_WATCHER_EVENTS,
                 request,
                 doing=f"look for changes in {self._watch.path}",
@@ -217,7 +217,7 @@ class AsyncCollected:
             # The watcher is gone, for nobody asked for long. If the directory is not, another one takes its place.
             await self.open(request_timeout)
             return [LOST]
-        return self._cursor.batch(found)
+        return self._cursor.batch(response)
 
     async def stop(self) -> None:
         request = fs.RemoveWatcherRequest(watcher_id=self._watcher_id)

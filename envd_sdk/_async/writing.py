@@ -32,15 +32,15 @@ class AsyncWriting:
             SandboxException: it could not be written.
         """
         pieces = AsyncPieces(content)
-        given = isinstance(content, str | bytes | bytearray | memoryview)
+        in_memory = isinstance(content, str | bytes | bytearray | memoryview)
         append = self._destination.options.append
-        found = None
+        entry = None
         # What is appended goes as it comes: it may come slowly.
-        if (given or not append) and await pieces.fit(SMALL_BYTES):
-            found = await self._with_one_message(pieces.kept.whole())
+        if (in_memory or not append) and await pieces.fit(SMALL_BYTES):
+            entry = await self._with_one_message(pieces.buffer.whole())
         elif not append and not await pieces.fit(WHOLE_BYTES):
-            found = await AsyncPartedUpload(self._calls, self._destination, self._on_progress).send(pieces)
-        return found or await self._in_one_call(pieces, most=math.inf if given else WHOLE_BYTES)
+            entry = await AsyncPartedUpload(self._calls, self._destination, self._on_progress).send(pieces)
+        return entry or await self._in_one_call(pieces, most=math.inf if in_memory else WHOLE_BYTES)
 
     async def _with_one_message(self, content: bytes) -> WriteInfo | None:
         """None from a daemon that has no such RPC."""
@@ -49,7 +49,7 @@ class AsyncWriting:
         options = self._destination.options.message(self._destination.where).options
         request = fs.WriteFileRequest(options=options, content=content)
         try:
-            found = await self._calls.unary(
+            response = await self._calls.unary(
                 WRITE_FILE,
                 request,
                 doing=self._destination.doing,
@@ -64,7 +64,7 @@ class AsyncWriting:
             self._calls.unknown.add(WRITE_FILE.path)
             return None
         await hand_over_async(self._on_progress, len(content))
-        return write_info_from(found.entry)
+        return write_info_from(response.entry)
 
     async def _in_one_call(self, pieces: AsyncPieces, *, most: float) -> WriteInfo:
         """Keep at most so many bytes that were sent."""
@@ -75,11 +75,11 @@ class AsyncWriting:
             while (piece := await pieces.at(index)) is not None:
                 yield chunk_message(piece)
                 index, sent = index + 1, sent + len(piece)
-                if pieces.kept.size > most:
+                if pieces.buffer.size > most:
                     pieces.forget(index)
                 await hand_over_async(self._on_progress, sent)
 
-        found = await self._calls.upload(
+        response = await self._calls.upload(
             WRITE,
             messages,
             doing=self._destination.doing,
@@ -88,4 +88,4 @@ class AsyncWriting:
             request_timeout=self._destination.request_timeout,
             about_files=True,
         )
-        return write_info_from(found.entry)
+        return write_info_from(response.entry)

@@ -70,7 +70,7 @@ class AsyncPieces:
     """A content in pieces, kept from when they are taken until `forget`: what was sent in vain is sent again."""
 
     def __init__(self, content: AsyncSource) -> None:
-        self.kept = ReplayBuffer()
+        self.buffer = ReplayBuffer()
         self._source = pieces_async(content)
 
     async def at(self, index: int) -> memoryview | None:
@@ -79,31 +79,31 @@ class AsyncPieces:
         Raises:
             SandboxUnreachableException: it was forgotten.
         """
-        while not self.kept.has(index):
-            if self.kept.over:
+        while not self.buffer.has(index):
+            if self.buffer.over:
                 return None
             await self._take()
-        return self.kept.get(index)
+        return self.buffer.get(index)
 
     async def fit(self, size: int) -> bool:
         """Whether so many bytes are all there is; takes them, and a piece, to know."""
-        while self.kept.size <= size and not self.kept.over:
+        while self.buffer.size <= size and not self.buffer.over:
             await self._take()
-        return self.kept.size <= size
+        return self.buffer.size <= size
 
     def forget(self, end: int) -> None:
-        self.kept.forget(end)
+        self.buffer.forget(end)
 
     def forget_bytes(self, size: int) -> int:
-        return self.kept.forget_bytes(size)
+        return self.buffer.forget_bytes(size)
 
     async def _take(self) -> None:
         try:
-            self.kept.add(await anext(self._source))
+            self.buffer.add(await anext(self._source))
         except StopAsyncIteration:
-            self.kept.end()
+            self.buffer.end()
         except BaseException as error:
-            self.kept.end(error)
+            self.buffer.end(error)
             raise
 
 
@@ -114,7 +114,7 @@ class Pieces:
     """
 
     def __init__(self, content: Source) -> None:
-        self.kept = ReplayBuffer()
+        self.buffer = ReplayBuffer()
         self._source = pieces(content)
         self._lock = threading.Lock()
 
@@ -125,32 +125,32 @@ class Pieces:
             SandboxUnreachableException: it was forgotten.
         """
         with self._lock:
-            while not self.kept.has(index):
-                if self.kept.over:
+            while not self.buffer.has(index):
+                if self.buffer.over:
                     return None
                 self._take()
-            return self.kept.get(index)
+            return self.buffer.get(index)
 
     def fit(self, size: int) -> bool:
         """Whether so many bytes are all there is; takes them, and a piece, to know."""
         with self._lock:
-            while self.kept.size <= size and not self.kept.over:
+            while self.buffer.size <= size and not self.buffer.over:
                 self._take()
-            return self.kept.size <= size
+            return self.buffer.size <= size
 
     def forget(self, end: int) -> None:
         with self._lock:
-            self.kept.forget(end)
+            self.buffer.forget(end)
 
     def forget_bytes(self, size: int) -> int:
         with self._lock:
-            return self.kept.forget_bytes(size)
+            return self.buffer.forget_bytes(size)
 
     def _take(self) -> None:
         try:
-            self.kept.add(next(self._source))
+            self.buffer.add(next(self._source))
         except StopIteration:
-            self.kept.end()
+            self.buffer.end()
         except BaseException as error:
-            self.kept.end(error)
+            self.buffer.end(error)
             raise

@@ -23,9 +23,9 @@ class AsyncReader(Generic[T]):
     Args:
         source: yields some at a time, None at the end. What it raises, `next` and `drain` raise.
         deliver: awaited for each of them, before they can be had from `next`.
-        passed: called with each that is not kept for `next`, because there is no room.
-        room: how many are kept that nobody has asked for yet; then the source waits. None: all. 0: none but for who
-            waits in `next`, and nothing waits.
+        passed: called with each that is not kept for `next`, because too many are unread.
+        unread_limit: how many are kept that nobody has asked for yet; then the source waits. None: all. 0: only what
+            somebody waits for in `next`, and the source never waits.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class AsyncReader(Generic[T]):
         deliver: Callable[[T], Awaitable[None]],
         *,
         passed: Callable[[T], object],
-        room: int | None,
+        unread_limit: int | None,
     ) -> None:
         self._source = source
         self._deliver = deliver
         self._passed = passed
-        self._room = room
+        self._unread_limit = unread_limit
         self._asking = 0
         self._unread: deque[T] = deque()
         self._changed = asyncio.Condition()
@@ -74,7 +74,7 @@ class AsyncReader(Generic[T]):
             NotYetException: it has not come.
         """
         async with self._changed:
-            self._room = 0
+            self._unread_limit = 0
             self._pass_unread()
             self._changed.notify_all()
             try:
@@ -93,10 +93,10 @@ class AsyncReader(Generic[T]):
 
     async def _run(self) -> None:
         try:
-            while (found := await self._source()) is not None:
-                for one in found:
-                    await self._deliver(one)
-                    await self._keep(one)
+            while (items := await self._source()) is not None:
+                for item in items:
+                    await self._deliver(item)
+                    await self._keep(item)
         except Exception as error:  # noqa: BLE001 - a callback may raise anything; who waits gets it
             self._failure = error
         finally:
@@ -107,11 +107,11 @@ class AsyncReader(Generic[T]):
         async with self._changed:
             self._changed.notify_all()
 
-    async def _keep(self, one: T) -> None:
+    async def _keep(self, item: T) -> None:
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._room or len(self._unread) < self._room)
-            self._unread.append(one)
-            if self._room == 0 and not self._asking:
+            await self._changed.wait_for(lambda: not self._unread_limit or len(self._unread) < self._unread_limit)
+            self._unread.append(item)
+            if self._unread_limit == 0 and not self._asking:
                 self._pass_unread()
             self._changed.notify_all()
 
@@ -137,7 +137,7 @@ class Reader(Generic[T]):
         deliver: Callable[[T], None],
         *,
         passed: Callable[[T], object],
-        room: int | None,  # noqa: ARG002 - nothing waits here
+        unread_limit: int | None,  # noqa: ARG002 - nothing waits here
     ) -> None:
         self._source = source
         self._deliver = deliver
@@ -147,19 +147,19 @@ class Reader(Generic[T]):
 
     def next(self, timeout_s: float | None = None) -> T | None:
         while not self._ready:
-            found = None if self._over else self._source(timeout_s)
-            if found is None:
+            items = None if self._over else self._source(timeout_s)
+            if items is None:
                 self._over = True
                 return None
-            self._ready.extend(found)
-        one = self._ready.popleft()
-        self._deliver(one)
-        return one
+            self._ready.extend(items)
+        item = self._ready.popleft()
+        self._deliver(item)
+        return item
 
     def drain(self, timeout_s: float | None = None) -> None:
         deadline = Deadline(timeout_s, time.monotonic)
-        while (one := self.next(deadline.left_s())) is not None:
-            self._passed(one)
+        while (item := self.next(deadline.left_s())) is not None:
+            self._passed(item)
             if deadline.passed():
                 raise NotYetException("it has not ended in time")
 

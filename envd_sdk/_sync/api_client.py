@@ -68,11 +68,11 @@ class ApiClient(AuthenticatedClient):
         httpx, doing = load_httpx(), f"{method} {self.base_url}{path}"
         # An httpx response: that library has no types here until it is needed.
         limit = self.config.request_timeout if timeout_s is None else timeout_s or None
-        wanted = {name: value for name, value in (params or {}).items() if value is not None}
+        query = {name: value for name, value in (params or {}).items() if value is not None}
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answer = self.get_httpx_client().request(
-                    method, path, json=json, params=wanted, headers=headers, timeout=httpx.Timeout(limit)
+                    method, path, json=json, params=query, headers=headers, timeout=httpx.Timeout(limit)
                 )
             except httpx.TimeoutException as error:
                 raise TimeoutException(f"{doing}: no answer within {limit} s") from error
@@ -95,7 +95,7 @@ class ApiClient(AuthenticatedClient):
     def get_sandboxes(self, metadata: Mapping[str, str] | None = None) -> list[models.ListedSandbox]:
         """The sandboxes that run; with metadata, those that have all of it."""
         answer = self.request("GET", "/sandboxes", params={"metadata": _metadata(metadata)})
-        return [models.ListedSandbox.from_dict(one) for one in answer.json()]
+        return [models.ListedSandbox.from_dict(sandbox) for sandbox in answer.json()]
 
     def get_v2_sandboxes(
         self,
@@ -112,7 +112,9 @@ class ApiClient(AuthenticatedClient):
             "nextToken": next_token,
         }
         answer = self.request("GET", "/v2/sandboxes", params=params)
-        return [models.ListedSandbox.from_dict(one) for one in answer.json()], answer.headers.get("x-next-token")
+        return [models.ListedSandbox.from_dict(sandbox) for sandbox in answer.json()], answer.headers.get(
+            "x-next-token"
+        )
 
     def post_sandboxes(self, body: models.NewSandbox, *, timeout_s: float | None = None) -> models.Sandbox:
         """Make a sandbox."""
@@ -164,17 +166,17 @@ class ApiClient(AuthenticatedClient):
         """What a sandbox used. `start` and `end` are in seconds since 1970."""
         params = {"start": start, "end": end}
         answer = self._sandbox("GET", sandbox_id, "/metrics", params=params, timeout_s=timeout_s)
-        return [models.SandboxMetric.from_dict(one) for one in answer.json()]
+        return [models.SandboxMetric.from_dict(metric) for metric in answer.json()]
 
     def get_sandboxes_metrics(
         self, metadata: Mapping[str, str] | None = None
     ) -> list[models.RunningSandboxWithMetrics]:
         answer = self.request("GET", "/sandboxes/metrics", params={"metadata": _metadata(metadata)})
-        return [models.RunningSandboxWithMetrics.from_dict(one) for one in answer.json()]
+        return [models.RunningSandboxWithMetrics.from_dict(sandbox) for sandbox in answer.json()]
 
     def get_templates(self, team_id: str | None = None) -> list[models.Template]:
         answer = self.request("GET", "/templates", params={"teamID": team_id})
-        return [models.Template.from_dict(one) for one in answer.json()]
+        return [models.Template.from_dict(template) for template in answer.json()]
 
     def post_templates(self, body: models.TemplateBuildRequest) -> models.Template:
         answer = self.request("POST", "/templates", json=body.to_dict())
@@ -191,11 +193,11 @@ class ApiClient(AuthenticatedClient):
         return models.TemplateBuild.from_dict((self.request("GET", path)).json())
 
     def get_teams(self) -> list[models.Team]:
-        return [models.Team.from_dict(one) for one in (self.request("GET", "/teams")).json()]
+        return [models.Team.from_dict(team) for team in (self.request("GET", "/teams")).json()]
 
-    def _sandbox(self, method: str, sandbox_id: str, rest: str, **more: Any) -> Any:
-        path = f"/sandboxes/{quote(sandbox_id, safe='')}{rest}"
-        return self.request(method, path, about_sandbox=True, **more)
+    def _sandbox(self, method: str, sandbox_id: str, suffix: str, **options: Any) -> Any:
+        path = f"/sandboxes/{quote(sandbox_id, safe='')}{suffix}"
+        return self.request(method, path, about_sandbox=True, **options)
 
 
 def _metadata(metadata: Mapping[str, str] | None) -> str | None:

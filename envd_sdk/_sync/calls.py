@@ -108,7 +108,7 @@ class Calls:
         try:
             delay_s = attempts.delay_after(error)
         except WireError:
-            found = exception_from(error, doing=doing, about_files=about_files)
-            found.repeated = attempts.repeated
-            raise found from error
+            exception = exception_from(error, doing=doing, about_files=about_files)
+            exception.repeated = attempts.repeated
+            raise exception from error
         sleep(delay_s)

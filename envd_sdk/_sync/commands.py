@@ -44,8 +44,8 @@ class Commands(Feeding):
             include_finished: also those that have ended and can still be connected to.
         """
         request = pb.ListRequest(include_finished=include_finished)
-        found = self._calls.unary(LIST, request, doing="list commands", request_timeout=request_timeout)
-        return [process_from(one) for one in found.processes]
+        response = self._calls.unary(LIST, request, doing="list commands", request_timeout=request_timeout)
+        return [process_from(process) for process in response.processes]
 
     def kill(self, pid: int, request_timeout: float | None = None) -> bool:
         """SIGKILL a command and everything it started; False if there is none by that pid."""
@@ -140,9 +140,9 @@ class Commands(Feeding):
         """
         program, args = shell(cmd)
         timeout_s = limit(timeout)
-        what = StartSpec(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
+        spec = StartSpec(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = Following(self._calls, Output(retain=retain_output, begin=OutputPosition()), doing="run")
-        following.start(what.request(), user, self._calls.timeout(request_timeout))
+        following.start(spec.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)
         handle = CommandHandle(following, self._input, on_stdout, on_stderr, retain_output=retain_output)
         if background:
@@ -183,12 +183,12 @@ class Commands(Feeding):
         """
         which, doing = selector(pid, tag, idempotency_key), f"connect to {pid or tag or idempotency_key}"
         begin = resume or (OutputPosition() if replay else None)
-        left, timeout_s = self._calls.left.take(pid), self._calls.timeout(request_timeout)
-        following = Following(self._calls, Output(retain=retain_output, begin=begin or left), doing=doing)
+        position, timeout_s = self._calls.left.take(pid), self._calls.timeout(request_timeout)
+        following = Following(self._calls, Output(retain=retain_output, begin=begin or position), doing=doing)
         try:
-            following.connect_from(which, begin or left, timeout_s)
+            following.connect_from(which, begin or position, timeout_s)
         except (NotFoundException, InvalidArgumentException):
-            if begin is not None or left is None:
+            if begin is not None or position is None:
                 raise
             # Another one may have its pid.
             following = Following(self._calls, Output(retain=retain_output), doing=doing)

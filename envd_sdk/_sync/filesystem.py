@@ -49,7 +49,7 @@ class Filesystem(Transfers, Trees, Searches):
         if depth is not None and depth < 1:
             raise InvalidArgumentException(f"list {shown(path)}: depth is {depth}: give 1 or more")
         request = fs.ListDirRequest(**path_fields(path), depth=depth or 1)
-        found = self._calls.unary(
+        response = self._calls.unary(
             LIST_DIR,
             request,
             doing=f"list {request.path}",
@@ -57,7 +57,7 @@ class Filesystem(Transfers, Trees, Searches):
             request_timeout=request_timeout,
             about_files=True,
         )
-        return [entry_from(entry) for entry in found.entries]
+        return [entry_from(entry) for entry in response.entries]
 
     def exists(self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None) -> bool:
         """Whether there is anything by that path; a link counts, wherever it leads."""
@@ -101,10 +101,10 @@ class Filesystem(Transfers, Trees, Searches):
             FileNotFoundException: it is not there.
         """
         request = fs.StatRequest(**path_fields(path))
-        found = self._calls.unary(
+        response = self._calls.unary(
             STAT, request, doing=f"look at {request.path}", user=user, request_timeout=request_timeout, about_files=True
         )
-        return entry_from(found.entry)
+        return entry_from(response.entry)
 
     def remove(self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None) -> None:
         """Remove a file, a link, or a directory with everything in it. What is not there is fine."""
@@ -130,7 +130,7 @@ class Filesystem(Transfers, Trees, Searches):
         request = fs.MoveRequest(
             source=old["path"], raw_source=old["raw_path"], destination=new["path"], raw_destination=new["raw_path"]
         )
-        found = self._calls.unary(
+        response = self._calls.unary(
             MOVE,
             request,
             doing=f"move {request.source} to {request.destination}",
@@ -139,7 +139,7 @@ class Filesystem(Transfers, Trees, Searches):
             request_timeout=request_timeout,
             about_files=True,
         )
-        return entry_from(found.entry)
+        return entry_from(response.entry)
 
     def make_dir(self, path: SandboxPath, user: Username | None = None, request_timeout: float | None = None) -> bool:
         """Make a directory and those above it; False if it was there."""
@@ -180,7 +180,7 @@ class Filesystem(Transfers, Trees, Searches):
             recursive=True,
             overwrite=overwrite,
         )
-        found = self._calls.unary(
+        response = self._calls.unary(
             COPY,
             request,
             doing=f"copy {request.source} to {request.destination}",
@@ -189,7 +189,7 @@ class Filesystem(Transfers, Trees, Searches):
             request_timeout=request_timeout,
             about_files=True,
         )
-        return entry_from(found.entry)
+        return entry_from(response.entry)
 
     def watch_dir(
         self,

@@ -161,10 +161,10 @@ class Following:
 
     def _event(self, timeout_s: float | None) -> pb.ProcessEvent:
         assert self._incoming is not None
-        found = self._incoming.read(timeout_s)
-        if found is None:
+        message = self._incoming.read(timeout_s)
+        if message is None:
             raise WireError("unavailable", "the stream was cut off")
-        return found.event
+        return message.event
 
     def _patience(self, timeout_s: float | None) -> float | None:
         if self._deadline is None:
@@ -177,8 +177,8 @@ class Following:
         self._pause(error)
         try:
             self._resume()
-        except WireError as again:
-            self._pause(again)
+        except WireError as failure:
+            self._pause(failure)
 
     def _resume(self) -> None:
         request = pb.ConnectRequest(process=by_pid(self.pid), resume=self.output.position, event_bytes=EVENT_BYTES)

@@ -15,7 +15,7 @@ DEFAULT_SANDBOX_TIMEOUT = 300
 _DEBUG_ID = "debug_sandbox_id"
 
 
-def created(config: ConnectionConfig, wanted: models.NewSandbox) -> Parts:
+def created(config: ConnectionConfig, request: models.NewSandbox) -> Parts:
     """Make a sandbox; in debug mode, take the daemon on this machine for one.
 
     Raises:
@@ -24,14 +24,14 @@ def created(config: ConnectionConfig, wanted: models.NewSandbox) -> Parts:
     if config.debug:
         return _debugged(config, _DEBUG_ID)
     with ApiClient(config) as api:
-        made = api.post_sandboxes(wanted)
-        if too_old(made.envd_version):
-            api.delete_sandboxes_sandbox_id(made.sandbox_id)
+        sandbox = api.post_sandboxes(request)
+        if too_old(sandbox.envd_version):
+            api.delete_sandboxes_sandbox_id(sandbox.sandbox_id)
             raise TemplateException(
-                f"the daemon of template {wanted.template_id} is of version {made.envd_version}, which is too old: "
+                f"the daemon of template {request.template_id} is of version {sandbox.envd_version}, which is too old: "
                 "build the template anew"
             )
-    return _parts(config, made)
+    return _parts(config, sandbox)
 
 
 def connected(sandbox_id: str, config: ConnectionConfig, timeout: int | None, request_timeout: float | None) -> Parts:
@@ -44,14 +44,14 @@ def connected(sandbox_id: str, config: ConnectionConfig, timeout: int | None, re
         return _debugged(config, sandbox_id)
     lives_s = DEFAULT_SANDBOX_TIMEOUT if timeout is None else timeout
     with ApiClient(config) as api:
-        found = api.post_sandboxes_sandbox_id_connect(sandbox_id, lives_s, timeout_s=request_timeout)
-    return _parts(config, found)
+        sandbox = api.post_sandboxes_sandbox_id_connect(sandbox_id, lives_s, timeout_s=request_timeout)
+    return _parts(config, sandbox)
 
 
-def _parts(config: ConnectionConfig, found: models.Sandbox) -> Parts:
-    address = config.address(found.sandbox_id, found.domain, found.envd_access_token)
-    owner = Controlled(found.sandbox_id, config)
-    return Parts(found.sandbox_id, address, config, owner, found.envd_version, found.domain)
+def _parts(config: ConnectionConfig, sandbox: models.Sandbox) -> Parts:
+    address = config.address(sandbox.sandbox_id, sandbox.domain, sandbox.envd_access_token)
+    owner = Controlled(sandbox.sandbox_id, config)
+    return Parts(sandbox.sandbox_id, address, config, owner, sandbox.envd_version, sandbox.domain)
 
 
 def _debugged(config: ConnectionConfig, sandbox_id: str) -> Parts:

@@ -67,8 +67,8 @@ class Controlled:
 
     def get_metrics(self, request_timeout: float | None) -> list[SandboxMetrics]:
         with ApiClient(self.config) as api:
-            found = api.get_sandboxes_sandbox_id_metrics(self.sandbox_id, timeout_s=request_timeout)
-        return [metrics_from(one) for one in found]
+            metrics = api.get_sandboxes_sandbox_id_metrics(self.sandbox_id, timeout_s=request_timeout)
+        return [metrics_from(metric) for metric in metrics]
 
     def pause(self, request_timeout: float | None) -> bool:
         try:

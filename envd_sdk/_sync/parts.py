@@ -51,9 +51,11 @@ class PartedUpload:
         except NotEnoughSpaceException as error:
             self._give_up(upload)
             # The daemon speaks of parts that it keeps, and they are gone by now.
-            found = NotEnoughSpaceException(f"{self._destination.doing}: not enough disk space; nothing was changed")
-            found.code = error.code
-            raise found from error
+            exception = NotEnoughSpaceException(
+                f"{self._destination.doing}: not enough disk space; nothing was changed"
+            )
+            exception.code = error.code
+            raise exception from error
         except BaseException:
             self._give_up(upload)
             raise
@@ -65,7 +67,7 @@ class PartedUpload:
     def _begin(self) -> pb.UploadInfo | None:
         request = self._destination.creation(uuid.uuid4().hex)
         try:
-            found = self._calls.unary(
+            response = self._calls.unary(
                 CREATE_UPLOAD,
                 request,
                 doing=self._destination.doing,
@@ -77,7 +79,7 @@ class PartedUpload:
             if error.code not in _OTHERWISE:
                 raise
             return None
-        return found.upload
+        return response.upload
 
     def _send_all(self, upload: pb.UploadInfo, pieces: Pieces) -> None:
         most = LEAST_PART_BYTES
@@ -95,7 +97,7 @@ class PartedUpload:
                 index, sent = index + 1, sent + len(piece)
                 hand_over(self._on_progress, self._offset + sent)
 
-        found = self._calls.upload(
+        response = self._calls.upload(
             WRITE_PART,
             messages,
             doing=self._destination.doing,
@@ -103,8 +105,8 @@ class PartedUpload:
             user=self._destination.user,
             request_timeout=self._destination.request_timeout,
         )
-        self._offset += found.length
-        self._index = pieces.forget_bytes(found.length)
+        self._offset += response.length
+        self._index = pieces.forget_bytes(response.length)
 
     def _commit(self, upload: pb.UploadInfo) -> None:
         self._calls.unary(

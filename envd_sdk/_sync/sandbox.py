@@ -82,7 +82,7 @@ class Sandbox(Constructor):
             SandboxException: the control plane refuses.
         """
         config = ConnectionConfig.of(connection_config, api_key, domain, debug, opts)
-        wanted = models.NewSandbox(
+        request = models.NewSandbox(
             template or cls.default_template,
             DEFAULT_SANDBOX_TIMEOUT if timeout is None else timeout,
             dict(metadata or {}),
@@ -91,7 +91,7 @@ class Sandbox(Constructor):
             auto_pause,
             allow_internet_access,
         )
-        return cls._of(created(config, wanted))
+        return cls._of(created(config, request))
 
     @classmethod
     def connect_local(
@@ -313,9 +313,9 @@ class Sandbox(Constructor):
 
     @classmethod
     def _of(cls, parts: Parts) -> Self:
-        found = cls.__new__(cls)
-        found._set_up(parts)
-        return found
+        sandbox = cls.__new__(cls)
+        sandbox._set_up(parts)
+        return sandbox
 
     def _set_up(self, parts: Parts) -> None:
         self._parts = parts

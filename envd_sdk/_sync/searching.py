@@ -133,7 +133,7 @@ class Searches:
             diff=diff,
             if_match=if_match,
         )
-        found = self._calls.unary(
+        response = self._calls.unary(
             REPLACE,
             request,
             doing=f"replace in {shown(path)}",
@@ -142,7 +142,7 @@ class Searches:
             request_timeout=request_timeout,
             about_files=True,
         )
-        return replace_result(found)
+        return replace_result(response)
 
     def read_lines(
         self,
@@ -164,7 +164,7 @@ class Searches:
             count: count the lines of the whole file.
         """
         request = pb.ReadLinesRequest(**path_fields(path), first=first, last=last, max_bytes=max_bytes, count=count)
-        found = self._calls.unary(
+        response = self._calls.unary(
             READ_LINES,
             request,
             doing=f"read {shown(path)}",
@@ -172,7 +172,7 @@ class Searches:
             request_timeout=request_timeout,
             about_files=True,
         )
-        return lines_from(found)
+        return lines_from(response)
 
     def _all(
         self,
@@ -185,16 +185,16 @@ class Searches:
         """Every message of a search; one that is cut off begins again."""
         timeout_s, attempts = self._calls.timeout(request_timeout), self._calls.attempts()
         while True:
-            found: list[Response] = []
+            messages: list[Response] = []
             try:
                 incoming = self._calls.wire.stream(method, request, self._calls.metadata(user))
                 try:
                     while (message := incoming.read(timeout_s)) is not None:
-                        found.append(message)
+                        messages.append(message)
                 finally:
                     incoming.cancel()
-                if found and found[-1].HasField("summary"):
-                    return found
+                if messages and messages[-1].HasField("summary"):
+                    return messages
                 raise WireError("unavailable", "the stream was cut off")
             except WireError as error:
                 self._calls.pause(attempts, error, doing=doing, about_files=True)

@@ -169,8 +169,8 @@ class Transfers:
         del gzip, use_octet_stream
         written = []
         for entry in files:
-            one = entry_of(entry)
-            written.append(self._write(one.path, one.data, user, request_timeout, metadata=metadata))
+            write_entry = entry_of(entry)
+            written.append(self._write(write_entry.path, write_entry.data, user, request_timeout, metadata=metadata))
         return written
 
     def _write(

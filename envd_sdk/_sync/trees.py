@@ -62,7 +62,7 @@ class Trees:
                 sent += len(piece)
                 hand_over(on_progress, sent)
 
-        found = self._calls.upload(
+        response = self._calls.upload(
             EXTRACT,
             messages,
             doing=f"send {local} to {shown(path)}",
@@ -72,7 +72,7 @@ class Trees:
             request_timeout=request_timeout,
             about_files=True,
         )
-        return TreeInfo(found.path, found.entries, found.content_bytes)
+        return TreeInfo(response.path, response.entries, response.content_bytes)
 
     def download_dir(
         self,
@@ -105,7 +105,7 @@ class Trees:
         with tempfile.TemporaryFile() as archive:
             end = self._received(request, archive, user, request_timeout, on_progress)
             outside(lambda: untar(archive, local))
-        left_out = tuple(one.name for one in end.left_out)
+        left_out = tuple(entry.name for entry in end.left_out)
         return TreeInfo(local, end.entries, end.content_bytes, left_out)
 
     def _received(

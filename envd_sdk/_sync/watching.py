@@ -72,9 +72,9 @@ class WatchStream:
                 self._broken(error)
                 continue
             self._attempts.succeeded()
-            found = self._cursor.events(message)
-            if found:
-                return found
+            events = self._cursor.events(message)
+            if events:
+                return events
         return None
 
     def close(self) -> None:
@@ -92,8 +92,8 @@ class WatchStream:
 
     def __iter__(self) -> Iterator[FilesystemEvent]:
         try:
-            while (found := self.next()) is not None:
-                for event in found:
+            while (events := self.next()) is not None:
+                for event in events:
                     yield event
         finally:
             self.close()
@@ -192,7 +192,7 @@ class Collected:
         self._cursor = Cursor()
 
     def open(self, request_timeout: float | None) -> Self:
-        found = self._calls.unary(
+        response = self._calls.unary(
             CREATE_WATCHER,
             self._watch.watcher(),
             doing=f"watch {self._watch.path}",
@@ -200,13 +200,13 @@ class Collected:
             request_timeout=request_timeout,
             about_files=True,
         )
-        self._watcher_id, self._cursor = found.watcher_id, Cursor()
+        self._watcher_id, self._cursor = response.watcher_id, Cursor()
         return self
 
     def take(self, request_timeout: float | None) -> list[FilesystemEvent]:
         request = fs.GetWatcherEventsRequest(watcher_id=self._watcher_id, cursor=self._cursor.value)
         try:
-            found = self._calls.unary(
+            response = self._calls.unary(
                 GET_WATCHER_EVENTS,
                 request,
                 doing=f"look for changes in {self._watch.path}",
@@ -218,7 +218,7 @@ class Collected:
             # The watcher is gone, for nobody asked for long. If the directory is not, another one takes its place.
             self.open(request_timeout)
             return [LOST]
-        return self._cursor.batch(found)
+        return self._cursor.batch(response)
 
     def stop(self) -> None:
         request = fs.RemoveWatcherRequest(watcher_id=self._watcher_id)

@@ -33,15 +33,15 @@ class Writing:
             SandboxException: it could not be written.
         """
         pieces = Pieces(content)
-        given = isinstance(content, str | bytes | bytearray | memoryview)
+        in_memory = isinstance(content, str | bytes | bytearray | memoryview)
         append = self._destination.options.append
-        found = None
+        entry = None
         # What is appended goes as it comes: it may come slowly.
-        if (given or not append) and pieces.fit(SMALL_BYTES):
-            found = self._with_one_message(pieces.kept.whole())
+        if (in_memory or not append) and pieces.fit(SMALL_BYTES):
+            entry = self._with_one_message(pieces.buffer.whole())
         elif not append and not pieces.fit(WHOLE_BYTES):
-            found = PartedUpload(self._calls, self._destination, self._on_progress).send(pieces)
-        return found or self._in_one_call(pieces, most=math.inf if given else WHOLE_BYTES)
+            entry = PartedUpload(self._calls, self._destination, self._on_progress).send(pieces)
+        return entry or self._in_one_call(pieces, most=math.inf if in_memory else WHOLE_BYTES)
 
     def _with_one_message(self, content: bytes) -> WriteInfo | None:
         """None from a daemon that has no such RPC."""
@@ -50,7 +50,7 @@ class Writing:
         options = self._destination.options.message(self._destination.where).options
         request = fs.WriteFileRequest(options=options, content=content)
         try:
-            found = self._calls.unary(
+            response = self._calls.unary(
                 WRITE_FILE,
                 request,
                 doing=self._destination.doing,
@@ -65,7 +65,7 @@ class Writing:
             self._calls.unknown.add(WRITE_FILE.path)
             return None
         hand_over(self._on_progress, len(content))
-        return write_info_from(found.entry)
+        return write_info_from(response.entry)
 
     def _in_one_call(self, pieces: Pieces, *, most: float) -> WriteInfo:
         """Keep at most so many bytes that were sent."""
@@ -76,11 +76,11 @@ class Writing:
             while (piece := pieces.at(index)) is not None:
                 yield chunk_message(piece)
                 index, sent = index + 1, sent + len(piece)
-                if pieces.kept.size > most:
+                if pieces.buffer.size > most:
                     pieces.forget(index)
                 hand_over(self._on_progress, sent)
 
-        found = self._calls.upload(
+        response = self._calls.upload(
             WRITE,
             messages,
             doing=self._destination.doing,
@@ -89,4 +89,4 @@ class Writing:
             request_timeout=self._destination.request_timeout,
             about_files=True,
         )
-        return write_info_from(found.entry)
+        return write_info_from(response.entry)

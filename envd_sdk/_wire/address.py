@@ -36,12 +36,12 @@ class Address:
 
     def headers(self, user: str | None) -> Metadata:
         """The metadata of one call."""
-        found = [(name.lower(), value) for name, value in self.metadata.items()]
+        metadata = [(name.lower(), value) for name, value in self.metadata.items()]
         if self.token is not None:
-            found.append(("x-access-token", self.token))
+            metadata.append(("x-access-token", self.token))
         if user is not None:
-            found.append(("authorization", "Basic " + base64.b64encode(f"{user}:".encode()).decode()))
-        return tuple(found)
+            metadata.append(("authorization", "Basic " + base64.b64encode(f"{user}:".encode()).decode()))
+        return tuple(metadata)
 
     def with_token(self, token: str | None) -> Address:
         return replace(self, token=token)

@@ -38,14 +38,14 @@ class AsyncIncoming(Generic[T]):
         """
         try:
             async with asyncio.timeout(timeout_s):
-                found = await self._call.read()
+                message = await self._call.read()
         except TimeoutError:
             raise WireTimeoutError from None
         except self._library.AioRpcError as error:
             raise wire_error(error) from None
         except asyncio.CancelledError:
             _reraise_unless_closed(self._call)
-        return None if found is self._library.EOF else found
+        return None if message is self._library.EOF else message
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -72,8 +72,8 @@ class AsyncWire:
         """
         send = self._open().sender("unary_unary", method)
         call = send(request, metadata=metadata, timeout=timeout_s)
-        found: Response = await self._finished(call)
-        return found
+        response: Response = await self._finished(call)
+        return response
 
     async def stream(
         self, method: Method[Request, Response], request: Request, metadata: Metadata
@@ -107,19 +107,19 @@ class AsyncWire:
             else:
                 await self._settled(call.done_writing(), idle_s)
             async with asyncio.timeout(idle_s):
-                found: Response = await self._finished(call)
+                response: Response = await self._finished(call)
         except TimeoutError:
             raise WireTimeoutError from None
         finally:
             call.cancel()
-        return found
+        return response
 
     async def close(self) -> None:
         """Close the connection; later calls fail."""
         self._closed = True
         channel, self._channel = self._channel, None
         if channel is not None and self._loop is asyncio.get_running_loop():
-            await channel.it.close()
+            await channel.channel.close()
 
     async def _sent(self, call: Any, message: Message | bytes, idle_s: float | None) -> bool:
         """Send one message; False if the call has its answer already."""

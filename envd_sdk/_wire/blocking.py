@@ -89,12 +89,12 @@ class Wire:
         try:
             with fork.outside_of_forks():
                 send = self._open().sender("unary_unary", method)
-                found: Response = send(request, metadata=metadata, timeout=timeout_s)
+                response: Response = send(request, metadata=metadata, timeout=timeout_s)
         except self._library.RpcError as error:
             raise wire_error(error) from None
         except ValueError as error:
             raise _closed_meanwhile(error) from None
-        return found
+        return response
 
     def stream(self, method: Method[Request, Response], request: Request, metadata: Metadata) -> Incoming[Response]:
         """One message for many, which come until they are cancelled or have ended."""
@@ -132,12 +132,12 @@ class Wire:
             while True:
                 before = source.taken
                 try:
-                    found: Response = call.result(timeout=idle_s)
+                    response: Response = call.result(timeout=idle_s)
                 except self._library.FutureTimeoutError:
                     if source.taken == before:
                         raise WireTimeoutError from None
                 else:
-                    return found
+                    return response
         except (self._library.RpcError, self._library.FutureCancelledError) as error:
             if source.failure is not None:
                 raise source.failure from None
@@ -153,7 +153,7 @@ class Wire:
             self._closed = True
             channel, self._channel = self._channel, None
             if channel is not None and self._generation == fork.generation:
-                channel.it.close()
+                channel.channel.close()
 
     def _open(self) -> Channel:
         if self._closed:
@@ -165,7 +165,7 @@ class Wire:
             if self._channel is None or self._generation != fork.generation:
                 self._library = load()
                 self._channel = self._connect()
-                fork.channels.add(self._channel.it)
+                fork.channels.add(self._channel.channel)
                 self._watchdog = Watchdog()
                 self._generation = fork.generation
             return self._channel
@@ -207,7 +207,7 @@ class _Source:
     def __next__(self) -> Any:
         self.leave()
         try:
-            found = next(self._messages)
+            message = next(self._messages)
         except StopIteration:
             self.taken += 1
             raise
@@ -220,7 +220,7 @@ class _Source:
                 fork.enter()
                 self._inside = threading.get_ident()
         self.taken += 1
-        return found
+        return message
 
 
 def _closed_meanwhile(error: ValueError) -> WireError:

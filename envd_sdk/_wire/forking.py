@@ -43,7 +43,7 @@ class Fork:
         self.channels: WeakSet[Any] = WeakSet()
         self._calls: WeakSet[Any] = WeakSet()
         # Calls that are held while a fork happens: none may be let go of in the child.
-        self._held: list[Any] = []
+        self._held_calls: list[Any] = []
         # Threads that were ever inside of grpc, here.
         self._users: set[int] = set()
         self._disturbance = ""
@@ -100,7 +100,7 @@ class Fork:
         if self._disturbance or not self.survivable:
             self._look_after_channels(on=False)
         with self._changed:
-            self._held = [*self._calls]
+            self._held_calls = [*self._calls]
         self._frozen = "grpc" in sys.modules
         if self._frozen:
             # Garbage of now is the parent's to collect: in a child, objects of grpc's wait for threads for ever.
@@ -109,7 +109,7 @@ class Fork:
     def in_parent(self) -> None:
         if self._frozen:
             gc.unfreeze()
-        self._held = []
+        self._held_calls = []
         if self._disturbance or not self.survivable:
             self._look_after_channels(on=True)
         with self._changed:
@@ -119,8 +119,8 @@ class Fork:
 
     def in_child(self) -> None:
         self.generation += 1
-        _never_let_go([self._held, *self.channels])
-        self._held, self._calls, self.channels = [], WeakSet(), WeakSet()
+        _never_let_go([self._held_calls, *self.channels])
+        self._held_calls, self._calls, self.channels = [], WeakSet(), WeakSet()
         self._begin()
         if "grpc" in sys.modules and not self.trouble:
             if not self.survivable:
@@ -137,14 +137,14 @@ class Fork:
             return "while another of its threads was in a call that did not end in time"
         with self._changed:
             self._users &= set(sys._current_frames())  # noqa: SLF001 - as in _busy: those that are alive
-            others = self._users - {threading.get_ident()}
-        return "while another of its threads, which has used sandboxes, was there" if others else ""
+            other_threads = self._users - {threading.get_ident()}
+        return "while another of its threads, which has used sandboxes, was there" if other_threads else ""
 
     def _busy(self) -> bool:
         """Whether another thread is inside of grpc, and not only waiting there for something to come."""
-        others = [thread for thread in list(self._inside) if thread != threading.get_ident()]
-        frames = sys._current_frames() if others else {}  # noqa: SLF001 - documented; there is no other way to see it
-        return any(frame.f_code is not _WAITING for frame in map(frames.get, others) if frame is not None)
+        other_threads = [thread for thread in list(self._inside) if thread != threading.get_ident()]
+        frames = sys._current_frames() if other_threads else {}  # noqa: SLF001 - documented; there is no other way to see it
+        return any(frame.f_code is not _WAITING for frame in map(frames.get, other_threads) if frame is not None)
 
     def _look_after_channels(self, *, on: bool) -> None:
         """Have grpc see to the channels in a child, which takes locks that may be held there; or not."""
@@ -179,13 +179,13 @@ def _takes_what_comes(frame: FrameType | None) -> bool:
     return frame is not None
 
 
-def _never_let_go(found: list[Any]) -> None:
+def _never_let_go(objects: list[Any]) -> None:
     """Keep what the parent has made of grpc, to the end and beyond.
 
     Letting go of a channel would close it, and that hangs here. Letting go of a call takes its lock, which a thread of
     the library's may have held at the moment of the fork.
     """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(objects))
 
 
 fork = Fork()

@@ -82,29 +82,29 @@ def _serialized(message: Any) -> bytes:
 class Channel:
     """A connection of the library's, and what makes its calls: made once for each method, for that takes a while."""
 
-    def __init__(self, it: Any) -> None:
-        self.it = it
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
         self._senders: dict[str, Any] = {}
 
     def sender(self, kind: str, method: Method[Any, Any]) -> Any:
         """What calls a method: `kind` is the library's word for what streams."""
-        found = self._senders.get(method.path)
-        if found is None:
-            found = self._senders[method.path] = getattr(self.it, kind)(
+        sender = self._senders.get(method.path)
+        if sender is None:
+            sender = self._senders[method.path] = getattr(self.channel, kind)(
                 method.path,
                 request_serializer=_serialized,
                 response_deserializer=method.response.FromString,
             )
-        return found
+        return sender
 
 
 def options(address: Address) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = list(_OPTIONS)
+    channel_options: list[tuple[str, Any]] = list(_OPTIONS)
     if address.proxy is not None:
-        found.append(("grpc.http_proxy", address.proxy))
+        channel_options.append(("grpc.http_proxy", address.proxy))
     elif address.local:
-        found.append(("grpc.enable_http_proxy", 0))
-    return found
+        channel_options.append(("grpc.enable_http_proxy", 0))
+    return channel_options
 
 
 def wire_error(error: grpc.RpcError) -> WireError:

@@ -42,19 +42,19 @@ class Watchdog:
 
     def watch(self, cancel: Callable[[], object], timeout_s: float) -> Watched:
         """Call `cancel` after that time, unless the wait is over before."""
-        one = Watched(self, cancel, time.monotonic() + timeout_s)
+        watched = Watched(self, cancel, time.monotonic() + timeout_s)
         with self._changed:
-            self._watched.add(one)
+            self._watched.add(watched)
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._run, name="envd-sdk-deadlines", daemon=True).start()
-            elif one.deadline < self._next:
+            elif watched.deadline < self._next:
                 self._changed.notify()
-        return one
+        return watched
 
-    def forget(self, one: Watched) -> None:
+    def forget(self, watched: Watched) -> None:
         with self._changed:
-            self._watched.discard(one)
+            self._watched.discard(watched)
 
     def _run(self) -> None:
         while True:
@@ -63,20 +63,20 @@ class Watchdog:
                 if not late and not self._wait():
                     self._running = False
                     return
-            for one in late:
-                one.cancel()
+            for watched in late:
+                watched.cancel()
 
     def _take_late(self) -> list[Watched]:
         now = time.monotonic()
-        late = [one for one in self._watched if one.deadline <= now]
-        for one in late:
-            one.expired = True
-            self._watched.discard(one)
+        late = [watched for watched in self._watched if watched.deadline <= now]
+        for watched in late:
+            watched.expired = True
+            self._watched.discard(watched)
         return late
 
     def _wait(self) -> bool:
         """Sleep until the next deadline, or until an earlier one comes; False if there was nothing for a while."""
-        self._next = min((one.deadline for one in self._watched), default=float("inf"))
+        self._next = min((watched.deadline for watched in self._watched), default=float("inf"))
         if self._watched:
             self._changed.wait(max(0.0, self._next - time.monotonic()))
             return True

@@ -32,14 +32,14 @@ def delay_s(status: int, headers: Mapping[str, str], attempt: int, *, safe: bool
         safe: the same again changes nothing.
     """
     # 429 and 503 say that nothing was done; a gateway cannot know.
-    again = status in _BUSY or (safe and status in _GATEWAY)
-    if not again or attempt >= ATTEMPTS or headers.get("should-retry", "").lower() == "false":
+    repeatable = status in _BUSY or (safe and status in _GATEWAY)
+    if not repeatable or attempt >= ATTEMPTS or headers.get("should-retry", "").lower() == "false":
         return None
     try:
-        wanted = float(headers.get("retry-after", ""))
+        after_s = float(headers.get("retry-after", ""))
     except ValueError:
-        wanted = 0.2 * 2**attempt
-    return min(max(wanted, 0.0), _LONGEST_S)
+        after_s = 0.2 * 2**attempt
+    return min(max(after_s, 0.0), _LONGEST_S)
 
 
 def failure(status: int, body: bytes, *, doing: str, about_sandbox: bool = False) -> exc.SandboxException:
@@ -55,7 +55,7 @@ def failure(status: int, body: bytes, *, doing: str, about_sandbox: bool = False
 
 def _message(body: bytes) -> str:
     try:
-        found: Any = json.loads(body)
+        answer: Any = json.loads(body)
     except ValueError:
         return body[:500].decode(errors="replace").strip()
-    return str(found.get("message", "")) if isinstance(found, dict) else ""
+    return str(answer.get("message", "")) if isinstance(answer, dict) else ""

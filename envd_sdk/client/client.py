@@ -86,12 +86,12 @@ def load_httpx() -> Any:
 
 
 def _credentials(config: ConnectionConfig) -> Mapping[str, str]:
-    found = {}
+    headers = {}
     if config.api_key:
-        found["X-API-Key"] = config.api_key
+        headers["X-API-Key"] = config.api_key
     if config.access_token:
-        found["Authorization"] = f"Bearer {config.access_token}"
-    return found
+        headers["Authorization"] = f"Bearer {config.access_token}"
+    return headers
 
 
 def _identity() -> Mapping[str, str]:

@@ -25,16 +25,16 @@ class Model:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        found = {}
-        for one in dataclasses.fields(cls):
-            value = data.get(json_name(one.name))
+        values = {}
+        for attribute in dataclasses.fields(cls):
+            value = data.get(json_name(attribute.name))
             if value is not None:
-                found[one.name] = _time(value) if "datetime" in str(one.type) else value
-        return cls(**found)
+                values[attribute.name] = _time(value) if "datetime" in str(attribute.type) else value
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, without what is None."""
-        values = ((one.name, getattr(self, one.name)) for one in dataclasses.fields(self))
+        values = ((attribute.name, getattr(self, attribute.name)) for attribute in dataclasses.fields(self))
         return {json_name(name): value for name, value in values if value is not None}
 
 
@@ -55,11 +55,11 @@ class NewSandbox(Model):
     allow_internet_access: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        found = super().to_dict()
+        values = super().to_dict()
         # The one name the API does not spell like the others.
-        if "allowInternetAccess" in found:
-            found["allow_internet_access"] = found.pop("allowInternetAccess")
-        return found
+        if "allowInternetAccess" in values:
+            values["allow_internet_access"] = values.pop("allowInternetAccess")
+        return values
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class SandboxLogs(Model):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        return cls(tuple(SandboxLog.from_dict(one) for one in data.get("logs") or ()))
+        return cls(tuple(SandboxLog.from_dict(log) for log in data.get("logs") or ()))
 
 
 @dataclass(frozen=True)
