@@ -10,7 +10,7 @@ _COMM_BYTES = 15
 
 
 def call_this_process(name: str) -> None:
-    """Have this process, and threads it starts later, be called `name` and no longer by the interpreter's name.
+    """Rename this process, and threads it starts later: to `name`, from the interpreter's name.
 
     An agent that ends its own processes with `pkill python` or `pkill -f python` must not end the daemon. The command
     line is replaced as well: paths in it contain the word on many machines. Without /proc the names stay as they are.

@@ -85,7 +85,7 @@ class Expected:
         return self._absent
 
     def add(self, absent: Absent) -> None:
-        """Expect one."""
+        """Expect a subscriber back."""
         self._absent = [*self.now(), absent]
         if len(self._absent) > _AT_ONCE:
             self._absent.remove(min(self._absent, key=lambda absent: absent.deadline))

@@ -81,7 +81,7 @@ class Journal:
         return freed
 
     def _cut(self, to: int) -> bool:
-        """Do so where there are no holes: empty the file and put back what is kept, once that is the lesser part.
+        """Trim a file that cannot have holes: empty it and put back the kept bytes, once they are the lesser part.
 
         The position stays. A kill in between takes what is kept: of all bytes those that may be dropped next.
         """

@@ -108,7 +108,7 @@ class ProcessOutput:
         return self.streams[stream].journal.read(offset, size)
 
     def leader_ended(self) -> None:
-        """Take what the process itself, which has ended, had printed, as far as subscribers leave room."""
+        """Pump the last output of the process itself, which has ended, as far as subscribers leave room."""
         for stream in self.streams.values():
             stream.leader_ended()
             self._take_last_words(stream)

@@ -19,7 +19,7 @@ class Retention:
     processes: int
 
 
-class Archive:
+class FinishedProcesses:
     """The finished processes, oldest first, and the idempotency keys of those already forgotten.
 
     Args:
@@ -37,7 +37,7 @@ class Archive:
         self._keys: dict[str, float] = {}
 
     def add(self, process: Process) -> None:
-        """Take a process that has just finished."""
+        """Add a process that has just finished."""
         self._finished[process.identity.ident] = (process.finished_clock or time.monotonic(), process)
 
     def forget_late(self) -> None:

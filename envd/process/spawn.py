@@ -96,7 +96,7 @@ class Spawner:
                 os.close(fd)
 
     def adopt(self, inherited: Inherited, spawned: Spawned) -> Process | None:
-        """Take over a process that an earlier server started; None if it never ran and nobody needs to know.
+        """Take over a process that an earlier server started; None if it never ran.
 
         Raises:
             Exception: one of UNREADABLE; nothing can be made of what it left.

@@ -48,7 +48,7 @@ class Stream(Protocol):
         """Call `ready` whenever there is something to splice, or its end."""
 
     def unwatch(self) -> None:
-        """Stop that; does nothing if it is not watched."""
+        """Stop calling; does nothing if it is not watched."""
 
     def splice(self, limit: int) -> int:
         """Move at most `limit` bytes to the journal; return how many, 0 at the end.
@@ -101,7 +101,7 @@ class PipeStream:
         self._watched = True
 
     def unwatch(self) -> None:
-        """Stop that."""
+        """Stop calling."""
         if self._watched:
             asyncio.get_running_loop().remove_reader(self.pipe)
             self._watched = False

@@ -20,7 +20,7 @@ from .index import Index
 from .journal_budget import JournalBudget
 from .output import Finished
 from .process import Process
-from .retention import Archive, Retention
+from .retention import FinishedProcesses, Retention
 from .spawn import Spawner
 from .timers import end_tree, enforce, is_limited
 from .turns import in_turns
@@ -58,7 +58,7 @@ class ProcessTable:
         self._spawner = spawner
         self._pool = pool
         self._jobs = jobs
-        self._archive = Archive(retention, self._forget, self._forget_key)
+        self._finished = FinishedProcesses(retention, self._forget, self._forget_key)
         self._processes: dict[int, Process] = {}
         self._index = Index()
         self._trees = process_tree.ProcessTrees(os.getppid(), self._index.leaders)
@@ -174,7 +174,7 @@ class ProcessTable:
         """
         limit = os.sysconf("SC_OPEN_MAX") * 5 // 8 // _DESCRIPTORS_EACH
         while len(self._processes) + len(self._starting) > limit:
-            if not self._archive.forget_first():
+            if not self._finished.forget_first():
                 raise EnvdError(
                     Code.RESOURCE_EXHAUSTED,
                     f"{limit} processes are running: the daemon's limit on open files (RLIMIT_NOFILE) allows no more",
@@ -190,7 +190,7 @@ class ProcessTable:
             self._jobs.spawn(enforce(process, self.signal_tree), name="limits")
 
     def adopt(self, inherited: list[Inherited]) -> None:
-        """Take over what an earlier server had started."""
+        """Take over the processes that an earlier server had started."""
         for entry in inherited:
             if entry.spawned is None:
                 self._starting.add(entry.ident)
@@ -285,7 +285,7 @@ class ProcessTable:
             log.info("process ended", extra=extra)
 
     def _keep_finished(self, process: Process) -> None:
-        self._archive.add(process)
+        self._finished.add(process)
         process.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
 
     async def signal_tree(self, process: Process, number: int) -> int:
@@ -316,7 +316,7 @@ class ProcessTable:
         """Forget finished processes when their time is over, for as long as the daemon runs."""
         while True:
             await asyncio.sleep(_RETENTION_INTERVAL_S)
-            self._archive.forget_late()
+            self._finished.forget_late()
 
     def _forget(self, process: Process) -> None:
         del self._processes[process.identity.ident]
@@ -330,7 +330,7 @@ class ProcessTable:
     def _reclaim(self, size_bytes: int) -> None:
         """Free journal memory: finished processes first, then the largest live ones down to their minimum."""
         goal = self._pool.kept - size_bytes
-        while self._pool.kept > goal and self._archive.forget_first():
+        while self._pool.kept > goal and self._finished.forget_first():
             pass
         for process in sorted(self._processes.values(), key=lambda process: process.output.kept, reverse=True):
             if self._pool.kept <= goal or process.output.kept <= self._pool.sizes.trimmed:

@@ -79,7 +79,7 @@ class TerminalStream:
             self._look_soon()
 
     def unwatch(self) -> None:
-        """Stop that."""
+        """Stop calling."""
         if self._ready is not None:
             self._ready = None
             self._disarm()

@@ -56,7 +56,7 @@ class Acceptor:
             asyncio.get_running_loop().add_reader(self._sock.fileno(), self._ready)
 
     def close(self) -> None:
-        """Take no more, and close the socket."""
+        """Stop accepting, and close the socket."""
         if not self._closed:
             self._closed = True
             asyncio.get_running_loop().remove_reader(self._sock.fileno())

@@ -81,7 +81,7 @@ def _unacknowledged(sock: socket.socket) -> int:
         return 1 << 30  # unknown: nothing counts
 
 
-class Counted(Protocol):
+class AckCounter(Protocol):
     """Bytes that go one way, and how many of them have arrived."""
 
     @property
@@ -193,7 +193,7 @@ def _nothing() -> int:
 class Marks:
     """Positions of one stream, each with the count of bytes behind which it lies."""
 
-    def __init__(self, acks: Counted) -> None:
+    def __init__(self, acks: AckCounter) -> None:
         self._acks = acks
         self._acknowledged = _Trail[object](acks.acknowledged, None)
         self._consumed = _Trail[object](acks.consumed, None)

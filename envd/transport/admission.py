@@ -18,8 +18,8 @@ NEWCOMERS_BYTES = 8 * 1024 * 1024
 _LEFT = 0.75  # of the bytes, after newcomers were cut off: so that this is not done for each byte
 
 
-class Guest(Protocol):
-    """A connection."""
+class AdmittedConnection(Protocol):
+    """A connection that is counted."""
 
     @property
     def busy(self) -> bool:
@@ -47,51 +47,56 @@ class Admission:
     """
 
     def __init__(self, connections: int, descriptors: int, newcomers_bytes: int = NEWCOMERS_BYTES) -> None:
-        self.connections = connections
+        self.connections_limit = connections
         self._descriptors_limit = descriptors
         self._bytes_limit = newcomers_bytes
-        self._guests: dict[Guest, int] = {}  # and their descriptors
-        self._newcomers: dict[Guest, int] = {}  # and the bytes they hold; the oldest first
+        self._connections: dict[AdmittedConnection, int] = {}  # and their descriptors
+        self._newcomers: dict[AdmittedConnection, int] = {}  # and the bytes they hold; the oldest first
         self._descriptors = 0
         self._bytes = 0
         self.released = 0
 
-    def __iter__(self) -> Iterator[Guest]:
-        return iter(list(self._guests))
+    def __iter__(self) -> Iterator[AdmittedConnection]:
+        return iter(list(self._connections))
 
-    def __contains__(self, guest: object) -> bool:
-        return guest in self._guests
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._connections
 
-    def is_newcomer(self, guest: Guest) -> bool:
+    def is_newcomer(self, connection: AdmittedConnection) -> bool:
         """Tell whether a connection has not shown the token yet."""
-        return guest in self._newcomers
+        return connection in self._newcomers
 
-    def admit(self, guest: Guest, descriptors: int, held: int) -> bool:
+    def admit(self, connection: AdmittedConnection, descriptors: int, held: int) -> bool:
         """Count a newcomer, in the place of older ones if it has to be; False if there is no room."""
-        while len(self._guests) >= self.connections or self._descriptors + descriptors > self._descriptors_limit:
+        while (
+            len(self._connections) >= self.connections_limit
+            or self._descriptors + descriptors > self._descriptors_limit
+        ):
             if not self.make_room():
                 return False
-        self._guests[guest] = descriptors
-        self._newcomers[guest] = 0
+        self._connections[connection] = descriptors
+        self._newcomers[connection] = 0
         self._descriptors += descriptors
-        self.hold(guest, held)
-        return guest in self._guests
+        self.hold(connection, held)
+        return connection in self._connections
 
-    def replace(self, guest: Guest, successor: Guest, descriptors: int, held: int) -> bool:
+    def replace(
+        self, connection: AdmittedConnection, successor: AdmittedConnection, descriptors: int, held: int
+    ) -> bool:
         """Count another in the place of a newcomer, and as old as it; False if there is no room for what it needs."""
-        more = descriptors - self._guests[guest]
+        more = descriptors - self._connections[connection]
         while self._descriptors + more > self._descriptors_limit:
-            if not self.make_room() or guest not in self._guests:
-                self.leave(guest)
+            if not self.make_room() or connection not in self._connections:
+                self.leave(connection)
                 return False
-        self._guests[successor] = descriptors
+        self._connections[successor] = descriptors
         self._descriptors += more
-        del self._guests[guest]
+        del self._connections[connection]
         self._newcomers = {
-            successor if newcomer is guest else newcomer: size for newcomer, size in self._newcomers.items()
+            successor if newcomer is connection else newcomer: size for newcomer, size in self._newcomers.items()
         }
         self.hold(successor, held)
-        return successor in self._guests
+        return successor in self._connections
 
     def make_room(self) -> bool:
         """Cut off the newcomer that waits longest; False if there is none.
@@ -100,40 +105,40 @@ class Admission:
         """
         count = len(self._newcomers)
         settled = itertools.islice(self._newcomers, count - count // 4)
-        idle = next((guest for guest in settled if not guest.busy), None)
+        idle = next((connection for connection in settled if not connection.busy), None)
         oldest = idle if idle is not None else next(iter(self._newcomers), None)
         if oldest is None:
             return False
         self._cut_off(oldest)
         return True
 
-    def hold(self, guest: Guest, held: int) -> None:
+    def hold(self, connection: AdmittedConnection, held: int) -> None:
         """Note how many bytes a connection holds now; of one that is no newcomer they are not counted."""
-        counted = self._newcomers.get(guest)
+        counted = self._newcomers.get(connection)
         if counted is None:
             return
-        self._newcomers[guest] = held
+        self._newcomers[connection] = held
         self._bytes += held - counted
         if self._bytes > self._bytes_limit:
             self._shed()
 
-    def vouch(self, guest: Guest) -> None:
+    def vouch(self, connection: AdmittedConnection) -> None:
         """Make a connection an ordinary one: no newcomer any more."""
-        self._bytes -= self._newcomers.pop(guest, 0)
+        self._bytes -= self._newcomers.pop(connection, 0)
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, connection: AdmittedConnection) -> None:
         """Forget a connection."""
-        self.released += self._newcomers.get(guest, 0)
-        self.vouch(guest)
-        self._descriptors -= self._guests.pop(guest, 0)
+        self.released += self._newcomers.get(connection, 0)
+        self.vouch(connection)
+        self._descriptors -= self._connections.pop(connection, 0)
 
     def _shed(self) -> None:
-        for guest in sorted(self._newcomers, key=lambda guest: -self._newcomers[guest]):
-            self._cut_off(guest)
+        for connection in sorted(self._newcomers, key=lambda connection: -self._newcomers[connection]):
+            self._cut_off(connection)
             if self._bytes <= self._bytes_limit * _LEFT:
                 break
 
-    def _cut_off(self, guest: Guest) -> None:
-        self.leave(guest)
+    def _cut_off(self, connection: AdmittedConnection) -> None:
+        self.leave(connection)
         log.warning("connection without a token cut off: others need its place")
-        guest.cut_off()
+        connection.cut_off()

@@ -45,7 +45,7 @@ class Connect:
     async def serve(self, exchange: Exchange, method: Method, codec: Codec) -> None:
         """Answer one call."""
         if method.client_streaming or method.server_streaming:
-            await enveloped.serve(exchange, method, codec, _Stream(), unary_s=self._unary_s)
+            await enveloped.serve(exchange, method, codec, _ConnectDialect(), unary_s=self._unary_s)
         else:
             await self._serve_unary(exchange, method, codec)
 
@@ -53,7 +53,7 @@ class Connect:
         """Answer a call that is not served, in the shape its media type has for errors."""
         content_type = exchange.head.headers.get("content-type", "")
         if exchange.head.method == "POST" and content_type.startswith("application/connect+"):
-            exchange.respond(200, (("Content-Type", content_type),), _Stream().end(error, ()))
+            exchange.respond(200, (("Content-Type", content_type),), _ConnectDialect().end(error, ()))
         else:
             _respond_error(exchange, error)
 
@@ -120,7 +120,7 @@ def _respond_error(exchange: Exchange, error: EnvdError, extra: Headers = ()) ->
     exchange.respond(HTTP_STATUS[error.code], headers, error_json(error_fields(error)))
 
 
-class _Stream:
+class _ConnectDialect:
     """The dialect of Connect's streams."""
 
     def terms(self, headers: dict[str, str], codec: Codec) -> Negotiated:

@@ -145,7 +145,7 @@ class Exchange:
             asyncio.get_running_loop().call_later(_INTERIM_S, self._probe_by_interim)
 
     def probe_again(self) -> None:
-        """Do that once more if nothing was said since; the connection calls this every few seconds.
+        """Probe once more if nothing was sent since; the connection calls this every few seconds.
 
         A peer that closes later sends nothing, and for a minute its kernel acknowledges what is not new: FIN_WAIT2.
         """

@@ -35,15 +35,15 @@ class GrpcWeb:
 
     async def serve(self, exchange: Exchange, method: Method, codec: Codec) -> None:
         """Answer one call."""
-        await enveloped.serve(exchange, method, codec, _Dialect(), unary_s=self._unary_s)
+        await enveloped.serve(exchange, method, codec, _GrpcWebDialect(), unary_s=self._unary_s)
 
     def refuse(self, exchange: Exchange, error: EnvdError) -> None:
         """Answer a call that is not served."""
         content_type = exchange.head.headers.get("content-type", "")
-        exchange.respond(200, (("Content-Type", content_type),), _Dialect().end(error, (), gzip=False))
+        exchange.respond(200, (("Content-Type", content_type),), _GrpcWebDialect().end(error, (), gzip=False))
 
 
-class _Dialect:
+class _GrpcWebDialect:
     def terms(self, headers: dict[str, str], codec: Codec) -> Negotiated:
         request_gzip = is_gzip(headers.get("grpc-encoding"))
         response_gzip = answers_gzip(headers.get("grpc-accept-encoding"), request_gzip=request_gzip)

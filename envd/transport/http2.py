@@ -59,11 +59,11 @@ class Streams:
         return f"{self._secret}.{next(self._numbers)}"
 
     def add(self, name: str, acks: StreamAckTracker) -> None:
-        """Know a stream from now on."""
+        """Add a stream."""
         self._by_name[name] = acks
 
     def forget(self, name: str) -> None:
-        """Know a stream no more."""
+        """Remove a stream."""
         self._by_name.pop(name, None)
 
     def claim(self, name: str) -> StreamAckTracker | None:
@@ -223,7 +223,7 @@ class FromClient:
         return bool(self._held or self._block_bytes) or (self._remaining > 0 and self._conversation.last == 0)
 
     def feed(self, data: bytes) -> bytes:
-        """Take what the client sent; return what the server gets.
+        """Convert bytes of the client; return those that go to the server.
 
         Raises:
             AbuseError: the connection is not to go on.
@@ -305,7 +305,7 @@ class FromServer:
         return not self._remaining and not self._held
 
     def feed(self, data: bytes) -> bytes:
-        """Take what the server sent; return what the client gets, whole heads of frames only."""
+        """Convert bytes of the server; return those that go to the client, whole heads of frames only."""
         data = self._held + data
         base = self._conversation.acks.written
         offset = 0
@@ -351,7 +351,7 @@ class _Allowance:
         self._remaining = min(self._remaining + count, self._at_once)
 
     def use(self) -> None:
-        """Take one.
+        """Use one up.
 
         Raises:
             AbuseError: there is none left.

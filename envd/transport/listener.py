@@ -80,7 +80,8 @@ class Listener:
             return
         if len(self._refused) < _REFUSED_AT_MOST:
             self._refused.add(connection)
-            connection.refuse(503, f"too many connections: the limit is {self.admission.connections}, try again later")
+            limit = self.admission.connections_limit
+            connection.refuse(503, f"too many connections: the limit is {limit}, try again later")
         else:
             connection.transport.abort()
 

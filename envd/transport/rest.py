@@ -43,7 +43,7 @@ class Rest:
         if head.path not in _ANYBODYS:
             exchange.body.reading = exchange.vouch  # a client that must not is refused before
         try:
-            response = await route.handle(request, _Reply(exchange))
+            response = await route.handle(request, _ExchangeReply(exchange))
         except EnvdError as exc:
             if exchange.started:
                 log.warning("response cut off", extra={"path": head.path, "reason": exc.message})
@@ -63,7 +63,7 @@ def refuse(exchange: Exchange, error: EnvdError) -> None:
     exchange.respond(code, (("Content-Type", "application/json; charset=utf-8"), _NOSNIFF), body)
 
 
-class _Reply:
+class _ExchangeReply:
     """A response in pieces. Implements envd.web.Reply."""
 
     def __init__(self, exchange: Exchange) -> None:
