@@ -177,7 +177,7 @@ def test_what_is_ignored_is_what_git_ignores(tmp_path: Path, seed: int) -> None:
         CpuLimit(os.getppid()),
         lambda *_: None,
     )
-    found = {os.path.relpath(one.path, tmp_path) for one in walk.found()}
+    found = {os.path.relpath(one.path, tmp_path) for one in walk.matches()}
     assert found == set(listed.decode().split("\0")) - {""}
 
 

@@ -91,32 +91,32 @@ class Extraction:
         EnvdError: it cannot be extracted there. INVALID_ARGUMENT if the target is no directory.
     """
 
-    def __init__(self, order: ExtractRequest, temporaries: Temporaries) -> None:
-        self._order = order
+    def __init__(self, request: ExtractRequest, temporaries: Temporaries) -> None:
+        self._request = request
         self._temporaries = temporaries
         self._received = 0
-        self._unpacker = compression.unpacker(order.form)
-        self._made: tuple[str, ...] = ()
+        self._unpacker = compression.unpacker(request.form)
+        self._made_directories: tuple[str, ...] = ()
         self._helped: tuple[str, ...] = ()
         try:
-            with acting_as(order.user):
+            with acting_as(request.user):
                 self._open()
         except EnvdError as exc:
-            if not (order.helped and isinstance(exc.__cause__, PermissionError) and self._make_target()):
+            if not (request.helped and isinstance(exc.__cause__, PermissionError) and self._make_target()):
                 raise
             try:
-                with acting_as(order.user):
+                with acting_as(request.user):
                     self._open()
             except EnvdError:
-                remove_directories_as(self._helped, order.user, helped=True)
+                remove_directories_as(self._helped, request.user, helped=True)
                 raise
 
     def _open(self) -> None:
         with ExitStack() as undo:
-            self._target, self._there = _look(self._order.path)
+            self._target, self._exists = _look(self._request.path)
             undo.callback(self._remove_made)
-            if not self._there:
-                self._made = make_parents(self._target, self._order.user)
+            if not self._exists:
+                self._made_directories = make_parents(self._target, self._request.user)
             try:
                 self._begin(undo)
             except OSError as exc:
@@ -133,7 +133,7 @@ class Extraction:
             NoRoomError: it is, and the disk is full.
         """
         try:
-            self._helped = make_directories_as(self._order.path, self._order.user, helped=True)
+            self._helped = make_directories_as(self._request.path, self._request.user, helped=True)
         except NoRoomError:
             raise
         except (OSError, EnvdError):
@@ -143,7 +143,7 @@ class Extraction:
     def _begin(self, undo: ExitStack) -> None:
         """Open the directory to work in, and make the hidden one there."""
         above, self._name = os.path.split(self._target)
-        working = self._target if self._there else above
+        working = self._target if self._exists else above
         self._working = open_path(working, SEARCH)  # it may be one that cannot be read
         undo.callback(os.close, self._working)
         self._hidden, note = undo.enter_context(hidden_in(self._working, self._temporaries))
@@ -153,15 +153,15 @@ class Extraction:
         # In a set-group-id directory it has that bit and group, and would hand both down.
         os.fchown(self._top, os.geteuid(), os.getegid())
         os.fchmod(self._top, 0o700)
-        order = self._order
-        user = (order.user.uid, order.user.gid)
+        request = self._request
+        user = (request.user.uid, request.user.gid)
         rules = Rules(
-            order.owner or (lambda _: user),
+            request.owner or (lambda _: user),
             user,
-            set_id=order.set_id,
-            outside_links=order.outside_links,
-            most_entries=order.most_entries,
-            most_bytes=order.most_bytes,
+            set_id=request.set_id,
+            outside_links=request.outside_links,
+            most_entries=request.most_entries,
+            most_bytes=request.most_bytes,
         )
         self._tree = Extractor(self._top, rules)
         undo.callback(self._tree.close)
@@ -173,7 +173,7 @@ class Extraction:
             EnvdError: they are refused, or there is no room.
         """
         self._received += len(piece)
-        with acting_as(self._order.user):
+        with acting_as(self._request.user):
             for data in self._unpacker.unpack(piece):
                 self._reader.feed(data)
 
@@ -184,26 +184,26 @@ class Extraction:
             EnvdError: INVALID_ARGUMENT if the archive is not complete, ALREADY_EXISTS for a conflict, and nothing was
                 changed. Otherwise some entries may be in place, and the message says how many.
         """
-        with acting_as(self._order.user):
+        with acting_as(self._request.user):
             self._unpacker.end()
             self._reader.end()
             self._tree.complete()
             return self._put_in_place()
 
     def _put_in_place(self) -> Extracted:
-        merge = Merge(self._order.conflict, self._temporaries)
+        merge = Merge(self._request.conflict, self._temporaries)
         try:
-            created = not self._there and self._rename()
+            created = not self._exists and self._rename()
             place = self._top if created else self._old()
             if not created:
                 merge.run(self._top, place)
-            helped, self._made, self._helped = bool(self._helped), (), ()
+            helped, self._made_directories, self._helped = bool(self._helped), (), ()
             unseal(self._tree.position.sealed, place)
         except OSError as exc:
             raise from_os_error(exc, doing=f"extract to {self._target}") from exc
         tree = self._tree
-        done = tree.entries - merge.skipped
-        return Extracted(self._target, created or helped, done, tree.content_bytes, self._received, merge.skipped)
+        entries = tree.entries - merge.skipped
+        return Extracted(self._target, created or helped, entries, tree.content_bytes, self._received, merge.skipped)
 
     def _rename(self) -> bool:
         """Put the whole directory in place; return False if there is one by now."""
@@ -217,16 +217,16 @@ class Extraction:
 
     def _old(self) -> int:
         """Return the directory that was there, open."""
-        return self._working if self._there else _opened(self._name, SEARCH, self._undo, self._working)
+        return self._working if self._exists else _opened(self._name, SEARCH, self._undo, self._working)
 
     def close(self) -> None:
         """Let go of everything; without a commit, leave everything as it was."""
-        with acting_as(self._order.user):
+        with acting_as(self._request.user):
             self._undo.close()
-        remove_directories_as(self._helped, self._order.user, helped=True)
+        remove_directories_as(self._helped, self._request.user, helped=True)
 
     def _remove_made(self) -> None:
-        remove_directories(self._made)
+        remove_directories(self._made_directories)
 
 
 def _opened(name: str, flags: int, undo: ExitStack, directory: int) -> int:
@@ -239,13 +239,13 @@ def _look(path: str) -> tuple[str, bool]:
     """Return the target with all links resolved, and whether it is there."""
     real = os.path.realpath(path)
     try:
-        there = open_path(path)
+        fd = open_path(path)
         try:
-            mode = os.fstat(there).st_mode
+            mode = os.fstat(fd).st_mode
             if stat.S_ISDIR(mode):
-                real = path_of(there)
+                real = path_of(fd)
         finally:
-            os.close(there)
+            os.close(fd)
     except FileNotFoundError:
         return real, False
     except OSError as exc:

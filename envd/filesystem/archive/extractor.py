@@ -76,17 +76,17 @@ class Extractor:
             position.describe(member)
             return
         position.go(parts[:-1])
-        name, here = parts[-1], position.here
+        name, directory_fd = parts[-1], position.here
         if member.kind is MemberKind.FILE:
             self._file = _ExtractedFile(
-                self._new(lambda: os.open(name, _NEW, 0o600, dir_fd=here), name, member), member
+                self._new(lambda: os.open(name, _NEW, 0o600, dir_fd=directory_fd), name, member), member
             )
         elif member.kind is MemberKind.SYMLINK:
             check_text(member)
             if not self._rules.outside_links:
                 check_symlink(member, parts)
-            self._new(lambda: os.symlink(member.link, name, dir_fd=here), name, member)
-            self._finisher.finish_symlink(here, name, member)
+            self._new(lambda: os.symlink(member.link, name, dir_fd=directory_fd), name, member)
+            self._finisher.finish_symlink(directory_fd, name, member)
         else:
             self._link(name, member)
 
@@ -102,10 +102,10 @@ class Extractor:
         if most is not None and self.content_bytes > most:
             raise EnvdError(Code.INVALID_ARGUMENT, f"the files of the archive have more than {most} bytes of content")
         try:
-            while done := os.pwrite(self._file.fd, data, offset):
-                if done == len(data):
+            while written := os.pwrite(self._file.fd, data, offset):
+                if written == len(data):
                     return
-                data, offset = data[done:], offset + done
+                data, offset = data[written:], offset + written
         except OSError as exc:
             raise _failed(self._file.member, exc) from exc
 
@@ -150,28 +150,30 @@ class Extractor:
         try:
             return make() or 0
         except FileExistsError:
-            here = self.position.here
-            there = os.stat(name, dir_fd=here, follow_symlinks=False)
-            if stat.S_ISDIR(there.st_mode):
+            directory_fd = self.position.here
+            existing = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            if stat.S_ISDIR(existing.st_mode):
                 raise EnvdError(
                     Code.INVALID_ARGUMENT, f"{member.name} is in the archive twice, as a directory and as none"
                 ) from None
-            os.unlink(name, dir_fd=here)
+            os.unlink(name, dir_fd=directory_fd)
             return make() or 0
 
     def _link(self, name: str, member: Member) -> None:
         """Make a hard link to an earlier entry."""
         parts = parts_of(member.link)
-        here, fd = self.position.here, -1
+        directory_fd, fd = self.position.here, -1
         try:
             fd = open_down(self._top, parts[:-1], SEARCH)
             base = parts[-1] if parts else ""
-            found = os.stat(base, dir_fd=fd, follow_symlinks=False)
+            existing = os.stat(base, dir_fd=fd, follow_symlinks=False)
             if parts == (*self.position.parts, name):
                 return  # to itself: as if it were there once
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISDIR(existing.st_mode):
                 raise EnvdError(Code.INVALID_ARGUMENT, f"{member.name} in the archive is a hard link to a directory")
-            self._new(lambda: os.link(base, name, src_dir_fd=fd, dst_dir_fd=here, follow_symlinks=False), name, member)
+            self._new(
+                lambda: os.link(base, name, src_dir_fd=fd, dst_dir_fd=directory_fd, follow_symlinks=False), name, member
+            )
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise EnvdError(
                 Code.INVALID_ARGUMENT, f"{member.name} in the archive is a hard link to no earlier entry: {member.link}"

@@ -14,7 +14,7 @@ class ArchiveLimit:
     """Lets 64 in at once, for each holds descriptors and some megabytes; who comes on top is refused."""
 
     def __init__(self) -> None:
-        self._taken = 0
+        self._running = 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -23,12 +23,12 @@ class ArchiveLimit:
         Raises:
             EnvdError: RESOURCE_EXHAUSTED.
         """
-        if self._taken >= _AT_ONCE:
+        if self._running >= _AT_ONCE:
             raise EnvdError(
                 Code.RESOURCE_EXHAUSTED, f"{_AT_ONCE} archives are being sent or extracted: try again when one is done"
             )
-        self._taken += 1
+        self._running += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._running -= 1

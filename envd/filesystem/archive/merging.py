@@ -75,16 +75,16 @@ class Merge:
         """Yield every entry that takes a place: not those directories that are in both trees, but what is in them."""
         with closing(pair):
             for name, kind in pair.walk:
-                there = _stat(name, pair.old.here)
+                existing = _stat(name, pair.old.here)
                 is_directory = kind == stat.S_IFDIR
-                if there is not None and is_directory and stat.S_ISDIR(there.st_mode):
+                if existing is not None and is_directory and stat.S_ISDIR(existing.st_mode):
                     pair.enter(name)
-                elif there is None or self._may_replace(pair, name, there, is_directory=is_directory):
+                elif existing is None or self._may_replace(pair, name, existing, is_directory=is_directory):
                     yield name, kind
 
-    def _may_replace(self, pair: _Pair, name: str, there: os.stat_result, *, is_directory: bool) -> bool:
+    def _may_replace(self, pair: _Pair, name: str, existing: os.stat_result, *, is_directory: bool) -> bool:
         path = pair.path_of(name)
-        if is_directory or stat.S_ISDIR(there.st_mode):
+        if is_directory or stat.S_ISDIR(existing.st_mode):
             kinds = ("a file or link", "a directory") if is_directory else ("a directory", "none")
             raise EnvdError(Code.ALREADY_EXISTS, f"{path} is {kinds[0]}, and in the archive {kinds[1]}")
         if self.conflict is Conflict.FAIL:
@@ -161,25 +161,25 @@ def unseal(sealed: Mapping[Inode, Sealed], target: int) -> None:
     Raises:
         OSError: it could not be done.
     """
-    way = Descent(target, above=READ)
+    descent = Descent(target, above=READ)
     try:
         # Of two one in the other the lower one comes first.
-        for inode, one in sorted(sealed.items(), key=lambda item: item[1].parts, reverse=True):
-            if _go(way, one.parts) and way.inode == inode:
-                os.fchmod(way.here, one.mode)
+        for inode, directory in sorted(sealed.items(), key=lambda item: item[1].parts, reverse=True):
+            if _go(descent, directory.parts) and descent.inode == inode:
+                os.fchmod(descent.here, directory.mode)
     finally:
-        way.close()
+        descent.close()
 
 
-def _go(way: Descent, parts: Parts) -> bool:
+def _go(descent: Descent, parts: Parts) -> bool:
     """Go to a directory; return False if it is not there: skipped, or removed by somebody else."""
-    names = way.names
+    names = descent.names
     common = common_parts(names, parts)
     for _ in names[common:]:
-        way.leave()
+        descent.leave()
     try:
         for name in parts[common:]:
-            way.enter(name)
+            descent.enter(name)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True

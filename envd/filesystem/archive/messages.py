@@ -46,9 +46,9 @@ def end_of(stream: ArchiveStream) -> pb.ArchiveResponse:
         archive_bytes=stream.sent,
         left_out_count=inventory.left_out_count,
     )
-    for one in inventory.left_out:
-        reason = pb.ArchiveResponse.LeftOut.Reason.Name(one.reason.value)
-        end.left_out.add(name=readable(one.name), raw_name=raw_of(one.name), reason=reason, errno=one.errno)
+    for entry in inventory.left_out:
+        reason = pb.ArchiveResponse.LeftOut.Reason.Name(entry.reason.value)
+        end.left_out.add(name=readable(entry.name), raw_name=raw_of(entry.name), reason=reason, errno=entry.errno)
     return pb.ArchiveResponse(end=end)
 
 
@@ -103,14 +103,14 @@ def _conflict_from(number: int) -> Conflict:
         raise EnvdError(Code.INVALID_ARGUMENT, f"conflict has no value {number}") from exc
 
 
-def response_from(done: Extracted) -> pb.ExtractResponse:
+def response_from(extracted: Extracted) -> pb.ExtractResponse:
     """Return what was extracted as a message."""
     return pb.ExtractResponse(
-        path=readable(done.path),
-        raw_path=raw_of(done.path),
-        created=done.created,
-        entries=done.entries,
-        content_bytes=done.content_bytes,
-        archive_bytes=done.archive_bytes,
-        skipped=done.skipped,
+        path=readable(extracted.path),
+        raw_path=raw_of(extracted.path),
+        created=extracted.created,
+        entries=extracted.entries,
+        content_bytes=extracted.content_bytes,
+        archive_bytes=extracted.archive_bytes,
+        skipped=extracted.skipped,
     )

@@ -44,14 +44,14 @@ class ByNames:
         return uid if owner is None else owner, gid if group is None else group
 
 
-def _known(name: str, known: dict[str, int | None], look_up: Callable[[str], int | None]) -> int | None:
+def _known(name: str, ids: dict[str, int | None], look_up: Callable[[str], int | None]) -> int | None:
     if not name:
         return None
-    if name not in known:
-        if len(known) >= _MOST_KNOWN:
-            known.clear()
+    if name not in ids:
+        if len(ids) >= _MOST_KNOWN:
+            ids.clear()
         try:
-            known[name] = look_up(name)
+            ids[name] = look_up(name)
         except (OSError, UnicodeError):
-            known[name] = None
-    return known[name]
+            ids[name] = None
+    return ids[name]

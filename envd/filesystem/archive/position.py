@@ -56,13 +56,13 @@ class Position:
         self.parts: Parts = ()
         self.sealed: dict[Inode, Sealed] = {}
         self._finisher = finisher
-        self._way = Descent(top, above=READ)
+        self._descent = Descent(top, above=READ)
         self._levels = [_PositionLevel()]
 
     @property
     def here(self) -> int:
         """The directory where it is, open."""
-        return self._way.here
+        return self._descent.here
 
     def go(self, parts: Parts) -> None:
         """Go to a directory, making those that are missing.
@@ -88,31 +88,31 @@ class Position:
 
     def close(self) -> None:
         """Let go of the directory."""
-        self._way.close()
+        self._descent.close()
 
     def _enter(self, name: str, parts: Parts) -> None:
-        made = True
+        created = True
         try:
             os.mkdir(name, _OWNERS, dir_fd=self.here)
         except FileExistsError:
-            made = False
+            created = False
         try:
-            st = self._way.enter(name)
+            st = self._descent.enter(name)
         except OSError as exc:
             if exc.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
-            way = "/".join(parts[: len(self._levels)])
+            path = "/".join(parts[: len(self._levels)])
             raise EnvdError(
-                Code.INVALID_ARGUMENT, f"an entry of the archive leads through {way}, which is a file or link in it"
+                Code.INVALID_ARGUMENT, f"an entry of the archive leads through {path}, which is a file or link in it"
             ) from exc
-        self._levels.append(_PositionLevel(None, None if made else st.st_mtime_ns))
+        self._levels.append(_PositionLevel(None, None if created else st.st_mtime_ns))
         self.parts = parts[: len(self._levels) - 1]
 
     def _leave(self) -> None:
         self._finish(self._levels.pop())
         self.parts = self.parts[:-1]
         try:
-            self._way.leave()
+            self._descent.leave()
         except MovedError as exc:
             raise EnvdError(Code.ABORTED, "what was being extracted was moved by somebody else") from exc
 
@@ -127,7 +127,7 @@ class Position:
             self._finisher.finish_unnamed(self.here)
 
     def _seal(self, mode: int) -> None:
-        inode = self._way.inode
+        inode = self._descent.inode
         if mode & _OWNERS == _OWNERS:
             self.sealed.pop(inode, None)
             return
@@ -138,9 +138,9 @@ class Position:
         self.sealed[inode] = Sealed(self.parts, mode)
 
 
-def common_parts(one: Parts, other: Parts) -> int:
+def common_parts(left: Parts, right: Parts) -> int:
     """Return how many parts are the same at the beginning; mostly one way is the beginning of the other."""
-    most = min(len(one), len(other))
-    if one[:most] == other[:most]:
+    most = min(len(left), len(right))
+    if left[:most] == right[:most]:
         return most
-    return next(at for at in range(most) if one[at] != other[at])
+    return next(index for index in range(most) if left[index] != right[index])

@@ -193,8 +193,8 @@ def _choice(values: list[str], name: str, choices: dict[str, T]) -> T:
     if not values:
         return next(iter(choices.values()))
     if values[0].lower() not in choices:
-        known = ", ".join(filter(None, choices))
-        raise EnvdError(Code.INVALID_ARGUMENT, f"{name} is one of {known}, not '{values[0][:80]}'")
+        allowed = ", ".join(filter(None, choices))
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{name} is one of {allowed}, not '{values[0][:80]}'")
     return choices[values[0].lower()]
 
 
@@ -205,14 +205,14 @@ def _number(values: list[str], name: str) -> int:
     return int(text)
 
 
-def _fields(found: Extracted) -> dict[str, object]:
-    path = path_fields(found.path)
+def _fields(extracted: Extracted) -> dict[str, object]:
+    path = path_fields(extracted.path)
     del path["name"]
     return {
-        "archive_bytes": found.archive_bytes,
-        "content_bytes": found.content_bytes,
-        "created": found.created,
-        "entries": found.entries,
+        "archive_bytes": extracted.archive_bytes,
+        "content_bytes": extracted.content_bytes,
+        "created": extracted.created,
+        "entries": extracted.entries,
         **path,
-        "skipped": found.skipped,
+        "skipped": extracted.skipped,
     }

@@ -69,5 +69,5 @@ def check_symlink(member: Member, parts: Parts) -> None:
         )
 
 
-def _refused(name: str, what: str) -> EnvdError:
-    return EnvdError(Code.INVALID_ARGUMENT, f"the archive has {what}, which is refused: {name}")
+def _refused(name: str, entry: str) -> EnvdError:
+    return EnvdError(Code.INVALID_ARGUMENT, f"the archive has {entry}, which is refused: {name}")

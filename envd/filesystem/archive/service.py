@@ -47,8 +47,8 @@ class ArchiveService:
                 offset = 0
                 async with aclosing(runs(held)) as content:
                     async for run in content:
-                        for at in range(0, len(run), chunk * _CHUNKS_AT_ONCE):
-                            part = run[at : at + chunk * _CHUNKS_AT_ONCE]
+                        for begin in range(0, len(run), chunk * _CHUNKS_AT_ONCE):
+                            part = run[begin : begin + chunk * _CHUNKS_AT_ONCE]
                             yield EncodedContent(offset, part, chunk)
                             offset += len(part)
                 yield messages.end_of(held.it)

@@ -177,20 +177,20 @@ def _check_file(wish: ArchiveRequest, mode: int) -> None:
         raise EnvdError(Code.INVALID_ARGUMENT, f"{wish.path} is a file, and has no members")
 
 
-def _members(given: tuple[str, ...]) -> tuple[str, ...]:
+def _members(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return members in their plain form, none within another."""
-    if len(given) > _MOST_MEMBERS:
-        raise EnvdError(Code.INVALID_ARGUMENT, f"{len(given)} members: at most {_MOST_MEMBERS}")
+    if len(names) > _MOST_MEMBERS:
+        raise EnvdError(Code.INVALID_ARGUMENT, f"{len(names)} members: at most {_MOST_MEMBERS}")
     plain = []
-    for text in given:
+    for text in names:
         parts = [part for part in text.split("/") if part not in ("", ".")]
         if text.startswith("/") or ".." in parts or "\0" in text:
             raise EnvdError(Code.INVALID_ARGUMENT, f"a member is a relative path without '..', not '{text[:200]}'")
         if not parts:
             return ()
         plain.append(tuple(parts))
-    found: list[tuple[str, ...]] = []
+    roots: list[tuple[str, ...]] = []
     for parts_of in sorted(set(plain)):
-        if not found or parts_of[: len(found[-1])] != found[-1]:
-            found.append(parts_of)
-    return tuple("/".join(one) for one in found)
+        if not roots or parts_of[: len(roots[-1])] != roots[-1]:
+            roots.append(parts_of)
+    return tuple("/".join(parts) for parts in roots)

@@ -61,7 +61,7 @@ class ArchiveSummary:
         if st.st_nlink == 1:
             return None
         key = (st.st_dev, st.st_ino)
-        first, left = self._linked.pop(key, (None, st.st_nlink))
-        if left > 1 and len(self._linked) < _MOST_LINKED:
-            self._linked[key] = (name if first is None else first, left - 1)
+        first, remaining = self._linked.pop(key, (None, st.st_nlink))
+        if remaining > 1 and len(self._linked) < _MOST_LINKED:
+            self._linked[key] = (name if first is None else first, remaining - 1)
         return first

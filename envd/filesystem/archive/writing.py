@@ -37,8 +37,8 @@ class TarWriter:
         """Return the entry of what is no directory and no regular file; nothing if it is no link either."""
         st = os.stat(base, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISLNK(st.st_mode):
-            gone = stat.S_ISDIR(st.st_mode) or stat.S_ISREG(st.st_mode)  # it was something else a moment ago
-            self.inventory.leave_out(name, LeftOutReason.VANISHED if gone else LeftOutReason.KIND)
+            replaced = stat.S_ISDIR(st.st_mode) or stat.S_ISREG(st.st_mode)  # it was something else a moment ago
+            self.inventory.leave_out(name, LeftOutReason.VANISHED if replaced else LeftOutReason.KIND)
             return b""
         link = os.readlink(base, dir_fd=directory)
         self.inventory.entries += 1
@@ -131,7 +131,7 @@ def _with_attributes(member: Member, fd: int) -> Member:
         names = os.listxattr(fd)
         if not names:
             return member
-        found = {name: os.getxattr(fd, name) for name in sorted(names) if name.startswith("user.")}
+        attributes = {name: os.getxattr(fd, name) for name in sorted(names) if name.startswith("user.")}
     except OSError:  # none here, or gone between the two
         return member
-    return member._replace(attributes=found)
+    return member._replace(attributes=attributes)

@@ -27,10 +27,10 @@ def unified(path: str, text: str, changes: list[Change], encoding: Encoding, lim
     shown = path.encode("utf-8", "surrogateescape")
     parts = [b"--- %b\n+++ %b\n" % (shown, shown)]
     size = len(parts[0])
-    line, at, grown = 1, 0, 0
+    line, position, grown = 1, 0, 0
     for regions in _together(text, _regions(text, changes)):
         begin = _lines_back(text, regions[0].begin)
-        line, at = line + text.count("\n", at, begin), begin
+        line, position = line + text.count("\n", position, begin), begin
         hunk, grown = _hunk(text, begin, regions, line, grown)
         data = (hunk.replace("\n", "\r\n") if encoding.crlf else hunk).encode("utf-8", _errors(encoding))
         data = _with_plain_notes(data) if encoding.crlf else data
@@ -47,8 +47,8 @@ def _errors(encoding: Encoding) -> str:
 
 def _with_plain_notes(hunk: bytes) -> bytes:
     """Lines of the diff's own never end in a carriage return."""
-    head, _, rest = hunk.partition(b"\r\n")
-    return head + b"\n" + rest.replace(b"\r\n%b\r\n" % _NO_END, b"\n%b\n" % _NO_END)
+    head, _, lines = hunk.partition(b"\r\n")
+    return head + b"\n" + lines.replace(b"\r\n%b\r\n" % _NO_END, b"\n%b\n" % _NO_END)
 
 
 def _regions(text: str, changes: list[Change]) -> Iterator[_Region]:
@@ -68,11 +68,11 @@ def _regions(text: str, changes: list[Change]) -> Iterator[_Region]:
 def _region(text: str, run: list[Change], end: int) -> _Region:
     begin = text.rfind("\n", 0, run[0][0]) + 1
     pieces: list[str] = []
-    at = begin
+    position = begin
     for first, last, new in run:
-        pieces += (text[at:first], new)
-        at = last
-    pieces.append(text[at:end])
+        pieces += (text[position:first], new)
+        position = last
+    pieces.append(text[position:end])
     old, fresh = _lines(text[begin:end]), _lines("".join(pieces))
     while old and fresh and old[0] == fresh[0]:
         begin += len(old[0])
@@ -103,14 +103,14 @@ def _hunk(text: str, begin: int, regions: list[_Region], line: int, grown: int) 
     """
     parts: list[str] = []
     old_count = new_count = 0
-    at = begin
+    position = begin
     for region in regions:
-        context, old = _lines(text[at : region.begin]), _lines(text[region.begin : region.end])
+        context, old = _lines(text[position : region.begin]), _lines(text[region.begin : region.end])
         parts += [*_marked(" ", context), *_marked("-", old), *_marked("+", region.new)]
         old_count += len(context) + len(old)
         new_count += len(context) + len(region.new)
-        at = region.end
-    context = _lines(text[at : _lines_on(text, at)])
+        position = region.end
+    context = _lines(text[position : _lines_on(text, position)])
     parts += _marked(" ", context)
     old_count, new_count = old_count + len(context), new_count + len(context)
     # An empty range is named by the line before it.
@@ -130,22 +130,22 @@ def _marked(mark: str, lines: list[str]) -> list[str]:
 def _lines(text: str) -> list[str]:
     """Return lines with their ends; only a newline is one."""
     lines = text.split("\n")
-    rest = lines.pop()
-    return [f"{line}\n" for line in lines] + ([rest] if rest else [])
+    last = lines.pop()
+    return [f"{line}\n" for line in lines] + ([last] if last else [])
 
 
-def _line_end(text: str, at: int) -> int:
-    found = text.find("\n", at)
-    return len(text) if found < 0 else found + 1
+def _line_end(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end + 1
 
 
-def _lines_back(text: str, at: int) -> int:
+def _lines_back(text: str, position: int) -> int:
     for _ in range(_CONTEXT):
-        at = text.rfind("\n", 0, max(at - 1, 0)) + 1
-    return at
+        position = text.rfind("\n", 0, max(position - 1, 0)) + 1
+    return position
 
 
-def _lines_on(text: str, at: int) -> int:
+def _lines_on(text: str, position: int) -> int:
     for _ in range(_CONTEXT):
-        at = _line_end(text, at)
-    return at
+        position = _line_end(text, position)
+    return position

@@ -94,10 +94,10 @@ def find_response(entries: list[bytes], skips: list[Skip], summary: FindSummary 
     if not in_json:
         framed = [part for entry in entries for part in (b"\x0a", varint(len(entry)), entry)]
         return b"".join(framed) + _proto(_FIND_REST, values)
-    rest = _json(_FIND_REST, values).encode()
+    fields = _json(_FIND_REST, values).encode()
     if not entries:
-        return rest
-    return b'{"entries":[%b]%b' % (b",".join(entries), b"," + rest[1:] if len(rest) > 2 else b"}")
+        return fields
+    return b'{"entries":[%b]%b' % (b",".join(entries), b"," + fields[1:] if len(fields) > 2 else b"}")
 
 
 def _part(part: GrepPart) -> Values:

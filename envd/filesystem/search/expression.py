@@ -91,13 +91,13 @@ class Expression:
 
     def _where_literal_is(self, text: str, begin: int) -> Iterator[LineMatch]:
         looked_at = text.lower() if self.folds else text
-        at = looked_at.find(self.literal, begin)
-        while at >= 0:
-            first, last, behind = line_around(text, at)
+        position = looked_at.find(self.literal, begin)
+        while position >= 0:
+            first, last, behind = line_around(text, position)
             spans = self.spans(text[first:last])
             if spans:
                 yield first, last, spans
-            at = looked_at.find(self.literal, behind)
+            position = looked_at.find(self.literal, behind)
 
     def _where_any(self, text: str, begin: int, anywhere: re.Pattern[str]) -> Iterator[LineMatch]:
         size = len(text)
@@ -128,19 +128,19 @@ class Expression:
             yield first, last, spans
 
 
-def line_around(text: str, at: int) -> tuple[int, int, int]:
+def line_around(text: str, position: int) -> tuple[int, int, int]:
     """Return where a line begins, where it ends without its end of line, and where the next one begins."""
-    first = text.rfind("\n", 0, at) + 1
-    last = _end_of_line(text, at)
+    first = text.rfind("\n", 0, position) + 1
+    last = _end_of_line(text, position)
     behind = last + 1
     if last < len(text) and last > first and text[last - 1] == "\r":
         last -= 1
     return first, last, behind
 
 
-def _end_of_line(text: str, at: int) -> int:
-    found = text.find("\n", at)
-    return len(text) if found < 0 else found
+def _end_of_line(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end
 
 
 def compile_pattern(pattern: Pattern) -> Expression:
@@ -192,8 +192,8 @@ def _short(text: str) -> str:
 
 def _as_word(text: str, flags: int) -> str:
     # Flags for the whole must stay at the beginning; in verbose mode a comment may run to the end of the line.
-    found = _GLOBAL_FLAGS.match(text)
-    head = found[0] if found else ""
+    flags_match = _GLOBAL_FLAGS.match(text)
+    head = flags_match[0] if flags_match else ""
     end = "\n" if flags & re.VERBOSE else ""
     return rf"{head}(?<!\w)(?:{text[len(head) :]}{end})(?!\w)"
 
@@ -261,12 +261,12 @@ def _is_safe_item(op: str, value: Any, dotall: bool) -> bool:  # noqa: FBT001 - 
         return not dotall
     if op == "AT":
         return str(value) in _BOUNDARIES
-    return all(_is_safe_in_set(str(kind), what) for kind, what in value)
+    return all(_is_safe_in_set(str(kind), item) for kind, item in value)
 
 
-def _is_safe_in_set(kind: str, what: Any) -> bool:
+def _is_safe_in_set(kind: str, item: Any) -> bool:
     if kind == "LITERAL":
-        return bool(what != _NEWLINE)
+        return bool(item != _NEWLINE)
     if kind == "RANGE":
-        return not what[0] <= _NEWLINE <= what[1]
-    return kind == "CATEGORY" and str(what) in _SETS
+        return not item[0] <= _NEWLINE <= item[1]
+    return kind == "CATEGORY" and str(item) in _SETS

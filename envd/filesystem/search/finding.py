@@ -60,17 +60,17 @@ class Finder:
         EnvdError: a glob is none.
     """
 
-    def __init__(self, selection: Selection, patience: CpuLimit, unreadable: Unreadable) -> None:
+    def __init__(self, selection: Selection, cpu_limit: CpuLimit, unreadable: Unreadable) -> None:
         self.examined = 0
         self.truncated = False
         self._selection = selection
-        self._patience = patience
+        self._cpu_limit = cpu_limit
         self._unreadable = unreadable
         self._include = Globs(selection.include)
         self._exclude = Globs(selection.exclude)
         self._device = -1
 
-    def found(self) -> Generator[Match, None, None]:
+    def matches(self) -> Generator[Match, None, None]:
         """Yield what is selected, in the order asked for. Close it when done.
 
         Raises:
@@ -102,9 +102,9 @@ class Finder:
         except OSError as exc:
             raise from_os_error(exc, doing=f"search {path}") from exc
         try:
-            found = Match(path, Type.FILE, directory, name, follow=True)
-            if self._suits(found):
-                yield found
+            match = Match(path, Type.FILE, directory, name, follow=True)
+            if self._suits(match):
+                yield match
         finally:
             os.close(directory)
 
@@ -124,37 +124,37 @@ class Finder:
 
     def _sorted(self, shown: str, root: int, *, by_size: bool) -> Iterator[Match]:
         # Of equal ones the first by path comes first; a counter because entries cannot be compared.
-        kept: list[tuple[int, int, Match]] = []
-        for count, found in enumerate(self._walked(shown, root)):
+        best: list[tuple[int, int, Match]] = []
+        for count, match in enumerate(self._walked(shown, root)):
             try:
-                st = found.stat()
+                st = match.stat()
             except OSError:
                 continue
-            item = (st.st_size if by_size else st.st_mtime_ns, -count, found)
-            if len(kept) < SORTED:
-                heapq.heappush(kept, item)
+            item = (st.st_size if by_size else st.st_mtime_ns, -count, match)
+            if len(best) < SORTED:
+                heapq.heappush(best, item)
             else:
-                heapq.heappushpop(kept, item)
+                heapq.heappushpop(best, item)
                 self.truncated = True
-        kept.sort(reverse=True)
-        yield from self._again([found for _, _, found in kept], len(shown.rstrip("/")) + 1, root)
+        best.sort(reverse=True)
+        yield from self._again([match for _, _, match in best], len(shown.rstrip("/")) + 1, root)
 
-    def _again(self, kept: Sequence[Match], prefix: int, root: int) -> Iterator[Match]:
+    def _again(self, best: Sequence[Match], prefix: int, root: int) -> Iterator[Match]:
         """Yield entries that were found before, each with its directory, reached from the root once more."""
-        known, directory = "", -1
+        directory_path, directory = "", -1
         try:
-            for found in kept:
-                above = found.path[prefix : -len(found.name)]
-                if directory < 0 or above != known:
+            for match in best:
+                above = match.path[prefix : -len(match.name)]
+                if directory < 0 or above != directory_path:
                     if directory >= 0:
                         os.close(directory)
                         directory = -1
                     names = above.split("/")[:-1]
                     with contextlib.suppress(OSError):  # gone meanwhile
                         directory = open_down(root, names, SEARCH, follow=self._selection.follow_links)
-                    known = above
+                    directory_path = above
                 if directory >= 0:
-                    yield found._replace(directory=directory)
+                    yield match._replace(directory=directory)
         finally:
             if directory >= 0:
                 os.close(directory)
@@ -185,71 +185,71 @@ class Finder:
         place = walk.state
         if name[0] == "." and (self._selection.skip_hidden or TEMPORARY.fullmatch(name)):
             return
-        found = self._look(name, kind, walk)
-        is_directory = found.type is Type.DIRECTORY
+        match = self._look(name, kind, walk)
+        is_directory = match.type is Type.DIRECTORY
         excluded, exclude = self._exclude.step(place.exclude, name, is_directory=is_directory)
         if excluded:
             return
-        if self._selection.gitignore and self._ignored(place, found):
+        if self._selection.gitignore and self._ignored(place, match):
             return
         included, include = True, place.include
         if self._selection.include:
             included, include = self._include.step(place.include, name, is_directory=is_directory)
-        if included and self._suits(found):
-            yield found
+        if included and self._suits(match):
+            yield match
         if is_directory:
-            below = _FindLevel(f"{found.path}/", f"{place.real}{name}/", include, exclude, place.ignores)
-            self._enter(found, below, walk, through_link=kind == stat.S_IFLNK)
+            below = _FindLevel(f"{match.path}/", f"{place.real}{name}/", include, exclude, place.ignores)
+            self._enter(match, below, walk, through_link=kind == stat.S_IFLNK)
 
-    def _ignored(self, place: _FindLevel, found: Match) -> bool:
-        is_directory = found.type is Type.DIRECTORY
+    def _ignored(self, place: _FindLevel, match: Match) -> bool:
+        is_directory = match.type is Type.DIRECTORY
         try:
-            with self._patience.step(len(found.name)):
-                return place.ignores.ignore(place.real + found.name, found.name, is_directory=is_directory)
+            with self._cpu_limit.step(len(match.name)):
+                return place.ignores.ignore(place.real + match.name, match.name, is_directory=is_directory)
         except TooSlowError as exc:
             raise EnvdError(
                 Code.RESOURCE_EXHAUSTED,
-                f"search: the rules of a .gitignore take too long on {found.path}; leave gitignore out",
+                f"search: the rules of a .gitignore take too long on {match.path}; leave gitignore out",
             ) from exc
 
     def _look(self, name: str, kind: int, walk: Walk[_FindLevel]) -> Match:
-        found = Match(walk.state.prefix + name, _TYPES.get(kind, Type.OTHER), walk.here, name)
+        match = Match(walk.state.prefix + name, _TYPES.get(kind, Type.OTHER), walk.here, name)
         if not self._selection.follow_links:
-            return found
+            return match
         if kind != stat.S_IFLNK:
-            return found._replace(follow=True)
+            return match._replace(follow=True)
         try:
             end = stat.S_IFMT(os.stat(name, dir_fd=walk.here).st_mode)
         except OSError:
-            return found  # it leads nowhere
-        return found._replace(type=_TYPES.get(end, Type.OTHER), follow=True)
+            return match  # it leads nowhere
+        return match._replace(type=_TYPES.get(end, Type.OTHER), follow=True)
 
-    def _suits(self, found: Match) -> bool:
-        wanted = self._selection
-        if wanted.types and found.type not in wanted.types:
+    def _suits(self, match: Match) -> bool:
+        selection = self._selection
+        if selection.types and match.type not in selection.types:
             return False
-        if not wanted.judges_state:
+        if not selection.judges_state:
             return True
         try:
-            st = found.stat()
+            st = match.stat()
         except OSError:
             return False
-        return time_suits(wanted, st) and size_suits(wanted, found.type, st)
+        return time_suits(selection, st) and size_suits(selection, match.type, st)
 
-    def _enter(self, found: Match, below: _FindLevel, walk: Walk[_FindLevel], *, through_link: bool) -> None:
-        wanted = self._selection
-        if wanted.max_depth and walk.depth + 1 >= wanted.max_depth:
+    def _enter(self, match: Match, below: _FindLevel, walk: Walk[_FindLevel], *, through_link: bool) -> None:
+        selection = self._selection
+        if selection.max_depth and walk.depth + 1 >= selection.max_depth:
             return
-        if wanted.include and not self._include.may_match_below(below.include):
+        if selection.include and not self._include.may_match_below(below.include):
             return
         try:
-            st = walk.enter(found.name, below, follow=through_link)
+            st = walk.enter(match.name, below, follow=through_link)
         except OSError as exc:
             if exc.errno not in _GONE:
-                self._unreadable(found.path, exc.errno or 0)
+                self._unreadable(match.path, exc.errno or 0)
             return
-        foreign = wanted.one_file_system and st.st_dev != self._device
-        if foreign or (wanted.follow_links and walk.revisits):
+        foreign = selection.one_file_system and st.st_dev != self._device
+        if foreign or (selection.follow_links and walk.revisits):
             walk.leave()
-        elif wanted.gitignore:
+        elif selection.gitignore:
             walk.state = below._replace(ignores=below.ignores.entering(walk.here, below.real))

@@ -47,17 +47,17 @@ class Grep:
     """
 
     def __init__(
-        self, order: GrepRequest, expression: Expression, patience: CpuLimit, put: Callable[[GrepPart], None]
+        self, order: GrepRequest, expression: Expression, cpu_limit: CpuLimit, put: Callable[[GrepPart], None]
     ) -> None:
         self.searched = self.files_matched = self.matches = self.bytes_searched = 0
         self.truncated = False
         self._order = order
         self._expression = expression
-        self._patience = patience
+        self._cpu_limit = cpu_limit
         self._put = put
         self._bytes_left = order.max_bytes
 
-    def search(self, found: Match, breathe: Callable[[], None]) -> SkipReason | OSError | None:
+    def search(self, match: Match, breathe: Callable[[], None]) -> SkipReason | OSError | None:
         """Search a file; return why it was not.
 
         Between steps `breathe` is called; it may block.
@@ -66,12 +66,12 @@ class Grep:
             Full: the answer has all it may have.
         """
         try:
-            opened = found.open()
+            opened = match.open()
             if opened is None:
                 return None
             fd, st = opened
             try:
-                self._search(found.path, self._windows(fd, st), st.st_size, breathe)
+                self._search(match.path, self._windows(fd, st), st.st_size, breathe)
             finally:
                 os.close(fd)
         except OSError as exc:
@@ -92,17 +92,17 @@ class Grep:
 
     def _search(self, path: str, windows: Iterator[Window], size: int, breathe: Callable[[], None]) -> None:
         file = _FileMatches(path, self._order, self._put, self._bytes_left, self._order.max_matches - self.matches)
-        seen = 0
+        read_bytes = 0
         try:
             for window in windows:
                 self.bytes_searched += window.size
                 if window.text:
-                    with self._patience.step(window.size):
+                    with self._cpu_limit.step(window.size):
                         self._search_window(file, window)
-                    if size != (seen := seen + window.size) and not file.done:
+                    if size != (read_bytes := read_bytes + window.size) and not file.finished:
                         file.flush()  # the rest of the file may be large, or take long
                     breathe()
-                if file.done:
+                if file.finished:
                     break
             self.searched += 1
         except Full:
@@ -131,7 +131,7 @@ class Grep:
         for _ in matches:
             file.matches += 1
             if file.matches == bound:
-                file.done = True
+                file.finished = True
                 break
 
 
@@ -140,7 +140,7 @@ class _FileMatches:
 
     Attributes:
         matches: lines that match.
-        done: the rest of the file does not matter.
+        finished: the rest of the file does not matter.
         bytes_left: until the answer is full.
     """
 
@@ -148,7 +148,7 @@ class _FileMatches:
         self, path: str, order: GrepRequest, put: Callable[[GrepPart], None], bytes_left: int, matches_left: int
     ) -> None:
         self.matches = 0
-        self.done = False
+        self.finished = False
         self.bytes_left = bytes_left
         self._path = path
         self._order = order
@@ -181,16 +181,16 @@ class _FileMatches:
         lower = self._context_after(place, lower, len(text))
         place.move(lower)
         self._next_number = place.number
-        self.done = self.matches == self._matches_left and not self._after_left
+        self.finished = self.matches == self._matches_left and not self._after_left
 
-    def _context_after(self, place: LinePlace, at: int, until: int) -> int:
+    def _context_after(self, place: LinePlace, position: int, until: int) -> int:
         """Take lines behind a match, up to another one; return where the first line begins that was not taken."""
-        while self._after_left and at < until:
-            first, last, behind = line_around(place.text, at)
+        while self._after_left and position < until:
+            first, last, behind = line_around(place.text, position)
             self._take(place, first, last, ())
             self._after_left -= 1
-            at = min(behind, len(place.text))
-        return at
+            position = min(behind, len(place.text))
+        return position
 
     def _take(self, place: LinePlace, begin: int, end: int, spans: list[Span] | tuple[()]) -> None:
         place.move(begin)
@@ -213,18 +213,18 @@ class _FileMatches:
 
 def _line_start(text: str, number: int) -> int:
     """Return where a line begins, counted from 0; at most the end."""
-    at = 0
+    position = 0
     for _ in range(number):
-        at = text.find("\n", at) + 1
-        if not at:
+        position = text.find("\n", position) + 1
+        if not position:
             return len(text)
-    return at
+    return position
 
 
 def _lines_before(text: str, first: int, lower: int, count: int) -> list[int]:
     """Return where the lines before one begin, at most so many and none before `lower`."""
-    found: list[int] = []
-    while first > lower and len(found) < count:
+    starts: list[int] = []
+    while first > lower and len(starts) < count:
         first = text.rfind("\n", 0, first - 1) + 1
-        found.append(first)
-    return found[::-1]
+        starts.append(first)
+    return starts[::-1]

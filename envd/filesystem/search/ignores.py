@@ -57,15 +57,15 @@ class Ignores:
         """Return the rules of a repository, from its top down to a directory, without that one's own."""
         fd = open_path(top, SEARCH)
         fds.callback(os.close, fd)
-        found = cls._of_repository(fd, top)
+        ignores = cls._of_repository(fd, top)
         if top == directory:
-            return found
+            return ignores
         for name in os.path.relpath(directory, top).split("/"):
-            found = found.inside(fd, top)
+            ignores = ignores.inside(fd, top)
             fd = open_entry(fd, name, SEARCH)
             fds.callback(os.close, fd)
             top = os.path.join(top, name)
-        return found
+        return ignores
 
     @classmethod
     def _of_repository(cls, directory: int, path: str) -> Ignores:

@@ -44,14 +44,14 @@ class SearchLimit:
             raise EnvdError(
                 Code.RESOURCE_EXHAUSTED, f"search: {self._most_waiting} searches are waiting already; try again later"
             )
-        turn = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(device, deque()).append(turn)
+        waiter = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(device, deque()).append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn in self._queues.get(device, ()):
-                self._queues[device].remove(turn)
-            elif not turn.cancelled():
+            if waiter in self._queues.get(device, ()):
+                self._queues[device].remove(waiter)
+            elif not waiter.cancelled():
                 self.give_back()  # we had got it already
             raise
 
@@ -80,27 +80,27 @@ class SearchLimit:
             if self._may(device):
                 self._full_since.pop(device, None)
             elif now - self._full_since.setdefault(device, now) >= give_up_s:
-                for turn in queue:
-                    if not turn.done():
-                        turn.set_exception(_silent())
+                for waiter in queue:
+                    if not waiter.done():
+                        waiter.set_exception(_silent())
                 queue.clear()
 
     def _may(self, device: str) -> bool:
         return self._lent[device] < self._at_once
 
     def _pass_on(self) -> None:
-        while self._free > 0 and (turn := self._next()) is not None:
-            if not turn.done():
-                turn.set_result(None)
+        while self._free > 0 and (waiter := self._next()) is not None:
+            if not waiter.done():
+                waiter.set_result(None)
                 self._free -= 1
 
     def _next(self) -> asyncio.Future[None] | None:
         for device, queue in list(self._queues.items()):
             if queue and self._may(device):
-                turn = queue.popleft()
+                waiter = queue.popleft()
                 del self._queues[device]
                 self._queues[device] = queue  # behind those of other devices
-                return turn
+                return waiter
             if not queue:
                 del self._queues[device]
         return None

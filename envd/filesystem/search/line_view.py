@@ -35,18 +35,18 @@ class LinePlace:
         self.encoding: Encoding = window.encoding
         self.number = window.number
         self.offset = window.offset
-        self.at = 0
+        self.position = 0
 
-    def move(self, at: int) -> None:
+    def move(self, position: int) -> None:
         """Move on to a later line."""
-        if at > self.at:
-            self.number += self.text.count("\n", self.at, at)
-            self.offset += self.encoding.size(self.text[self.at : at])
-            self.at = at
+        if position > self.position:
+            self.number += self.text.count("\n", self.position, position)
+            self.offset += self.encoding.size(self.text[self.position : position])
+            self.position = position
 
 
 def line_at(place: LinePlace, end: int, spans: list[Span] | tuple[()], limit: int) -> Line:
-    shown = place.text[place.at : end]
+    shown = place.text[place.position : end]
     text = _utf8(shown)
     if len(text) != len(shown):
         spans = _in_bytes(shown, spans)
@@ -58,13 +58,13 @@ def line_at(place: LinePlace, end: int, spans: list[Span] | tuple[()], limit: in
 
 
 def _in_bytes(shown: str, spans: list[Span] | tuple[()]) -> list[Span]:
-    found: list[Span] = []
-    at = column = 0
+    columns: list[Span] = []
+    position = column = 0
     for first, last in spans:
-        begin = column + len(_utf8(shown[at:first]))
-        at, column = last, begin + len(_utf8(shown[first:last]))
-        found.append((begin, column))
-    return found
+        begin = column + len(_utf8(shown[position:first]))
+        position, column = last, begin + len(_utf8(shown[first:last]))
+        columns.append((begin, column))
+    return columns
 
 
 def _clipped(text: bytes, match: int, limit: int) -> tuple[int, int]:

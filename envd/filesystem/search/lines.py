@@ -59,7 +59,7 @@ class Lines:
         return self.data.count(_NEWLINE) + (self.data[-1:] not in (b"", _NEWLINE))
 
 
-def read_lines(path: str, wanted: Range, if_match: str | None, stopped: Callable[[], bool]) -> Lines:
+def read_lines(path: str, lines: Range, if_match: str | None, stopped: Callable[[], bool]) -> Lines:
     """Read lines of a regular file, or of a link to one.
 
     `stopped` is asked now and then; once it says so, the work is given up.
@@ -68,9 +68,9 @@ def read_lines(path: str, wanted: Range, if_match: str | None, stopped: Callable
         EnvdError: INVALID_ARGUMENT if it is no regular file, FAILED_PRECONDITION if its etag is another, CANCELED.
     """
     try:
-        there = open_path(path, os.O_PATH)
-        st = os.fstat(there)
-        os.close(there)
+        fd = open_path(path, os.O_PATH)
+        st = os.fstat(fd)
+        os.close(fd)
         if stat.S_ISDIR(st.st_mode):
             raise EnvdError(Code.INVALID_ARGUMENT, f"path is a directory: {path}")
         # Before it is opened: opening a device may do something.
@@ -80,7 +80,7 @@ def read_lines(path: str, wanted: Range, if_match: str | None, stopped: Callable
         fd, st = opened
         try:
             check_match(path, st, if_match)
-            return _LineReader(fd, st, stopped).read(wanted)
+            return _LineReader(fd, st, stopped).read(lines)
         finally:
             os.close(fd)
     except OSError as exc:
@@ -99,66 +99,66 @@ class _LineReader:
         self._size = st.st_size if self._made_up is None else len(self._made_up)
         self._ended = self._piece(self._size - 1, 1) == _NEWLINE if self._size else None
 
-    def read(self, wanted: Range) -> Lines:
+    def read(self, lines: Range) -> Lines:
         """Read what is wanted."""
-        total = self._newlines(0, self._size) + (self._ended is False) if self._counts(wanted) else None
-        begin, number = self._begin(wanted, total)
-        end = self._end(wanted)
-        left = wanted.last - number + 1 if wanted.last > 0 and number else None
-        data, more = self._data(begin, end, left, wanted.max_bytes)
+        total = self._newlines(0, self._size) + (self._ended is False) if self._counts(lines) else None
+        begin, number = self._begin(lines, total)
+        end = self._end(lines)
+        lines_left = lines.last - number + 1 if lines.last > 0 and number else None
+        data, more = self._data(begin, end, lines_left, lines.max_bytes)
         cut = more and data[-1:] != _NEWLINE
         following = number + data.count(_NEWLINE) if number else 0
         if total is None and begin + len(data) == self._size and following:
             total = following - 1 + (self._ended is False)
         return Lines(data, number, begin, following, cut, more, total, self._ended, self._size, self._etag)
 
-    def _counts(self, wanted: Range) -> bool:
-        return wanted.count or self._size <= _COUNTED_BYTES or (wanted.first < 0 < wanted.last)
+    def _counts(self, lines: Range) -> bool:
+        return lines.count or self._size <= _COUNTED_BYTES or (lines.first < 0 < lines.last)
 
-    def _begin(self, wanted: Range, total: int | None) -> tuple[int, int]:
+    def _begin(self, lines: Range, total: int | None) -> tuple[int, int]:
         """Return where the first line begins, and its number; 0 if that is not known."""
-        if wanted.first < 0:
-            begin = self._from_end(-wanted.first)
+        if lines.first < 0:
+            begin = self._from_end(-lines.first)
             if begin == 0:
                 return 0, 1
-            return begin, 0 if total is None else total + wanted.first + 1
-        if wanted.offset is not None:
-            return min(wanted.offset, self._size), max(wanted.first, 1)
-        begin = self._from_start(max(wanted.first, 1) - 1)
-        return begin, max(wanted.first, 1)
+            return begin, 0 if total is None else total + lines.first + 1
+        if lines.offset is not None:
+            return min(lines.offset, self._size), max(lines.first, 1)
+        begin = self._from_start(max(lines.first, 1) - 1)
+        return begin, max(lines.first, 1)
 
-    def _end(self, wanted: Range) -> int:
-        return self._from_end(-wanted.last - 1) if wanted.last < -1 else self._size
+    def _end(self, lines: Range) -> int:
+        return self._from_end(-lines.last - 1) if lines.last < -1 else self._size
 
-    def _data(self, begin: int, end: int, left: int | None, limit: int) -> tuple[bytes, bool]:
+    def _data(self, begin: int, end: int, lines_left: int | None, limit: int) -> tuple[bytes, bool]:
         """Return what there is from `begin` on, and whether more of what is wanted was left out.
 
-        What is wanted ends at `end`, or after so many lines as are `left`; None: no such number.
+        What is wanted ends at `end`, or after `lines_left` lines; None: no such number.
         """
-        if end <= begin or (left is not None and left <= 0):
+        if end <= begin or (lines_left is not None and lines_left <= 0):
             return b"", False
         data = self._piece(begin, min(end - begin, limit))
-        if left is not None and data.count(_NEWLINE) >= left:
-            return data[: _nth_newline(data, left) + 1], False
+        if lines_left is not None and data.count(_NEWLINE) >= lines_left:
+            return data[: _nth_newline(data, lines_left) + 1], False
         if begin + len(data) >= end:
             return data, False
-        whole = data.rfind(_NEWLINE) + 1
-        return (data[:whole] if whole else _whole_characters(data)), True
+        complete_bytes = data.rfind(_NEWLINE) + 1
+        return (data[:complete_bytes] if complete_bytes else _whole_characters(data)), True
 
     def _from_start(self, lines: int) -> int:
         """Return where the line behind so many begins; the end if there are not so many."""
-        at = 0
-        while lines and at < self._size:
-            piece = self._piece(at, _PIECE_BYTES)
+        position = 0
+        while lines and position < self._size:
+            piece = self._piece(position, _PIECE_BYTES)
             count = piece.count(_NEWLINE)
             if count >= lines:
-                return at + _nth_newline(piece, lines) + 1
+                return position + _nth_newline(piece, lines) + 1
             if not piece:
                 break
             lines -= count
-            at += len(piece)
+            position += len(piece)
             self._breathe()
-        return min(at, self._size)
+        return min(position, self._size)
 
     def _from_end(self, lines: int) -> int:
         """Return where the last so many lines begin; 0 if there are not so many."""
@@ -167,16 +167,16 @@ class _LineReader:
         # The end of the last line, if it has one, is not before any line of these.
         return self._behind_newline(self._size, lines + 1 if self._ended else lines)
 
-    def _behind_newline(self, at: int, count: int) -> int:
+    def _behind_newline(self, position: int, count: int) -> int:
         """Return what is behind the so manyth end of a line before a place; 0 if there are not so many."""
-        while at > 0:
-            begin = max(at - _PIECE_BYTES, 0)
-            piece = self._piece(begin, at - begin)
-            found = piece.count(_NEWLINE)
-            if found >= count:
-                return begin + _nth_newline(piece, found - count + 1) + 1
-            count -= found
-            at = begin
+        while position > 0:
+            begin = max(position - _PIECE_BYTES, 0)
+            piece = self._piece(begin, position - begin)
+            newlines = piece.count(_NEWLINE)
+            if newlines >= count:
+                return begin + _nth_newline(piece, newlines - count + 1) + 1
+            count -= newlines
+            position = begin
             self._breathe()
         return 0
 

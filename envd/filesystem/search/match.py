@@ -53,16 +53,16 @@ class Match(NamedTuple):
         return regular(open_entry(self.directory, self.name, READ_FILE, follow=self.follow))
 
 
-def time_suits(wanted: Selection, st: os.stat_result) -> bool:
+def time_suits(selection: Selection, st: os.stat_result) -> bool:
     """Tell whether an entry's last change is within the bounds."""
-    if wanted.since_ns is not None and st.st_mtime_ns < wanted.since_ns:
+    if selection.since_ns is not None and st.st_mtime_ns < selection.since_ns:
         return False
-    return wanted.before_ns is None or st.st_mtime_ns < wanted.before_ns
+    return selection.before_ns is None or st.st_mtime_ns < selection.before_ns
 
 
-def size_suits(wanted: Selection, kind: Type, st: os.stat_result) -> bool:
+def size_suits(selection: Selection, kind: Type, st: os.stat_result) -> bool:
     """Tell whether an entry's size is within the bounds; if there are any, only files are."""
-    if wanted.min_size is None and wanted.max_size is None:
+    if selection.min_size is None and selection.max_size is None:
         return True
-    largest = st.st_size if wanted.max_size is None else wanted.max_size
-    return kind is Type.FILE and (wanted.min_size or 0) <= st.st_size <= largest
+    largest = st.st_size if selection.max_size is None else selection.max_size
+    return kind is Type.FILE and (selection.min_size or 0) <= st.st_size <= largest

@@ -112,20 +112,20 @@ class Workers:
         self._idle.remove(worker)
         self._end(worker)
 
-    def _end(self, worker: Worker, gone: Callable[[], object] | None = None) -> None:
+    def _end(self, worker: Worker, on_exit: Callable[[], object] | None = None) -> None:
         self._ending.add(worker)
         worker.end()
-        self._reap(worker, gone, _REAP_S)
+        self._reap(worker, on_exit, _REAP_S)
 
-    def _reap(self, worker: Worker, gone: Callable[[], object] | None, again_s: float) -> None:
+    def _reap(self, worker: Worker, on_exit: Callable[[], object] | None, again_s: float) -> None:
         """Wait for it: it is dead at once unless the kernel waits for a disk, and no thread is to wait for that."""
         if worker.lives:
-            again = min(2 * again_s, _REAP_MOST_S)
-            asyncio.get_running_loop().call_later(again_s, self._reap, worker, gone, again)
+            next_s = min(2 * again_s, _REAP_MOST_S)
+            asyncio.get_running_loop().call_later(again_s, self._reap, worker, on_exit, next_s)
             return
         self._ending.discard(worker)
-        if gone is not None:
-            gone()
+        if on_exit is not None:
+            on_exit()
 
     def _look_later(self) -> None:
         if self._looking is None:
@@ -137,11 +137,15 @@ class Workers:
         now = time.monotonic()
         self._turns.expire(self._give_up_s)
         waiting = len(self._turns)
-        stalled = [one for one in self._busy if one.waits_since is not None and one.waits_since < now - self._stall_s]
+        stalled = [
+            answer
+            for answer in self._busy
+            if answer.waits_since is not None and answer.waits_since < now - self._stall_s
+        ]
         for answer in stalled[:waiting]:
             answer.evicted = True
             self._release(answer)
-        for answer in [one for one in self._busy if one.waits_since is None]:
+        for answer in [answer for answer in self._busy if answer.waits_since is None]:
             still_s = answer.worker.still_s(now)
             if still_s >= self._give_up_s:
                 answer.give_up()

@@ -154,19 +154,19 @@ class Leashed(subprocess.Popen[bytes]):
 
 
 def _spawn() -> Leashed:
-    held, leash = os.pipe()
+    read_end, leash = os.pipe()
     try:
-        process = _start(held)
+        process = _start(read_end)
         process.leash = open(leash, "wb", buffering=0)  # noqa: SIM115 - closed by Worker.end
     except BaseException:
         os.close(leash)
         raise
     finally:
-        os.close(held)
+        os.close(read_end)
     return process
 
 
-def _start(held: int) -> Leashed:
+def _start(read_end: int) -> Leashed:
     # Nothing of the environment but what the interpreter may need to find its libraries.
     environment = {name: value for name, value in os.environ.items() if name.startswith("LD_")}
     package = os.path.abspath(f"{os.path.dirname(__file__)}/../../..")
@@ -177,7 +177,7 @@ def _start(held: int) -> Leashed:
         executable=sys.executable,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=held,
+        stderr=read_end,
         bufsize=0,
         cwd="/",
         env=environment,

@@ -55,11 +55,11 @@ def check_condition(path: str, if_match: str) -> None:
         EnvdError: FAILED_PRECONDITION if it is not, INVALID_ARGUMENT if it is no file.
     """
     try:
-        there = open_path(path, os.O_PATH)
+        fd = open_path(path, os.O_PATH)
     except OSError as exc:
         raise from_os_error(exc, doing=f"replace in {path}") from exc
-    st = os.fstat(there)
-    os.close(there)
+    st = os.fstat(fd)
+    os.close(fd)
     if not etag_of(st):
         raise EnvdError(Code.INVALID_ARGUMENT, f"if_match needs a path that is a file: {path}")
     check_match(path, st, if_match)
@@ -162,12 +162,12 @@ def _etag_now(find: Callable[[], Target]) -> str:
 
 
 def _splice(source: int, target: StagedWrite, edits: Sequence[Edit]) -> None:
-    at = 0
+    position = 0
     for offset, size, new in edits:
-        _copy(source, target, at, offset)
+        _copy(source, target, position, offset)
         target.write(new)
-        at = offset + size
-    _copy(source, target, at, os.fstat(source).st_size)
+        position = offset + size
+    _copy(source, target, position, os.fstat(source).st_size)
 
 
 def _copy(source: int, target: StagedWrite, begin: int, end: int) -> None:

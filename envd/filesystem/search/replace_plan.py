@@ -53,18 +53,18 @@ class ReplacePlans:
 
     def add(self, value: Value) -> None:
         """Take the next piece."""
-        kind, rest = value[0], value[1:]
+        kind, fields = value[0], value[1:]
         if kind == EDITS:
-            self._edits += rest[0]
+            self._edits += fields[0]
         elif kind == FILE:
             edits, self._edits = self._edits, []
-            path, etag, matches, diff, truncated = rest
+            path, etag, matches, diff, truncated = fields
             self.files.append(ReplacePlan(path, etag, matches, diff, truncated, edits))
         elif kind == SKIP:
-            path, reason, errno = rest
+            path, reason, errno = fields
             self.skips.append(Skip(path, SkipReason(reason), errno))
         else:
-            self.searched, self.skipped = rest
+            self.searched, self.skipped = fields
 
     @property
     def matches(self) -> int:

@@ -29,17 +29,17 @@ _EDITS_AT_ONCE = 500  # the server unpacks them on its loop
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
-def plans(order: ReplaceRequest, patience: CpuLimit) -> Iterator[Value]:
+def plans(order: ReplaceRequest, cpu_limit: CpuLimit) -> Iterator[Value]:
     """Yield what ReplacePlans.add takes.
 
     Raises:
         EnvdError: INVALID_ARGUMENT if pattern or replacement is none, RESOURCE_EXHAUSTED if it is too much.
     """
-    with patience.step(_COMPILE_BYTES):
+    with cpu_limit.step(_COMPILE_BYTES):
         expression = compile_pattern(order.pattern)
         fixed = order.replacement
         replaced = (lambda _: fixed) if order.pattern.fixed else compile_template(fixed, expression.line)
-    planner = _Planner(order, expression, replaced, patience)
+    planner = _Planner(order, expression, replaced, cpu_limit)
     yield from planner.run()
 
 
@@ -49,23 +49,23 @@ class _Planner:
         order: ReplaceRequest,
         expression: Expression,
         replaced: Replaced,
-        patience: CpuLimit,
+        cpu_limit: CpuLimit,
     ) -> None:
         self._order = order
         self._expression = expression
         self._replaced = replaced
-        self._patience = patience
+        self._cpu_limit = cpu_limit
         self._skips: list[Value] = []
         self._searched = self._skipped = self._files = self._matches = self._bytes = 0
         self._diff_left = order.diff_bytes
-        self._seen: set[tuple[int, int]] = set()
+        self._identities: set[tuple[int, int]] = set()
 
     def run(self) -> Iterator[Value]:
         """Go through all files."""
-        with closing(Finder(self._order.selection, self._patience, self._unreadable).found()) as selected:
-            for found in selected:
-                if found.type is Type.FILE:
-                    yield from self._plan(found)
+        with closing(Finder(self._order.selection, self._cpu_limit, self._unreadable).matches()) as selected:
+            for match in selected:
+                if match.type is Type.FILE:
+                    yield from self._plan(match)
                 yield from self._take_skips()
         yield from self._take_skips()
         yield (TOTALS, self._searched, self._skipped)
@@ -79,26 +79,26 @@ class _Planner:
         self._skipped += 1
 
     def _take_skips(self) -> list[Value]:
-        taken, self._skips = self._skips, []
-        return taken
+        skips, self._skips = self._skips, []
+        return skips
 
-    def _plan(self, found: Match) -> list[Value]:
+    def _plan(self, match: Match) -> list[Value]:
         try:
-            return self._plan_of(found)
+            return self._plan_of(match)
         except _GONE:
             pass
         except OSError as exc:
-            self._skip(found.path, SkipReason.UNREADABLE, exc.errno or 0)
+            self._skip(match.path, SkipReason.UNREADABLE, exc.errno or 0)
         except BinaryError:
-            self._skip(found.path, SkipReason.BINARY)
+            self._skip(match.path, SkipReason.BINARY)
         except TooLargeError:
-            self._skip(found.path, SkipReason.TOO_LARGE)
+            self._skip(match.path, SkipReason.TOO_LARGE)
         except TooSlowError:
-            self._skip(found.path, SkipReason.TOO_SLOW)
+            self._skip(match.path, SkipReason.TOO_SLOW)
         return []
 
-    def _plan_of(self, found: Match) -> list[Value]:
-        opened = found.open()
+    def _plan_of(self, match: Match) -> list[Value]:
+        opened = match.open()
         if opened is None:
             return []
         fd, st = opened
@@ -111,24 +111,24 @@ class _Planner:
             os.close(fd)
         self._searched += 1
         if etag != etag_of(st):
-            self._skip(found.path, SkipReason.CHANGED)
+            self._skip(match.path, SkipReason.CHANGED)
             return []
-        with self._patience.step(window.size):
+        with self._cpu_limit.step(window.size):
             changes, count = self._changes(window)
-        return self._planned(found.path, etag, window, changes, count) if count else []
+        return self._planned(match.path, etag, window, changes, count) if count else []
 
     def _is_known(self, st: os.stat_result) -> bool:
         """Tell whether the file was looked into under another of its names."""
         if st.st_nlink == 1 and not self._order.selection.follow_links:
             return False
         identity = (st.st_dev, st.st_ino)
-        known = identity in self._seen
-        self._seen.add(identity)
-        return known
+        is_known = identity in self._identities
+        self._identities.add(identity)
+        return is_known
 
     def _changes(self, window: Window) -> tuple[list[Change], int]:
         text, crlf = window.text, window.encoding.crlf
-        found: list[Change] = []
+        changes: list[Change] = []
         count = size = 0
         for base, match in self._expression.matches(text):
             new = self._replaced(match)
@@ -137,13 +137,13 @@ class _Planner:
             begin, end = match.span()
             count += 1
             if new != match[0]:
-                found.append((base + begin, base + end, new))
+                changes.append((base + begin, base + end, new))
                 size += len(new)
             if self._matches + count > _MATCHES or self._bytes + size > _BYTES:
                 raise _too_much(f"more than {_MATCHES} matches or {_BYTES >> 20} MiB of new text")
         self._matches += count
         self._bytes += size
-        return found, count
+        return changes, count
 
     def _planned(self, path: str, etag: str, window: Window, changes: list[Change], count: int) -> list[Value]:
         self._files += 1
@@ -154,19 +154,21 @@ class _Planner:
             diff, truncated = unified(path, window.text, changes, window.encoding, self._diff_left)
             self._diff_left -= len(diff)
         edits = list(_edits(window, changes))
-        runs: list[Value] = [(EDITS, edits[at : at + _EDITS_AT_ONCE]) for at in range(0, len(edits), _EDITS_AT_ONCE)]
+        runs: list[Value] = [
+            (EDITS, edits[index : index + _EDITS_AT_ONCE]) for index in range(0, len(edits), _EDITS_AT_ONCE)
+        ]
         return [*runs, (FILE, path, etag, count, diff, truncated)]
 
 
-def _too_much(what: str) -> EnvdError:
-    return EnvdError(Code.RESOURCE_EXHAUSTED, f"replace: {what}: nothing was changed; choose fewer files")
+def _too_much(reason: str) -> EnvdError:
+    return EnvdError(Code.RESOURCE_EXHAUSTED, f"replace: {reason}: nothing was changed; choose fewer files")
 
 
 def _edits(window: Window, changes: list[Change]) -> Iterator[Edit]:
     text, encoding = window.text, window.encoding
-    at, offset = 0, window.offset
+    position, offset = 0, window.offset
     for begin, end, new in changes:
-        offset += encoding.size(text[at:begin])
+        offset += encoding.size(text[position:begin])
         size = encoding.size(text[begin:end])
         yield offset, size, encoding.stored(new)
-        at, offset = end, offset + size
+        position, offset = end, offset + size

@@ -103,15 +103,15 @@ class SearchService:
         """Read lines of a file."""
         caller, _ = caller_from(call, self._callers)
         path = await self._path(request, caller)
-        wanted = messages.range_from(request)
+        lines = messages.range_from(request)
         if_match = request.if_match if request.HasField("if_match") else None
-        gone = threading.Event()
+        cancelled = threading.Event()
 
         def work() -> search.ReadLinesResponse:
-            return messages.lines_response(read_lines(path, wanted, if_match, gone.is_set))
+            return messages.lines_response(read_lines(path, lines, if_match, cancelled.is_set))
 
         try:
             return await self._threads.at(path).run(as_user(caller.user, work))
         except CancelledError:
-            gone.set()
+            cancelled.set()
             raise

@@ -23,14 +23,14 @@ def compile_template(text: str, pattern: re.Pattern[str]) -> Replaced:
         EnvdError: INVALID_ARGUMENT if there is something else behind a backslash, or no such group.
     """
     parts: list[str | int] = []
-    at = 0
-    for found in _REFERENCE.finditer(text):
-        parts += (text[at : found.start()], _part(found, pattern))
-        at = found.end()
-    parts.append(text[at:])
+    position = 0
+    for reference in _REFERENCE.finditer(text):
+        parts += (text[position : reference.start()], _part(reference, pattern))
+        position = reference.end()
+    parts.append(text[position:])
     if not any(isinstance(part, int) for part in parts):
-        whole = "".join(map(str, parts))
-        return lambda _: whole
+        constant = "".join(map(str, parts))
+        return lambda _: constant
 
     def replaced(match: re.Match[str]) -> str:
         return "".join([part if isinstance(part, str) else match[part] or "" for part in parts])
@@ -38,17 +38,17 @@ def compile_template(text: str, pattern: re.Pattern[str]) -> Replaced:
     return replaced
 
 
-def _part(found: re.Match[str], pattern: re.Pattern[str]) -> str | int:
-    name, letter = found["number"] or found["name"], found["letter"]
+def _part(reference: re.Match[str], pattern: re.Pattern[str]) -> str | int:
+    name, letter = reference["number"] or reference["name"], reference["letter"]
     if letter is not None:
         if letter not in _LETTERS:
-            raise _invalid(found, f"{found[0]} is no character and no group")
+            raise _invalid(reference, f"{reference[0]} is no character and no group")
         return _LETTERS[letter]
     number = int(name) if name.isascii() and name.isdigit() else pattern.groupindex.get(name)
     if number is None or number > pattern.groups:
-        raise _invalid(found, f"the pattern has no group {name}")
+        raise _invalid(reference, f"the pattern has no group {name}")
     return number
 
 
-def _invalid(found: re.Match[str], why: str) -> EnvdError:
-    return EnvdError(Code.INVALID_ARGUMENT, f"replacement: {why}, at position {found.start()}")
+def _invalid(reference: re.Match[str], why: str) -> EnvdError:
+    return EnvdError(Code.INVALID_ARGUMENT, f"replacement: {why}, at position {reference.start()}")

@@ -123,7 +123,7 @@ def windows(fd: int, st: os.stat_result, *, context: int, binary: bool, needle: 
         os.lseek(fd, 0, os.SEEK_SET)
         yield whole(fd, st, binary=binary, crlf=False)
         return
-    data, rest = source.lines(data)
+    data, partial = source.lines(data)
     offset, number, carried = 0, 1, b""
     if data.startswith(_UTF8_MARK):
         data, offset = data[len(_UTF8_MARK) :], len(_UTF8_MARK)
@@ -140,7 +140,7 @@ def windows(fd: int, st: os.stat_result, *, context: int, binary: bool, needle: 
         passed = len(all_data) - len(carried)
         offset += passed
         number += all_data.count(b"\n", 0, passed)
-        data, rest = source.lines(rest)
+        data, partial = source.lines(partial)
 
 
 class _OpenFile:
@@ -157,9 +157,9 @@ class _OpenFile:
         self._fd = fd
         self._size = size
 
-    def lines(self, rest: bytes) -> tuple[bytes, bytes]:
+    def lines(self, partial: bytes) -> tuple[bytes, bytes]:
         """Return the next whole lines, given the beginning of the first one, and the beginning of the one behind."""
-        data, searched = rest, 0
+        data, searched = partial, 0
         while not self.ended:
             end = data.rfind(b"\n", searched) + 1
             if end:
@@ -172,13 +172,13 @@ class _OpenFile:
 
     def next(self) -> bytes:
         """Return the next bytes; less than a window, or none, at the end."""
-        left = self._size - self.read
+        remaining = self._size - self.read
         # One more than there should be tells the end of the file without another call.
-        wanted = min(left + 1, _WINDOW_BYTES) if left > 0 else _MADE_UP_BYTES
-        piece = os.read(self._fd, wanted)
+        size = min(remaining + 1, _WINDOW_BYTES) if remaining > 0 else _MADE_UP_BYTES
+        piece = os.read(self._fd, size)
         self.read += len(piece)
         # Files the kernel makes up end where nothing comes any more, not where less comes than was asked for.
-        self.ended = not piece or (0 < self._size <= self.read and len(piece) < wanted)
+        self.ended = not piece or (0 < self._size <= self.read and len(piece) < size)
         return piece
 
 
@@ -232,10 +232,10 @@ def _decoded(data: bytes) -> str:
 
 def _last_lines(data: bytes, count: int) -> bytes:
     """Return the last whole lines, but no more than 1 MiB of them."""
-    at = len(data)
+    position = len(data)
     for _ in range(count):
-        begin = data.rfind(b"\n", 0, max(at - 1, 0)) + 1
+        begin = data.rfind(b"\n", 0, max(position - 1, 0)) + 1
         if len(data) - begin > _CARRIED_BYTES:
             break
-        at = begin
-    return data[at:]
+        position = begin
+    return data[position:]

@@ -49,14 +49,14 @@ def main() -> None:
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write(_OOM_SCORE)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    patience = CpuLimit(os.getppid())
+    cpu_limit = CpuLimit(os.getppid())
     sys.excepthook = _report
-    patience.watch()
+    cpu_limit.watch()
     while (head := _read(frames.LENGTH.size)) is not None:
         order = _read(frames.LENGTH.unpack(head)[0])
         if order is None:
             break
-        _answer(pickle.loads(order), patience)
+        _answer(pickle.loads(order), cpu_limit)
         _write(frames.frame(frames.DONE, frames.packed(_resident_bytes() <= _WORN_BYTES)))
 
 
@@ -74,10 +74,10 @@ def _report(_: type[BaseException], failure: BaseException, __: TracebackType | 
     _write(frames.frame(frames.BROKEN, "".join(traceback.format_exception(failure)).encode(errors="replace")))
 
 
-def _answer(order: AnyOrder, patience: CpuLimit) -> None:
+def _answer(order: AnyOrder, cpu_limit: CpuLimit) -> None:
     try:
         with acting_as(order.selection.user):
-            _search(order, patience)
+            _search(order, cpu_limit)
     except EnvdError as exc:
         _fail(exc.code, exc.message)
     except MemoryError:
@@ -86,13 +86,13 @@ def _answer(order: AnyOrder, patience: CpuLimit) -> None:
         _fail(Code.INVALID_ARGUMENT, "pattern: takes too long to compile; make it simpler")
 
 
-def _search(order: AnyOrder, patience: CpuLimit) -> None:
+def _search(order: AnyOrder, cpu_limit: CpuLimit) -> None:
     if isinstance(order, FindRequest):
-        _find(order, patience)
+        _find(order, cpu_limit)
     elif isinstance(order, GrepRequest):
-        _grep(order, patience)
+        _grep(order, cpu_limit)
     else:
-        for value in plans(order, patience):
+        for value in plans(order, cpu_limit):
             _write(frames.frame(frames.VALUE, frames.packed(value)))
 
 
@@ -122,9 +122,9 @@ class _Skips:
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
 
-def _find(order: FindRequest, patience: CpuLimit) -> None:
+def _find(order: FindRequest, cpu_limit: CpuLimit) -> None:
     skips = _Skips()
-    finder = Finder(order.selection, patience, skips.unreadable)
+    finder = Finder(order.selection, cpu_limit, skips.unreadable)
     names = NameCache()
     names.refresh()
     encoder = EntryEncoder(names, brief=order.brief)
@@ -133,13 +133,13 @@ def _find(order: FindRequest, patience: CpuLimit) -> None:
     def send(entries: list[bytes], summary: FindSummary | None = None) -> None:
         _write(frames.frame(frames.MESSAGE, find_response(entries, skips.take(), summary, in_json=order.in_json)))
 
-    with Outbox(send) as outbox, closing(finder.found()) as selected:
-        for found in selected:
+    with Outbox(send) as outbox, closing(finder.matches()) as selected:
+        for match in selected:
             if order.limit and count == order.limit:
                 truncated = True
                 break
             try:
-                entry = found.describe(with_metadata=order.with_metadata)
+                entry = match.describe(with_metadata=order.with_metadata)
             except OSError:
                 continue  # gone meanwhile
             data = encoder.json(entry).encode() if order.in_json else encoder.proto(entry)
@@ -186,16 +186,16 @@ def _portions(parts: list[GrepPart]) -> Iterator[list[GrepPart]]:
     yield portion
 
 
-def _grep(order: GrepRequest, patience: CpuLimit) -> None:
-    with patience.step(_COMPILE_BYTES):
+def _grep(order: GrepRequest, cpu_limit: CpuLimit) -> None:
+    with cpu_limit.step(_COMPILE_BYTES):
         expression = compile_pattern(order.pattern)
     answer = _GrepResponse(in_json=order.in_json)
-    grep = Grep(order, expression, patience, answer.put)
-    finder = Finder(order.selection, patience, answer.skips.unreadable)
-    with answer.outbox as outbox, suppress(Full), closing(finder.found()) as selected:
-        for found in selected:
-            if found.type is Type.FILE:
-                _note(found.path, grep.search(found, outbox.breathe), answer.skips)
+    grep = Grep(order, expression, cpu_limit, answer.put)
+    finder = Finder(order.selection, cpu_limit, answer.skips.unreadable)
+    with answer.outbox as outbox, suppress(Full), closing(finder.matches()) as selected:
+        for match in selected:
+            if match.type is Type.FILE:
+                _note(match.path, grep.search(match, outbox.breathe), answer.skips)
                 outbox.breathe()
     answer.end(
         GrepSummary(

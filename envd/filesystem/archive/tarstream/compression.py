@@ -149,20 +149,20 @@ class _Detecting:
 
     def __init__(self) -> None:
         self._first = b""
-        self._found: Unpacker | None = None
+        self._unpacker: Unpacker | None = None
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
-        if self._found is None:
+        if self._unpacker is None:
             self._first += data
             if len(self._first) < _MAGIC_BYTES:
                 return
             data, self._first = self._first, b""
-            self._found = _detected(data)
-        yield from self._found.unpack(data)
+            self._unpacker = _detected(data)
+        yield from self._unpacker.unpack(data)
 
     def end(self) -> None:
-        if self._found is not None:
-            self._found.end()
+        if self._unpacker is not None:
+            self._unpacker.end()
 
 
 def _detected(data: bytes) -> Unpacker:

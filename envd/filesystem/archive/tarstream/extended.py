@@ -13,7 +13,7 @@ _MOST_DIGITS = 20
 _MOST_TIME_NS = (1 << 40) * 1_000_000_000  # the kernel cuts it down to what the file system can hold
 
 
-def take(data: bytes, found: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]) -> None:
+def take(data: bytes, fields: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]) -> None:
     """Sort the records of an extended header: repeated ones and attributes apart, the last of the others counts."""
     for keyword, value in pax.records(data):
         if keyword in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
@@ -25,25 +25,25 @@ def take(data: bytes, found: dict[bytes, bytes], attributes: dict[str, bytes], n
             if name.startswith("user.") and "\0" not in name:
                 attributes[name] = value
         else:
-            found[keyword] = value  # an empty one takes back what was said before
+            fields[keyword] = value  # an empty one takes back what was said before
 
 
 class Extended:
     """A header with what extended ones say instead."""
 
     def __init__(
-        self, header: Header, found: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]
+        self, header: Header, fields: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]
     ) -> None:
         self.header = header
         self.numbers = numbers
-        self._found = found
+        self._fields = fields
         self._attributes = attributes
 
     @property
     def name(self) -> str:
         """Return the name, as it stands there."""
-        found = self._found
-        raw = found.get(b"GNU.sparse.name") or found.get(b"path") or self.header.name
+        fields = self._fields
+        raw = fields.get(b"GNU.sparse.name") or fields.get(b"path") or self.header.name
         return raw.decode(errors="surrogateescape")
 
     @property
@@ -56,7 +56,7 @@ class Extended:
         """Bytes of the file, holes included."""
         if self.header.kind == b"S":
             return self.header.real_size
-        key = b"GNU.sparse.realsize" if b"GNU.sparse.realsize" in self._found else b"GNU.sparse.size"
+        key = b"GNU.sparse.realsize" if b"GNU.sparse.realsize" in self._fields else b"GNU.sparse.size"
         return self._number(key, self.stored)
 
     @property
@@ -70,15 +70,15 @@ class Extended:
     @property
     def has_map_in_content(self) -> bool:
         """True for format 1.0."""
-        return self._found.get(b"GNU.sparse.major") == b"1"
+        return self._fields.get(b"GNU.sparse.major") == b"1"
 
     @property
     def is_sparse(self) -> bool:
         """True for formats 0.0 and 0.1."""
-        return bool(self.numbers) or b"GNU.sparse.size" in self._found
+        return bool(self.numbers) or b"GNU.sparse.size" in self._fields
 
     def _number(self, keyword: bytes, otherwise: int) -> int:
-        value = self._found.get(keyword)
+        value = self._fields.get(keyword)
         if value is None:
             return otherwise
         if not value.isdigit() or len(value) > _MOST_DIGITS or int(value) > _MOST_SIZE:
@@ -87,11 +87,11 @@ class Extended:
 
     def member(self, kind: MemberKind, extents: tuple[Extent, ...] | None = None) -> Member:
         """Return the entry."""
-        header, found = self.header, self._found
+        header, fields = self.header, self._fields
         modified_ns = header.modified_s * 1_000_000_000
-        if b"mtime" in found:
+        if b"mtime" in fields:
             try:
-                modified_ns = pax.time_from(found[b"mtime"])
+                modified_ns = pax.time_from(fields[b"mtime"])
             except ValueError as exc:
                 raise EnvdError(Code.INVALID_ARGUMENT, f"the archive is damaged: mtime of {self.name}: {exc}") from exc
         is_file = kind is MemberKind.FILE
@@ -102,11 +102,11 @@ class Extended:
             header.mode & 0o7777,
             self._number(b"uid", header.uid),
             self._number(b"gid", header.gid),
-            found.get(b"uname", header.owner).decode(errors="surrogateescape"),
-            found.get(b"gname", header.group).decode(errors="surrogateescape"),
+            fields.get(b"uname", header.owner).decode(errors="surrogateescape"),
+            fields.get(b"gname", header.group).decode(errors="surrogateescape"),
             min(max(modified_ns, -_MOST_TIME_NS), _MOST_TIME_NS),
             self.size if is_file else 0,
-            found.get(b"linkpath", header.link).decode(errors="surrogateescape") if linked else "",
+            fields.get(b"linkpath", header.link).decode(errors="surrogateescape") if linked else "",
             self._attributes or NO_ATTRIBUTES,
             extents,
         )

@@ -67,7 +67,7 @@ def parsed(block: bytes) -> Header:
         _text(block[157:257]),
         _text(block[265:297]) if named else b"",
         _text(block[297:329]) if named else b"",
-        tuple(block[at : at + 12] for at in range(386, 482, 12)) if is_old_sparse else (),
+        tuple(block[offset : offset + 12] for offset in range(386, 482, 12)) if is_old_sparse else (),
         is_old_sparse and block[482] != 0,
         number_of(block[483:495]) if is_old_sparse else 0,
     )
@@ -102,13 +102,13 @@ def _text(field: bytes) -> bytes:
 
 def _check_sum(block: bytes) -> None:
     field = block[148:156]
-    found = sum(block) - sum(field) + _CHECKSUM_BLANKS
-    told = number_of(field)
-    if told == found:
+    computed = sum(block) - sum(field) + _CHECKSUM_BLANKS
+    recorded = number_of(field)
+    if recorded == computed:
         return
     # Some old programs added up signed bytes.
     high = sum(byte > 0x7F for byte in block) - sum(byte > 0x7F for byte in field)
-    if told != found - 256 * high:
+    if recorded != computed - 256 * high:
         raise _damaged()
 
 

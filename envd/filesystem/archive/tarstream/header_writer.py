@@ -102,15 +102,15 @@ def _extended(records: bytes) -> bytes:
 
 @functools.lru_cache(1024)
 def _extended_block(size: int) -> bytes:
-    rest, checksum = _constant(b"x", b"", b"", b"")
-    return _joined(b"PaxHeader".ljust(_NAME_BYTES, b"\0") + _ids(0o644, 0, 0) + _sizes(size, 0), rest, checksum)
+    tail, checksum = _constant(b"x", b"", b"", b"")
+    return _joined(b"PaxHeader".ljust(_NAME_BYTES, b"\0") + _ids(0o644, 0, 0) + _sizes(size, 0), tail, checksum)
 
 
 def _block(name: bytes, member: Member, stored: int, seconds: int, texts: tuple[bytes, bytes, bytes]) -> bytes:
-    rest, checksum = _constant(member.kind.value, *texts)
+    tail, checksum = _constant(member.kind.value, *texts)
     shown = name[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
     first = shown + _ids(member.mode, min(member.uid, _MOST_ID), min(member.gid, _MOST_ID))
-    return _joined(first + _sizes(min(stored, _MOST_SIZE), seconds), rest, checksum)
+    return _joined(first + _sizes(min(stored, _MOST_SIZE), seconds), tail, checksum)
 
 
 def _sizes(size: int, seconds: int) -> bytes:
@@ -127,9 +127,9 @@ def _constant(kind: bytes, link: bytes, owner: bytes, group: bytes) -> tuple[byt
     """Return all that comes behind the checksum, and what it adds to that."""
     shown = link[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
     owners = owner[:_OWNER_BYTES].ljust(32, b"\0") + group[:_OWNER_BYTES].ljust(32, b"\0")
-    rest = kind + shown + b"ustar\x0000" + owners + b"0000000\x000000000\0" + bytes(155 + 12)
-    return rest, sum(rest) + 8 * 0x20  # the checksum's own field counts as blanks
+    tail = kind + shown + b"ustar\x0000" + owners + b"0000000\x000000000\0" + bytes(155 + 12)
+    return tail, sum(tail) + 8 * 0x20  # the checksum's own field counts as blanks
 
 
-def _joined(first: bytes, rest: bytes, checksum: int) -> bytes:
-    return b"%b%06o\0 %b" % (first, sum(first) + checksum, rest)
+def _joined(first: bytes, tail: bytes, checksum: int) -> bytes:
+    return b"%b%06o\0 %b" % (first, sum(first) + checksum, tail)

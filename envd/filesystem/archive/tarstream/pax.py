@@ -14,9 +14,9 @@ _MOST_DIGITS = 10
 
 def record(keyword: bytes, value: bytes) -> bytes:
     """Return one record; its length counts itself."""
-    rest = len(keyword) + len(value) + 3  # blank, equals sign, newline
-    size = rest + len(str(rest))
-    size = rest + len(str(size))
+    unprefixed = len(keyword) + len(value) + 3  # blank, equals sign, newline
+    size = unprefixed + len(str(unprefixed))
+    size = unprefixed + len(str(size))
     return b"%d %b=%b\n" % (size, keyword, value)
 
 
@@ -26,16 +26,16 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     Raises:
         EnvdError: INVALID_ARGUMENT if they are malformed.
     """
-    at = 0
-    while at < len(data):
-        blank = data.find(b" ", at, at + _MOST_DIGITS)
-        digits = data[at:blank] if blank > at else b""
-        end = at + int(digits) if digits.isdigit() else 0
+    begin = 0
+    while begin < len(data):
+        blank = data.find(b" ", begin, begin + _MOST_DIGITS)
+        digits = data[begin:blank] if blank > begin else b""
+        end = begin + int(digits) if digits.isdigit() else 0
         keyword, equals, value = data[blank + 1 : end - 1].partition(b"=")
         if end <= blank + 1 or end > len(data) or data[end - 1] != 0x0A or not equals or not keyword:
             raise EnvdError(Code.INVALID_ARGUMENT, "the archive is damaged: an extended header is malformed")
         yield keyword, value
-        at = end
+        begin = end
 
 
 def time_text(time_ns: int) -> bytes:
@@ -51,11 +51,11 @@ def time_from(text: bytes) -> int:
     Raises:
         ValueError: it is no time.
     """
-    whole, _, fraction = text.removeprefix(b"-").partition(b".")
-    if not (whole or b"0").isdigit() or not (fraction or b"0").isdigit() or len(whole) > 2 * _MOST_DIGITS:
+    seconds, _, fraction = text.removeprefix(b"-").partition(b".")
+    if not (seconds or b"0").isdigit() or not (fraction or b"0").isdigit() or len(seconds) > 2 * _MOST_DIGITS:
         raise ValueError("no decimal number of seconds")
-    found = int(whole or b"0") * 1_000_000_000 + int((fraction[:9] or b"0").ljust(9, b"0"))
-    return -found if text.startswith(b"-") else found
+    time_ns = int(seconds or b"0") * 1_000_000_000 + int((fraction[:9] or b"0").ljust(9, b"0"))
+    return -time_ns if text.startswith(b"-") else time_ns
 
 
 def quoted(name: str) -> bytes:

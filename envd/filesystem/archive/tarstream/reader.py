@@ -49,7 +49,7 @@ class TarReader:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._held = bytearray()
+        self._partial = bytearray()
         self._complete = False
         self._global: dict[bytes, bytes] = {}
         self._steps = self._parse()
@@ -61,24 +61,24 @@ class TarReader:
         Raises:
             EnvdError: INVALID_ARGUMENT if they are no archive, or are refused; whatever the sink raises.
         """
-        at, size = 0, len(data)
+        begin, size = 0, len(data)
         view = memoryview(data)
-        while at < size:
-            want = self._want
-            if want < 0:  # any bytes, so many at most
-                end = min(at - want, size)
-                block: bytes | memoryview = view[at:end]
-            elif not self._held and at + want <= size:
-                end = at + want
-                block = data[at:end]
+        while begin < size:
+            wanted_bytes = self._want
+            if wanted_bytes < 0:  # any bytes, so many at most
+                end = min(begin - wanted_bytes, size)
+                block: bytes | memoryview = view[begin:end]
+            elif not self._partial and begin + wanted_bytes <= size:
+                end = begin + wanted_bytes
+                block = data[begin:end]
             else:
-                end = min(at + want - len(self._held), size)
-                self._held += view[at:end]
-                if len(self._held) < want:
+                end = min(begin + wanted_bytes - len(self._partial), size)
+                self._partial += view[begin:end]
+                if len(self._partial) < wanted_bytes:
                     return
-                block = bytes(self._held)
-                self._held.clear()
-            at = end
+                block = bytes(self._partial)
+                self._partial.clear()
+            begin = end
             self._want = self._steps.send(block)
 
     def end(self) -> None:
@@ -103,21 +103,21 @@ class TarReader:
 
     def _entry(self, header: Header) -> _Steps:
         """Read extended headers and the entry they belong to."""
-        found: dict[bytes, bytes] = {}
+        fields: dict[bytes, bytes] = {}
         attributes: dict[str, bytes] = {}
         numbers: list[int] = []
         while header.kind in b"xXgLK":
             data = yield from self._extension(header)
             if header.kind in b"LK":
-                found[b"path" if header.kind == b"L" else b"linkpath"] = data.partition(b"\0")[0]
+                fields[b"path" if header.kind == b"L" else b"linkpath"] = data.partition(b"\0")[0]
             elif header.kind == b"g":
                 self._take_global(data)
             else:
-                take(data, found, attributes, numbers)
+                take(data, fields, attributes, numbers)
             block = yield BLOCK
             header = parsed(bytes(block))
-        found = {key: value for key, value in {**self._global, **found}.items() if value}
-        yield from self._content(Extended(header, found, attributes, numbers))
+        fields = {key: value for key, value in {**self._global, **fields}.items() if value}
+        yield from self._content(Extended(header, fields, attributes, numbers))
 
     def _extension(self, header: Header) -> _Bytes:
         most = _MOST_NAME_BYTES if header.kind in b"LK" else _MOST_EXTENSION_BYTES
@@ -142,15 +142,15 @@ class TarReader:
         if header.kind not in _FILES or entry.names_directory:
             kind = MemberKind.DIRECTORY if entry.names_directory else _KINDS.get(header.kind)
             if kind is None:
-                what = _REFUSED.get(header.kind, f"of the unknown kind {header.kind.decode('latin-1')!r}")
-                raise EnvdError(Code.INVALID_ARGUMENT, f"{entry.name} in the archive is {what}: it is refused")
+                kind_text = _REFUSED.get(header.kind, f"of the unknown kind {header.kind.decode('latin-1')!r}")
+                raise EnvdError(Code.INVALID_ARGUMENT, f"{entry.name} in the archive is {kind_text}: it is refused")
             self._sink.begin(entry.member(kind))
             self._sink.finish()
             if header.kind == b"D":
                 yield from self._skip(entry.stored + -entry.stored % BLOCK)
             return
-        taken, extents = yield from self._extents(entry)
-        stored = entry.stored - taken
+        map_bytes, extents = yield from self._extents(entry)
+        stored = entry.stored - map_bytes
         self._sink.begin(entry.member(MemberKind.FILE, extents))
         for extent in (Extent(0, stored),) if extents is None else extents:
             yield from self._range(extent)
@@ -159,14 +159,14 @@ class TarReader:
 
     def _extents(self, entry: Extended) -> Generator[int, bytes, tuple[int, tuple[Extent, ...] | None]]:
         """Return how many of the stored bytes are a map, and where the file has data; None: everywhere."""
-        taken, numbers = 0, entry.numbers
+        map_bytes, numbers = 0, entry.numbers
         if entry.header.kind == b"S":
             numbers = yield from _old_map(entry.header)
         elif entry.has_map_in_content:
-            taken, numbers = yield from sparse.read_map()
+            map_bytes, numbers = yield from sparse.read_map()
         elif not entry.is_sparse:
             return 0, None
-        return taken, sparse.extents_from(numbers, entry.size, entry.stored - taken)
+        return map_bytes, sparse.extents_from(numbers, entry.size, entry.stored - map_bytes)
 
     def _range(self, extent: Extent) -> _Steps:
         offset, end = extent.offset, sum(extent)
@@ -185,13 +185,13 @@ def _old_map(header: Header) -> Generator[int, bytes, list[int]]:
     fields, more = list(header.sparse_fields), header.sparse_more
     while more:
         block = yield BLOCK
-        fields += [block[at : at + 12] for at in range(0, 21 * 24, 12)]
+        fields += [block[index : index + 12] for index in range(0, 21 * 24, 12)]
         more = block[504:505] not in (b"\0", b"")
         if len(fields) > 2 * sparse.MOST_EXTENTS + 2 * 21:
             raise sparse.malformed()
     numbers = []
-    for at in range(0, len(fields), 2):
-        if not fields[at].strip(b"\0 ") and not fields[at + 1].strip(b"\0 "):
+    for index in range(0, len(fields), 2):
+        if not fields[index].strip(b"\0 ") and not fields[index + 1].strip(b"\0 "):
             break
-        numbers += [number_of(fields[at]), number_of(fields[at + 1])]
+        numbers += [number_of(fields[index]), number_of(fields[index + 1])]
     return numbers

@@ -25,20 +25,20 @@ def extents_of(fd: int, st: os.stat_result) -> tuple[Extent, ...] | None:
     size = st.st_size
     if st.st_blocks * _BLOCK >= size:
         return None
-    found: list[Extent] = []
-    at = 0
+    extents: list[Extent] = []
+    position = 0
     try:
-        while at < size:
-            begin = os.lseek(fd, at, os.SEEK_DATA)
-            at = min(os.lseek(fd, begin, os.SEEK_HOLE), size)
-            if len(found) == MOST_EXTENTS - 1:
-                at = size
-            if begin < at:
-                found.append(Extent(begin, at - begin))
+        while position < size:
+            begin = os.lseek(fd, position, os.SEEK_DATA)
+            position = min(os.lseek(fd, begin, os.SEEK_HOLE), size)
+            if len(extents) == MOST_EXTENTS - 1:
+                position = size
+            if begin < position:
+                extents.append(Extent(begin, position - begin))
     except OSError as exc:
         if exc.errno != errno.ENXIO:  # there is no more data; anything else: nothing is known of holes
             return None
-    return None if found == [Extent(0, size)] else tuple(found)
+    return None if extents == [Extent(0, size)] else tuple(extents)
 
 
 def to_map(extents: Sequence[Extent], size: int) -> bytes:
@@ -56,18 +56,18 @@ def read_map() -> Generator[int, bytes, tuple[int, list[int]]]:
         EnvdError: INVALID_ARGUMENT if it is malformed or too long.
     """
     numbers: list[int] = []
-    text, taken, wanted = b"", 0, 1
-    while len(numbers) < wanted:
+    text, read_bytes, number_count = b"", 0, 1
+    while len(numbers) < number_count:
         text += yield _BLOCK
-        taken += _BLOCK
+        read_bytes += _BLOCK
         *lines, text = text.split(b"\n")
         for line in lines:
-            if len(numbers) < wanted:
+            if len(numbers) < number_count:
                 numbers.append(number(line))
-                wanted = 1 + 2 * _count(numbers[0])
+                number_count = 1 + 2 * _count(numbers[0])
         if len(text) > _BLOCK:
             raise malformed()
-    return taken, numbers[1:wanted]
+    return read_bytes, numbers[1:number_count]
 
 
 def _count(number: int) -> int:
@@ -88,15 +88,15 @@ def extents_from(numbers: Sequence[int], size: int, stored: int) -> tuple[Extent
         EnvdError: INVALID_ARGUMENT if they do not ascend, or do not fit the sizes.
     """
     _count(len(numbers) // 2)
-    found = tuple(map(Extent, numbers[::2], numbers[1::2]))
+    extents = tuple(map(Extent, numbers[::2], numbers[1::2]))
     end = 0
-    for extent in found:
+    for extent in extents:
         if extent.offset < end:
             raise malformed()
         end = sum(extent)
-    if end > size or sum(extent.length for extent in found) != stored or len(numbers) % 2:
+    if end > size or sum(extent.length for extent in extents) != stored or len(numbers) % 2:
         raise malformed()
-    return tuple(extent for extent in found if extent.length)
+    return tuple(extent for extent in extents if extent.length)
 
 
 def number(text: bytes) -> int:
