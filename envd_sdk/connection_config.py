@@ -1,4 +1,4 @@
-"""How to reach a control plane and its sandboxes."""
+"""Configuration of connections to a control plane and its sandboxes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ConnectionOpts(PlaceOpts, total=False):
 
 
 class IdOpts(PlaceOpts, total=False):
-    """How to reach the control plane, for what is done to a sandbox by its id."""
+    """Arguments of methods that take a sandbox's id: they say how to reach the control plane."""
 
     connection_config: ConnectionConfig | None
     api_key: str | None
@@ -63,7 +63,7 @@ AsyncSandboxOpts = SandboxOpts
 
 
 class ConnectionConfig:
-    """How to reach a control plane and its sandboxes. What is not given comes from the environment.
+    """Configuration of connections to a control plane and its sandboxes. Its defaults come from the environment.
 
     Attributes:
         domain: `E2B_DOMAIN`, else "e2b.app".

@@ -12,7 +12,7 @@ from envd_sdk.paths import SandboxPath
 
 
 class FileType(Enum):
-    """What an entry is; a link has the type of what it leads to."""
+    """The type of an entry; a link has that of its target."""
 
     FILE = "file"
     DIR = "dir"
@@ -78,7 +78,7 @@ class WriteEntry:
 
 
 class FilesystemEventType(Enum):
-    """What happened to an entry."""
+    """The kind of a change to an entry."""
 
     CHMOD = "chmod"
     CREATE = "create"

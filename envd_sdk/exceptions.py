@@ -1,4 +1,4 @@
-"""What can go wrong, and what to catch.
+"""Exceptions of the SDK.
 
     SandboxException                     everything below
       TimeoutException                   a deadline passed, or the sandbox could not be reached in time
@@ -10,7 +10,7 @@
         SandboxNotFoundException
       AuthenticationException            a missing or wrong key, token or user
       PermissionDeniedException          the user, or the daemon, may not do that
-      InvalidArgumentException           an argument that cannot be right
+      InvalidArgumentException           an argument is invalid
       NotEnoughSpaceException            the disk, or a quota, is full
       ConflictException                  it is there already, or was changed by someone else
       TemplateException                  the sandbox's template does not fit this SDK
@@ -27,7 +27,7 @@ from envd_sdk.results import CommandResult
 
 
 class SandboxException(Exception):  # noqa: N818 - the names are the contract's
-    """Base of all of them.
+    """The base of the SDK's exceptions.
 
     Attributes:
         code: the contract's name for it ("not_found", "unavailable", ...), or "" if it did not come from a daemon.
@@ -57,7 +57,7 @@ class CommandTimeoutException(TimeoutException):
 
 
 class NotYetException(TimeoutException):
-    """What was waited for has not come in time; it can be waited for again."""
+    """The event did not come in time; the caller can wait again."""
 
 
 class SandboxUnreachableException(TimeoutException):
@@ -65,7 +65,7 @@ class SandboxUnreachableException(TimeoutException):
 
 
 class NotFoundException(SandboxException):
-    """What was named is not there."""
+    """The named thing does not exist."""
 
 
 class FileNotFoundException(NotFoundException):
@@ -81,11 +81,11 @@ class AuthenticationException(SandboxException):
 
 
 class PermissionDeniedException(SandboxException):
-    """It is there, but may not be touched."""
+    """The file or process exists, but the user has no right to this operation on it."""
 
 
 class InvalidArgumentException(SandboxException):
-    """An argument cannot be right; the message says which and why."""
+    """An argument is invalid; the message says which and why."""
 
 
 class NotEnoughSpaceException(SandboxException):
@@ -93,7 +93,7 @@ class NotEnoughSpaceException(SandboxException):
 
 
 class ConflictException(SandboxException):
-    """It is there already, or it is not what the call expected it to be."""
+    """The entry exists already, or differs from what the call expected."""
 
 
 class TemplateException(SandboxException):

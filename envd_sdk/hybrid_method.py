@@ -14,7 +14,7 @@ Self_ = TypeVar("Self_")
 
 
 class HybridMethod(Generic[Self_, On, R, Of, S]):
-    """Two functions by one name."""
+    """A descriptor that calls one function on the class and another on an instance."""
 
     def __init__(
         self, instance: Callable[Concatenate[Self_, On], R], of_class: Callable[Concatenate[Any, Of], S]

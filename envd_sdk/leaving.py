@@ -1,4 +1,4 @@
-"""Where handles were when they were disconnected. No network in here."""
+"""Positions at which handles were disconnected. No network in here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _REMEMBERED = 1000
 
 
 class Left:
-    """Places of one sandbox's handles by pid, for whoever connects again. The newest thousand."""
+    """The positions of one sandbox's handles by pid, for the next connection. The newest thousand."""
 
     def __init__(self) -> None:
         self._places: dict[int, OutputPosition] = {}

@@ -1,4 +1,4 @@
-"""A daemon of one's own, for as long as it is wanted. It is another program: nothing of it is imported."""
+"""Starts a daemon on this machine, and stops it. It runs in another process: nothing of it is imported."""
 
 from __future__ import annotations
 

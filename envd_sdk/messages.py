@@ -1,4 +1,4 @@
-"""Between the contract's messages and what callers see. No network in here."""
+"""Converts the contract's messages to the SDK's types and back. No network in here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def microseconds_from(message: Timestamp) -> int:
 
 
 def selector(pid: int | None, tag: str | None, key: str | None) -> pb.ProcessSelector:
-    """Which program.
+    """Return the selector of a command.
 
     Raises:
         InvalidArgumentException: none is named, or several are.

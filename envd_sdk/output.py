@@ -1,4 +1,4 @@
-"""From events of a program to pieces of text: each byte once, no character cut in two. No network in here."""
+"""Turns a command's events into pieces of text: each byte once, no character cut in two. No network in here."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class HoleError(Exception):
 
 
 class AnotherError(Exception):
-    """The stream is that of another program."""
+    """The stream is that of another process, which has the pid now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a program ended, as the daemon says it."""
+    """The end of a command, as the daemon reports it."""
 
     exit_code: int
     error: str | None
@@ -45,7 +45,7 @@ class Ending:
 
 
 class Output:
-    """What one reader of a program has got so far."""
+    """The output of a command that one reader has got so far."""
 
     def __init__(self, *, retain: bool = True, begin: OutputPosition | None = None) -> None:
         """Begin at a position, or at the start.
@@ -94,7 +94,7 @@ class Output:
         """The stream has begun. One that was not asked to begin anywhere says where it does.
 
         Raises:
-            AnotherError: it is that of another program, which has the pid now.
+            AnotherError: it is that of another process, which has the pid now.
         """
         if event.HasField("started_at"):
             started_at_us = microseconds_from(event.started_at)
@@ -111,7 +111,7 @@ class Output:
 
         Raises:
             HoleError: bytes are missing that nobody has announced.
-            AnotherError: they are those of another program.
+            AnotherError: they are those of another process.
         """
         kind = event.WhichOneof("event")
         if kind == "start":

@@ -1,4 +1,4 @@
-"""What is waited for, and for how long. No clock and no network in here."""
+"""Finds expressions in output until a deadline. No clock and no network in here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_LOOK_S = 0.25
 
 
 class Deadline:
-    """A time that comes, or never does."""
+    """A deadline, which may be never."""
 
     def __init__(self, timeout_s: float | None, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -9,7 +9,7 @@ from envd_sdk.exceptions import InvalidArgumentException
 
 @runtime_checkable
 class Located(Protocol):
-    """Whatever tells where it is: entries, files that were found or changed.
+    """An object with a path: entries, files that were found or changed.
 
     Attributes:
         path: U+FFFD stands for what is not UTF-8.
@@ -28,7 +28,7 @@ SandboxPath = str | bytes | Located
 
 
 class PathFields(TypedDict):
-    """The two fields of a request that say which entry is meant."""
+    """The two fields of a request that name an entry."""
 
     path: str
     raw_path: bytes

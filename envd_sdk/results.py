@@ -1,4 +1,4 @@
-"""Commands and terminals as callers see them."""
+"""Results and descriptions of commands and terminals."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class OutputGap:
 
 @dataclass(frozen=True)
 class OutputPosition:
-    """A place in the output of one command or terminal: how many bytes of each stream lie before it.
+    """A position in the output of one command or terminal: how many bytes of each stream lie before it.
 
-    It can be kept: `to_json` is a line of text, of which `from_json` makes the same place, in another process too.
+    It can be kept: `to_json` is a line of text, of which `from_json` makes the same position, in another process too.
 
     Attributes:
         started_at_us: when the command was started, in microseconds since 1970; tells it from a later one with its pid.
@@ -69,7 +69,7 @@ class OutputPosition:
 
 @dataclass
 class CommandResult:
-    """How a command ended.
+    """The result of a command.
 
     Attributes:
         stderr: what it printed to standard error.
@@ -93,7 +93,7 @@ class ProcessInfo:
 
     Attributes:
         pid: its process id.
-        cmd: the program; what `commands.run` started is a shell with the command in `args`.
+        cmd: the executable; what `commands.run` started is a shell with the command in `args`.
         tag: a name to find it by, if it was given one.
         user: whose rights it has.
         exit_code: how it ended; None while it runs.
@@ -123,7 +123,7 @@ class TerminalInfo:
 
     Attributes:
         terminal_id: never used again for another one.
-        pid: of the program in it.
+        pid: of the process in it.
         size: as it is now.
         kept_from: offset of the oldest byte of output that is kept.
         output_end: offset where its output ends so far.

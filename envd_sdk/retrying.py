@@ -1,4 +1,4 @@
-"""Whether, and when, to try again. No clock and no network in here."""
+"""Decides whether, and when, to try again. No clock and no network in here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_DELAY_S = 0.5
 
 
 class Repeat(Enum):
-    """What may be done a second time."""
+    """The failed attempts after which a call may be repeated."""
 
     # The same again changes nothing: reads, writes of whole files, anything with an idempotency key.
     SAFE = "safe"
@@ -27,7 +27,7 @@ class Repeat(Enum):
 
 @dataclass
 class Attempts:
-    """The attempts at one thing.
+    """The attempts at one call.
 
     Attributes:
         repeat: what may be done again.

@@ -1,4 +1,4 @@
-"""What a control plane knows of a sandbox."""
+"""Information that a control plane has about a sandbox."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class SandboxState(StrEnum):
-    """Whether a sandbox runs."""
+    """The state of a sandbox."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -47,7 +47,7 @@ class SandboxInfo:
 
 @dataclass
 class SandboxMetrics:
-    """What a sandbox used at one moment.
+    """The resources a sandbox used at one moment.
 
     Attributes:
         timestamp: of that moment.
@@ -70,7 +70,7 @@ class SandboxMetrics:
 
 @dataclass(frozen=True)
 class SandboxQuery:
-    """Which sandboxes to list: those with all of the metadata, in one of the states. None is any."""
+    """A selection of sandboxes: those with all of the metadata, in one of the states. None is any."""
 
     metadata: Mapping[str, str] | None = None
     state: Sequence[SandboxState] | None = None

@@ -1,4 +1,4 @@
-"""Finding and replacing, as callers see it and as it is asked for. No network in here."""
+"""Requests and results of finding and replacing. No network in here."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REASONS = {
 
 
 class Selected(TypedDict, total=False):
-    """Which entries below a path; what is absent restricts nothing.
+    """A selection of entries below a path; an absent option restricts nothing.
 
     `include` and `exclude` are globs: `*.py` is compared with names at any depth, `src/**/*.py` with paths. `gitignore`
     leaves out what git would ignore. Sizes are in bytes. "modified" and "size" have the newest and the largest first.
@@ -64,7 +64,7 @@ class Selected(TypedDict, total=False):
 
 
 class Matched(TypedDict, total=False):
-    """How text is compared: `fixed` takes it as it is, `word` only as a whole word, `multiline` across lines."""
+    """Options of comparing text: `fixed` takes it as it is, `word` only as a whole word, `multiline` across lines."""
 
     fixed: bool
     case: Case
@@ -87,7 +87,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class GrepLine:
-    """A line.
+    """A line of a file that matches, or is context of a match.
 
     Attributes:
         number: from 1.
@@ -118,7 +118,7 @@ class GrepFile:
 
 @dataclass(frozen=True)
 class GrepResult:
-    """What was found.
+    """The result of a Grep.
 
     Attributes:
         truncated: the search ended at its limits; there may be more.
@@ -155,7 +155,7 @@ class ReplacedFile:
 
 @dataclass(frozen=True)
 class ReplaceResult:
-    """What was replaced."""
+    """The result of a Replace."""
 
     files: tuple[ReplacedFile, ...]
     count: int
@@ -164,7 +164,7 @@ class ReplaceResult:
 
 @dataclass(frozen=True)
 class Lines:
-    """Some lines of a file.
+    """A range of lines of a file.
 
     Attributes:
         text: with their ends.

@@ -1,4 +1,4 @@
-"""The request that starts a program. No network in here."""
+"""The request that starts a command. No network in here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from envd_sdk.results import PtySize
 _SHELL = "/bin/bash"
 # Of output in one message at most: as much as a daemon sends.
 EVENT_BYTES = 128 * 1024
-# A daemon ends a program whose time is up; this side waits so much longer, in seconds, for the news of it.
+# A daemon ends a command whose time is up; this side waits so much longer, in seconds, for the news of it.
 NEWS_S = 5.0
 
 
 @dataclass(frozen=True)
 class StartSpec:
-    """What to run.
+    """A command to start.
 
     Attributes:
         timeout_s: after which the daemon ends it; None for never.
@@ -42,7 +42,7 @@ class StartSpec:
     key: str | None = None
 
     def request(self) -> pb.StartRequest:
-        """The message, the same for every attempt: its idempotency key lets the program run once."""
+        """The message, the same for every attempt: its idempotency key lets the command run once."""
         for name, value in (self.envs or {}).items():
             text(value, what=f"the variable {name}")
         request = pb.StartRequest(
@@ -62,7 +62,7 @@ class StartSpec:
 
 
 def shell(cmd: str) -> tuple[str, tuple[str, ...]]:
-    """A command line as a program and its arguments.
+    """Return a command line as an executable and its arguments.
 
     Raises:
         InvalidArgumentException: it is no string.

@@ -1,4 +1,4 @@
-"""What a call's failure is to a caller: one table."""
+"""Maps a call's status to an exception: one table."""
 
 from __future__ import annotations
 

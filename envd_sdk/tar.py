@@ -25,7 +25,7 @@ _MOST_TIME_NS = (1 << 40) * _BILLION
 
 
 class Kind(Enum):
-    """What an entry is, by its letter in the archive."""
+    """The type of an entry, by its letter in the archive."""
 
     FILE = b"0"
     HARD_LINK = b"1"
@@ -35,7 +35,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One entry.
+    """One entry of an archive.
 
     Attributes:
         name: as it stands there; nothing says that it is safe.

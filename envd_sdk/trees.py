@@ -17,7 +17,7 @@ _PIECE = 256 * 1024
 
 @dataclass(frozen=True)
 class TreeInfo:
-    """What was sent or received.
+    """The summary of a directory that was sent or received.
 
     Attributes:
         path: the directory.

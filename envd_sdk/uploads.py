@@ -1,4 +1,4 @@
-"""How an upload is put into messages, and what may be sent twice. No network in here."""
+"""Messages of an upload, and the rules for sending one twice. No network in here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PART_S = 1.0
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How a file is written.
+    """Options of writing a file.
 
     Attributes:
         mode: permission bits; None is 0644 for a new file, and an existing one keeps its own.

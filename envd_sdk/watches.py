@@ -1,4 +1,4 @@
-"""What is watched, how it is asked for, and what the answers say. No network in here."""
+"""Requests that watch a directory, and the events in the answers. No network in here."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Watch:
 
 
 class Cursor:
-    """How far the events of one watch have come."""
+    """The position in the events of one watch."""
 
     def __init__(self) -> None:
         self.value = ""

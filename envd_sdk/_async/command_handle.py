@@ -1,4 +1,4 @@
-"""A command that runs, from its caller's side."""
+"""The handle of a running command."""
 
 from __future__ import annotations
 

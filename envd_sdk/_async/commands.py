@@ -1,4 +1,4 @@
-"""Commands of a sandbox: run them, follow them, feed them, end them."""
+"""Runs, follows, feeds and ends commands of a sandbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AsyncCommands(AsyncFeeding):
 
     Times are in seconds. `timeout` is for the command: when it is up, the daemon ends it with everything it started,
     and CommandTimeoutException has what it had printed. `request_timeout` is for an answer of the daemon's. 0 means no
-    limit; None, for `request_timeout`, what the sandbox was told.
+    limit; None, for `request_timeout`, the sandbox's own setting.
 
     A connection that breaks, or a daemon whose server is killed, is not noticed: the command is started once, and each
     byte comes once.
@@ -37,7 +37,7 @@ class AsyncCommands(AsyncFeeding):
         self._input = AsyncInput(calls, "stdin")
 
     async def list(self, request_timeout: float | None = None, *, include_finished: bool = False) -> list[ProcessInfo]:
-        """The programs that run, terminals too.
+        """Return the commands that run, terminals too.
 
         Args:
             include_finished: also those that have ended and can still be connected to.
@@ -137,9 +137,9 @@ class AsyncCommands(AsyncFeeding):
             CommandExitException: it ended with another status than 0; it has the result.
             CommandTimeoutException: its time was up; it has the output until then.
         """
-        program, args = shell(cmd)
+        executable, args = shell(cmd)
         timeout_s = limit(timeout)
-        spec = StartSpec(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
+        spec = StartSpec(executable, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = AsyncFollowing(self._calls, Output(retain=retain_output, begin=OutputPosition()), doing="run")
         await following.start(spec.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)

@@ -27,7 +27,7 @@ class AsyncFilesystem(AsyncTransfers, AsyncTrees, AsyncSearches):
     Paths are absolute, `~`, `~/x`, or relative to the user's home: text, bytes, or whatever has a `path`, as entries
     and files that were found. `user` is whose home that is and to whom what is
     made belongs; None is the sandbox's default user. `request_timeout` is in seconds: for an answer or, in a transfer,
-    for as long as nothing moves; 0 means no limit, None what the sandbox was told.
+    for as long as nothing moves; 0 means no limit, None the sandbox's own setting.
 
     Transfers go on after a broken connection where they ended, and a file that is written takes its place when all of
     it has arrived: whatever fails before leaves the old one as it was.

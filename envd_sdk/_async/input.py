@@ -1,4 +1,4 @@
-"""What is done to a program that runs: input, signals, size."""
+"""Sends input, signals and terminal sizes to a running command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from envd_sdk.retrying import Repeat
 
 
 class AsyncInput:
-    """Feeds programs by their pid; `kind` says whether they have pipes or a terminal."""
+    """Sends input to commands by their pid; `kind` says whether they have pipes or a terminal."""
 
     def __init__(self, calls: AsyncCalls, kind: Literal["stdin", "pty"]) -> None:
         self._calls = calls
@@ -59,13 +59,13 @@ class AsyncInput:
         await self._calls.unary(UPDATE, request, doing=f"resize {pid}", request_timeout=request_timeout)
 
     async def kill(self, pid: int, request_timeout: float | None = None) -> bool:
-        """SIGKILL a program and everything it started; False if it is not there any more."""
+        """SIGKILL a command and everything it started; False if it has ended."""
         return await self.signal(pid, signal.SIGKILL, request_timeout)
 
     async def signal(self, pid: int, number: int, request_timeout: float | None = None) -> bool:
-        """Send a signal; False if the program is not there any more."""
+        """Send a signal; False if the command has ended."""
         request = pb.SendSignalRequest(process=by_pid(pid), signal_number=number)
-        # Killing twice is killing once; of other signals a program may count each.
+        # Killing twice is killing once; of other signals a command may count each.
         repeat = Repeat.SAFE if number == signal.SIGKILL else Repeat.UNSENT
         try:
             await self._calls.unary(

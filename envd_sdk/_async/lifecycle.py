@@ -1,4 +1,4 @@
-"""How a control plane is asked for a sandbox."""
+"""Functions that ask a control plane for a sandbox."""
 
 from __future__ import annotations
 

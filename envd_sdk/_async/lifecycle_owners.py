@@ -1,4 +1,4 @@
-"""Who decides about the life of a sandbox: a control plane, this process, or somebody else."""
+"""Owners of sandboxes: a sandbox belongs to a control plane, to this process, or to somebody else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from envd_sdk.sandbox_info import SandboxInfo, SandboxMetrics
 
 
 class AsyncOwner(Protocol):
-    """What can be asked of whoever made a sandbox. Times are in seconds."""
+    """The operations an owner offers: kill, time-outs, information. Times are in seconds."""
 
     async def kill(self, request_timeout: float | None) -> bool: ...
     async def set_timeout(self, timeout: int, request_timeout: float | None) -> None: ...
@@ -31,7 +31,7 @@ class AsyncOwner(Protocol):
 
 @dataclass(frozen=True)
 class AsyncParts:
-    """What a sandbox object is made of."""
+    """The parts a sandbox object is built from."""
 
     sandbox_id: str
     address: Address
@@ -43,7 +43,7 @@ class AsyncParts:
 
 @dataclass(frozen=True)
 class AsyncControlled:
-    """A control plane made it."""
+    """The owner of a sandbox that a control plane made: each operation is a request to the control plane."""
 
     sandbox_id: str
     config: ConnectionConfig
@@ -82,7 +82,7 @@ class AsyncControlled:
 
 
 class AsyncUnowned:
-    """Somebody else runs the daemon; nothing about its life is decided here."""
+    """The owner of a sandbox whose daemon somebody else runs: it cannot end the sandbox or set its time-out."""
 
     def __init__(self, sandbox_id: str, *, debug: bool) -> None:
         """Stand for whoever that is.
@@ -120,7 +120,7 @@ class AsyncUnowned:
 
 
 class AsyncOwnDaemon(AsyncUnowned):
-    """The daemon is this process's own."""
+    """The owner of a sandbox whose daemon this process started: killing the sandbox stops the daemon."""
 
     def __init__(self, daemon: LocalDaemon, sandbox_id: str) -> None:
         super().__init__(sandbox_id, debug=False)

@@ -32,7 +32,7 @@ Response = TypeVar("Response", fs.FindResponse, pb.GrepResponse)
 
 
 class AsyncSearches:
-    """The part of a sandbox's files that looks into them."""
+    """The methods of a sandbox's files that search them."""
 
     _calls: AsyncCalls
 

@@ -1,4 +1,4 @@
-"""What goes into the files of a sandbox, and what comes out."""
+"""Methods that read and write the files of a sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole directories, up and down."""
+"""Methods that upload and download whole directories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes in a directory: as a stream, and collected by the daemon for whoever asks."""
+"""Delivers changes in a directory: as a stream, or collected by the daemon until they are asked for."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ class AsyncWatchStream:
 
 
 class AsyncWatcher(Protocol):
-    """Where a handle gets its events from."""
+    """A source of events, from which a handle takes them."""
 
     async def take(self, request_timeout: float | None) -> list[FilesystemEvent]: ...
     async def stop(self) -> None: ...
 
 
 class AsyncWatchHandle:
-    """A directory that is watched until `stop`."""
+    """The handle of a watched directory, which is watched until `stop`."""
 
     def __init__(self, watcher: AsyncWatcher) -> None:
         self._watcher = watcher
@@ -152,7 +152,7 @@ class AsyncWatchHandle:
 
 
 class AsyncCalledBack:
-    """Hands events to a callback as they come, and to another why there will be no more."""
+    """Calls a callback with each event, and another one with the reason why there will be no more."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How a content gets into a file: with one message, in one call, or in parts that are each acknowledged."""
+"""Writes content to a file: with one message, in one call, or in parts that are each acknowledged."""
 
 from __future__ import annotations
 

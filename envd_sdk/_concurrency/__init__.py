@@ -1,1 +1,1 @@
-"""Where asyncio and threads differ, written for both. All else is written once, in _async, and made into _sync."""
+"""Code that differs between asyncio and threads. All else is written once, in _async; _sync is made from it."""

@@ -28,7 +28,7 @@ class AsyncBackground:
 
 
 class Background:
-    """Does a job, which handles its own failures, in a thread. It is the job's to notice that it shall end."""
+    """Does a job, which handles its own failures, in a thread. The job itself checks whether to end."""
 
     def __init__(self, job: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=job, name="envd-sdk-background", daemon=True)

@@ -1,4 +1,4 @@
-"""What calling the class does: for threads it makes a sandbox; for asyncio it cannot, so `async with` does."""
+"""Constructors of the sandbox classes: calling `Sandbox` makes a sandbox, `async with AsyncSandbox` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the content of uploads comes from, and how it is read without holding up anyone."""
+"""Sources of uploaded content, which are read without blocking the event loop."""
 
 from __future__ import annotations
 

@@ -8,19 +8,19 @@ from typing import Protocol, Self
 
 
 class AsyncFeed(Protocol):
-    """What AsyncInput has of this."""
+    """The method of AsyncInput that is used here."""
 
     async def send(self, pid: int, data: str | bytes, request_timeout: float | None) -> None: ...
 
 
 class Feed(Protocol):
-    """What Input has of this."""
+    """The method of Input that is used here."""
 
     def stream(self, pid: int, chunks: Iterator[str | bytes], request_timeout: float | None) -> None: ...
 
 
 class AsyncInputStream:
-    """Sends input to one program, in order. `send` returns when the program's pipe has taken all of it."""
+    """Sends input to one command, in order. `send` returns when the command's pipe has taken all of it."""
 
     def __init__(self, feed: AsyncFeed, pid: int, request_timeout: float | None) -> None:
         self._feed = feed
@@ -31,7 +31,7 @@ class AsyncInputStream:
         await self._feed.send(self._pid, data, self._request_timeout)
 
     async def close(self) -> None:
-        """Nothing more is sent. The program's input stays open: that is what `close_stdin` is for."""
+        """End the stream. The command's input stays open: `close_stdin` closes it."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,7 +48,7 @@ class AsyncFeeding:
     _input: AsyncFeed
 
     def stream_input(self, pid: int, request_timeout: float | None = None) -> AsyncInputStream:
-        """An object whose `send` writes to a program's input, or types into a terminal."""
+        """Return an object whose `send` writes to a command's input, or types into a terminal."""
         return AsyncInputStream(self._input, pid, request_timeout)
 
 
@@ -58,7 +58,7 @@ class Feeding:
     _input: Feed
 
     def stream_input(self, pid: int, chunks: Iterable[str | bytes], request_timeout: float | None = None) -> None:
-        """Write what an iterable yields to a program's input, or type it into a terminal.
+        """Write what an iterable yields to a command's input, or type it into a terminal.
 
         Args:
             request_timeout: seconds for which nothing may move.

@@ -1,4 +1,4 @@
-"""Who reads a program's output when: for asyncio a task, from the start; for threads whoever asks, when they ask."""
+"""Reads a command's output: for asyncio a task does, from the start; for threads the thread that asks, when it asks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envd_sdk.output_matcher import Deadline
 
 T = TypeVar("T")
 
-# Pieces that wait for an iteration where nothing else keeps them; then the program waits.
+# Pieces that wait for an iteration where nothing else keeps them; then the command waits.
 UNREAD_PIECES = 64
 
 

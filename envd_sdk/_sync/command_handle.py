@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/command_handle.py; change that one.
-"""A command that runs, from its caller's side."""
+"""The handle of a running command."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/commands.py; change that one.
-"""Commands of a sandbox: run them, follow them, feed them, end them."""
+"""Runs, follows, feeds and ends commands of a sandbox."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Commands(Feeding):
 
     Times are in seconds. `timeout` is for the command: when it is up, the daemon ends it with everything it started,
     and CommandTimeoutException has what it had printed. `request_timeout` is for an answer of the daemon's. 0 means no
-    limit; None, for `request_timeout`, what the sandbox was told.
+    limit; None, for `request_timeout`, the sandbox's own setting.
 
     A connection that breaks, or a daemon whose server is killed, is not noticed: the command is started once, and each
     byte comes once.
@@ -38,7 +38,7 @@ class Commands(Feeding):
         self._input = Input(calls, "stdin")
 
     def list(self, request_timeout: float | None = None, *, include_finished: bool = False) -> list[ProcessInfo]:
-        """The programs that run, terminals too.
+        """Return the commands that run, terminals too.
 
         Args:
             include_finished: also those that have ended and can still be connected to.
@@ -138,9 +138,9 @@ class Commands(Feeding):
             CommandExitException: it ended with another status than 0; it has the result.
             CommandTimeoutException: its time was up; it has the output until then.
         """
-        program, args = shell(cmd)
+        executable, args = shell(cmd)
         timeout_s = limit(timeout)
-        spec = StartSpec(program, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
+        spec = StartSpec(executable, args, cwd, envs, timeout_s, stdin=bool(stdin), tag=tag, key=idempotency_key)
         following = Following(self._calls, Output(retain=retain_output, begin=OutputPosition()), doing="run")
         following.start(spec.request(), user, self._calls.timeout(request_timeout))
         following.end_at(timeout_s, least_s=NEWS_S)

@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/following.py; change that one.
-"""A program's events over as many connections as it takes."""
+"""Follows a command's events over as many connections as it takes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Answers = Incoming[pb.StartResponse] | Incoming[pb.ConnectResponse]
 
 
 class Following:
-    """Follows one program, each byte once, until it ends or the time is up.
+    """Follows one command, each byte once, until it ends or the time is up.
 
     Attributes:
         output: what came so far.
-        pid: of the program, once it is followed.
+        pid: of the command, once it is followed.
     """
 
     def __init__(self, calls: Calls, output: Output, *, doing: str) -> None:
@@ -46,7 +46,7 @@ class Following:
         self._least_s = least_s
 
     def start(self, request: pb.StartRequest, user: str | None, timeout_s: float | None) -> None:
-        """Start the program and follow it from its first byte.
+        """Start the command and follow it from its first byte.
 
         Raises:
             SandboxException: it could not be started.
@@ -54,7 +54,7 @@ class Following:
         self._open(START, request, self._calls.followed(user), timeout_s)
 
     def connect(self, request: pb.ConnectRequest, timeout_s: float | None) -> None:
-        """Follow a program that was started before.
+        """Follow a command that was started before.
 
         Raises:
             NotFoundException: it is not known, or not any more.
@@ -62,15 +62,15 @@ class Following:
         self._open(CONNECT, request, self._calls.followed(), timeout_s)
 
     def next(self, timeout_s: float | None = None) -> list[Piece] | None:
-        """Some more output; None when the program has ended and everything it printed has been here.
+        """Return some more output; None when the command has ended and everything it printed has been returned.
 
         Args:
-            timeout_s: for how long to wait this time; the program can be followed on afterwards.
+            timeout_s: for how long to wait this time; the command can be followed on afterwards.
 
         Raises:
-            CommandTimeoutException: the time for the program is up.
+            CommandTimeoutException: the time for the command is up.
             NotYetException: that for this call is.
-            SandboxException: the daemon cannot be reached, or knows the program no more.
+            SandboxException: the daemon cannot be reached, or no longer knows the command.
         """
         while self.output.ending is None:
             try:
@@ -92,7 +92,7 @@ class Following:
         )
 
     def connect_from(self, selector: pb.ProcessSelector, begin: OutputPosition | None, timeout_s: float | None) -> None:
-        """Follow a program that was started before, from a place, or from what nobody has read yet.
+        """Follow a command that was started before, from a position, or from what nobody has read yet.
 
         Raises:
             NotFoundException: it is not known, or not any more, or another one has its pid.
@@ -137,7 +137,7 @@ class Following:
         self._attempts.succeeded()
 
     def _late(self, error: WireError) -> None:
-        """Nothing came for as long as this was to wait: for the program, or only this time."""
+        """Raise the exception for a wait in which nothing came: the command's time is up, or only this wait's."""
         if self._deadline is not None and clock() >= self._deadline:
             raise self.time_is_up() from None
         # The stream has ended with the wait. What comes meanwhile is kept; the next call takes it up.

@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/input.py; change that one.
-"""What is done to a program that runs: input, signals, size."""
+"""Sends input, signals and terminal sizes to a running command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from envd_sdk.retrying import Repeat
 
 
 class Input:
-    """Feeds programs by their pid; `kind` says whether they have pipes or a terminal."""
+    """Sends input to commands by their pid; `kind` says whether they have pipes or a terminal."""
 
     def __init__(self, calls: Calls, kind: Literal["stdin", "pty"]) -> None:
         self._calls = calls
@@ -58,13 +58,13 @@ class Input:
         self._calls.unary(UPDATE, request, doing=f"resize {pid}", request_timeout=request_timeout)
 
     def kill(self, pid: int, request_timeout: float | None = None) -> bool:
-        """SIGKILL a program and everything it started; False if it is not there any more."""
+        """SIGKILL a command and everything it started; False if it has ended."""
         return self.signal(pid, signal.SIGKILL, request_timeout)
 
     def signal(self, pid: int, number: int, request_timeout: float | None = None) -> bool:
-        """Send a signal; False if the program is not there any more."""
+        """Send a signal; False if the command has ended."""
         request = pb.SendSignalRequest(process=by_pid(pid), signal_number=number)
-        # Killing twice is killing once; of other signals a program may count each.
+        # Killing twice is killing once; of other signals a command may count each.
         repeat = Repeat.SAFE if number == signal.SIGKILL else Repeat.UNSENT
         try:
             self._calls.unary(

@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/lifecycle.py; change that one.
-"""How a control plane is asked for a sandbox."""
+"""Functions that ask a control plane for a sandbox."""
 
 from __future__ import annotations
 

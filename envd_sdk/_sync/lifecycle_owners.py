@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/lifecycle_owners.py; change that one.
-"""Who decides about the life of a sandbox: a control plane, this process, or somebody else."""
+"""Owners of sandboxes: a sandbox belongs to a control plane, to this process, or to somebody else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from envd_sdk.sandbox_info import SandboxInfo, SandboxMetrics
 
 
 class Owner(Protocol):
-    """What can be asked of whoever made a sandbox. Times are in seconds."""
+    """The operations an owner offers: kill, time-outs, information. Times are in seconds."""
 
     def kill(self, request_timeout: float | None) -> bool: ...
     def set_timeout(self, timeout: int, request_timeout: float | None) -> None: ...
@@ -32,7 +32,7 @@ class Owner(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a sandbox object is made of."""
+    """The parts a sandbox object is built from."""
 
     sandbox_id: str
     address: Address
@@ -44,7 +44,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Controlled:
-    """A control plane made it."""
+    """The owner of a sandbox that a control plane made: each operation is a request to the control plane."""
 
     sandbox_id: str
     config: ConnectionConfig
@@ -83,7 +83,7 @@ class Controlled:
 
 
 class Unowned:
-    """Somebody else runs the daemon; nothing about its life is decided here."""
+    """The owner of a sandbox whose daemon somebody else runs: it cannot end the sandbox or set its time-out."""
 
     def __init__(self, sandbox_id: str, *, debug: bool) -> None:
         """Stand for whoever that is.
@@ -121,7 +121,7 @@ class Unowned:
 
 
 class OwnDaemon(Unowned):
-    """The daemon is this process's own."""
+    """The owner of a sandbox whose daemon this process started: killing the sandbox stops the daemon."""
 
     def __init__(self, daemon: LocalDaemon, sandbox_id: str) -> None:
         super().__init__(sandbox_id, debug=False)

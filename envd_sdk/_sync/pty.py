@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/pty.py; change that one.
-"""Terminals of a sandbox: open them, type into them, leave, come back and see what was missed."""
+"""Opens terminals of a sandbox, types into them, and comes back to them without losing output."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Pty(Feeding):
             size: before the shell runs.
             on_data: called with its output, bytes as they come.
             timeout: seconds until it is ended; 0 for never.
-            cmd: another program than a login shell, with its `args`.
+            cmd: another command than a login shell, with its `args`.
         """
         timeout_s = limit(timeout)
         spec = StartSpec(cmd, args, cwd, {**_ENVS, **(envs or {})}, timeout_s, size=size, tag=tag)

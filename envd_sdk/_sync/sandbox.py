@@ -39,11 +39,11 @@ class Sandbox(Constructor):
     """A sandbox: its files, commands and terminals.
 
     Made by `create` (a control plane makes it), `connect` (it made one before), `connect_local` (a daemon at an
-    address) or `local` (a daemon of one's own). At the end of a `with` statement a sandbox that was made, or connected
-    to through a control plane, is killed; one of `connect_local` is only left.
+    address) or `local` (a daemon that this process starts). At the end of a `with` statement a sandbox that was made,
+    or connected to through a control plane, is killed; one of `connect_local` is only left.
 
     One object may be used by any number of tasks or threads at once. `request_timeout` is in seconds everywhere; 0
-    means no limit, None what the sandbox was told.
+    means no limit, None the sandbox's own setting.
     """
 
     default_template = DEFAULT_TEMPLATE

@@ -33,7 +33,7 @@ Response = TypeVar("Response", fs.FindResponse, pb.GrepResponse)
 
 
 class Searches:
-    """The part of a sandbox's files that looks into them."""
+    """The methods of a sandbox's files that search them."""
 
     _calls: Calls
 

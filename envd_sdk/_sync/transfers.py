@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/transfers.py; change that one.
-"""What goes into the files of a sandbox, and what comes out."""
+"""Methods that read and write the files of a sandbox."""
 
 from __future__ import annotations
 

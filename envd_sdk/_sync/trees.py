@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/trees.py; change that one.
-"""Whole directories, up and down."""
+"""Methods that upload and download whole directories."""
 
 from __future__ import annotations
 

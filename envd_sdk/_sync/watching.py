@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/watching.py; change that one.
-"""Changes in a directory: as a stream, and collected by the daemon for whoever asks."""
+"""Delivers changes in a directory: as a stream, or collected by the daemon until they are asked for."""
 
 from __future__ import annotations
 
@@ -118,14 +118,14 @@ class WatchStream:
 
 
 class Watcher(Protocol):
-    """Where a handle gets its events from."""
+    """A source of events, from which a handle takes them."""
 
     def take(self, request_timeout: float | None) -> list[FilesystemEvent]: ...
     def stop(self) -> None: ...
 
 
 class WatchHandle:
-    """A directory that is watched until `stop`."""
+    """The handle of a watched directory, which is watched until `stop`."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -153,7 +153,7 @@ class WatchHandle:
 
 
 class CalledBack:
-    """Hands events to a callback as they come, and to another why there will be no more."""
+    """Calls a callback with each event, and another one with the reason why there will be no more."""
 
     def __init__(
         self,

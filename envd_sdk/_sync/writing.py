@@ -1,5 +1,5 @@
 # Made by scripts/unasync from envd_sdk/_async/writing.py; change that one.
-"""How a content gets into a file: with one message, in one call, or in parts that are each acknowledged."""
+"""Writes content to a file: with one message, in one call, or in parts that are each acknowledged."""
 
 from __future__ import annotations
 

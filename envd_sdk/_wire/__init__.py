@@ -1,1 +1,1 @@
-"""The network, behind a few functions: once for asyncio, once for threads. Nothing above it knows grpc."""
+"""Calls over the network, once for asyncio and once for threads. No other package imports grpc."""

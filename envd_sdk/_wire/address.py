@@ -1,4 +1,4 @@
-"""Where a daemon is, and what every call to it carries."""
+"""The address of a daemon, and the metadata of every call to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fork does to grpc, and how one is kept from happening in the middle of something."""
+"""Keeps forks from happening inside grpc, and tells the child whether it can use grpc."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Fork:
         self.trouble = ""
         self.channels: WeakSet[Any] = WeakSet()
         self._calls: WeakSet[Any] = WeakSet()
-        # Calls that are held while a fork happens: none may be let go of in the child.
+        # Calls that are held while a fork happens: none may be freed in the child.
         self._held_calls: list[Any] = []
         # Threads that were ever inside of grpc, here.
         self._users: set[int] = set()

@@ -1,4 +1,4 @@
-"""grpc itself: loaded when first needed, set up the same for both colours, and kept from crossing a fork unnoticed."""
+"""Loads grpc when it is first needed, with the same options for asyncio and threads, and watches for forks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # A window that does not grow: what the daemon has sent and this side has not read is then known to it, and never
-    # more than it keeps of a finished program: bytes that a proxy between had taken are not lost with the connection.
+    # more than it keeps of a finished command: bytes that a proxy between had taken are not lost with the connection.
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
     ("grpc.http2.bdp_probe", 0),
 )

@@ -1,4 +1,4 @@
-"""What an answer of the control plane means: a value, an exception, or that it should be asked again. No network."""
+"""Turns an answer of the control plane into a value, an exception, or another attempt. No network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every client of the control plane has: an address and credentials."""
+"""The base of clients of the control plane: an address and credentials."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Limits:
 
 
 class AuthenticatedClient:
-    """Knows where the control plane is and what to show there."""
+    """Holds the control plane's address and the credentials to show there."""
 
     def __init__(
         self,

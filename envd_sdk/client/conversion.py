@@ -1,4 +1,4 @@
-"""From the API's models to what callers see."""
+"""Converts the API's models to the SDK's types."""
 
 from __future__ import annotations
 

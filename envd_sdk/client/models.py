@@ -1,4 +1,4 @@
-"""What the control plane's REST API takes and gives, by its names in Python's spelling."""
+"""Requests and answers of the control plane's REST API, by its names in Python's spelling."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _time(text: str) -> datetime:
 
 @dataclass(frozen=True)
 class NewSandbox(Model):
-    """What to make. `timeout` is in seconds; None is the control plane's default, 15."""
+    """A sandbox to make. `timeout` is in seconds; None is the control plane's default, 15."""
 
     template_id: str
     timeout: int | None = None
@@ -64,7 +64,7 @@ class NewSandbox(Model):
 
 @dataclass(frozen=True)
 class ResumedSandbox(Model):
-    """How to resume. `timeout` is in seconds."""
+    """The request to resume a sandbox. `timeout` is in seconds."""
 
     timeout: int | None = None
     auto_pause: bool | None = None
@@ -86,7 +86,7 @@ class Sandbox(Model):
 
 @dataclass(frozen=True)
 class ListedSandbox(Model):
-    """A sandbox there is."""
+    """A sandbox in a list."""
 
     sandbox_id: str
     template_id: str = ""
@@ -104,7 +104,7 @@ class ListedSandbox(Model):
 
 @dataclass(frozen=True)
 class SandboxDetail(ListedSandbox):
-    """A sandbox there is, and what its own clients need."""
+    """A sandbox with what its own clients need."""
 
     envd_access_token: str | None = field(default=None, repr=False)
     domain: str | None = None
@@ -112,7 +112,7 @@ class SandboxDetail(ListedSandbox):
 
 @dataclass(frozen=True)
 class SandboxLog(Model):
-    """One line."""
+    """One line of a sandbox's log."""
 
     timestamp: datetime | None = None
     line: str = ""
@@ -120,7 +120,7 @@ class SandboxLog(Model):
 
 @dataclass(frozen=True)
 class SandboxLogs(Model):
-    """Lines, oldest first."""
+    """Lines of a sandbox's log, oldest first."""
 
     logs: Sequence[SandboxLog] = ()
 
@@ -131,7 +131,7 @@ class SandboxLogs(Model):
 
 @dataclass(frozen=True)
 class SandboxMetric(Model):
-    """What a sandbox used at one moment; `mem_*` and `disk_*` in bytes, `*_mib` in MiB."""
+    """The resources a sandbox used at one moment; `mem_*` and `disk_*` in bytes, `*_mib` in MiB."""
 
     timestamp: datetime | None = None
     cpu_count: int = 0
@@ -186,14 +186,14 @@ class TemplateBuildRequest(Model):
 
 @dataclass(frozen=True)
 class TemplateUpdateRequest(Model):
-    """What to change of a template."""
+    """Changes to a template."""
 
     public: bool | None = None
 
 
 @dataclass(frozen=True)
 class TemplateBuild(Model):
-    """How far a build is."""
+    """The progress of a build."""
 
     template_id: str
     build_id: str = ""
@@ -213,7 +213,7 @@ class Team(Model):
 
 @dataclass(frozen=True)
 class Error(Model):
-    """What an answer that is no success holds."""
+    """The body of an answer that is no success."""
 
     code: int = 0
     message: str = ""
