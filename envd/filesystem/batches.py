@@ -44,7 +44,7 @@ def batches(listing: Listing, batch_size: int, page_size: int) -> Generator[Batc
     """
     size = min(batch_size or _BATCH, _LARGEST_BATCH)
     batch, weight, count = Batch(), 0, 0
-    with closing(walk(replace(listing, unreadable=lambda *what: batch.unreadable.append(what)))) as entries:
+    with closing(walk(replace(listing, unreadable=lambda *failure: batch.unreadable.append(failure)))) as entries:
         last = ""
         for entry in entries:
             if page_size and count == page_size:

@@ -39,12 +39,12 @@ def make_directory(path: str, owner: User, *, helped: bool = False) -> None:
     """
     try:
         with acting_as(owner):
-            found = open_path(path, os.O_PATH)
-        is_directory = stat.S_ISDIR(os.fstat(found).st_mode)
-        os.close(found)
+            fd = open_path(path, os.O_PATH)
+        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
-        made = make_directories_as(path, owner, helped=helped)
-        if not made:
+        created = make_directories_as(path, owner, helped=helped)
+        if not created:
             raise EnvdError(Code.ALREADY_EXISTS, f"directory already exists: {path}") from None
         return
     except OSError as exc:
@@ -73,12 +73,12 @@ def move(source: str, destination: str, owner: User, temporaries: Temporaries, *
     """
     attempt = f"rename {source} {destination}"
     with contextlib.ExitStack() as undo:
-        made: list[str] = []
-        undo.callback(lambda: remove_directories_as(made, owner, helped=helped))
+        created: list[str] = []
+        undo.callback(lambda: remove_directories_as(created, owner, helped=helped))
         try:
             with acting_as(owner):
                 _look_at_both(source, destination, attempt)
-            made += make_directories_as(parent_of(destination), owner, helped=helped)
+            created += make_directories_as(parent_of(destination), owner, helped=helped)
             _rename_or_copy(source, destination, owner, temporaries, helped=helped)
         except FileNotFoundError as exc:
             raise EnvdError(Code.NOT_FOUND, f"source file not found: {attempt}: no such file or directory") from exc
@@ -112,21 +112,21 @@ def _rename_or_copy(source: str, destination: str, owner: User, temporaries: Tem
 
 
 def _rename(source: str, destination: str) -> None:
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as descriptors:
         from_directory, name = open_parent(source)
-        held.callback(os.close, from_directory)
+        descriptors.callback(os.close, from_directory)
         to_directory, new_name = open_parent(destination)
-        held.callback(os.close, to_directory)
+        descriptors.callback(os.close, to_directory)
         os.rename(name, new_name, src_dir_fd=from_directory, dst_dir_fd=to_directory)
 
 
 def _help_rename(destination: str, owner: User, landing: Landing) -> None:
     """Rename what lies where only root has a say to where that is so, too."""
-    with contextlib.closing(open_trusted_parent(destination, owner, follow=False)) as there:
-        replaced = there.state is not None and not is_readable(there.directory, there.name, owner)
+    with contextlib.closing(open_trusted_parent(destination, owner, follow=False)) as target:
+        replaced = target.state is not None and not is_readable(target.directory, target.name, owner)
         if replaced or not is_readable(landing.directory, landing.name, owner):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), destination)
-        os.rename(landing.name, there.name, src_dir_fd=landing.directory, dst_dir_fd=there.directory)
+        os.rename(landing.name, target.name, src_dir_fd=landing.directory, dst_dir_fd=target.directory)
 
 
 def _refuse_directory(destination: str, moved: os.stat_result, attempt: str) -> None:
@@ -135,20 +135,20 @@ def _refuse_directory(destination: str, moved: os.stat_result, attempt: str) -> 
         fd = open_path(destination, os.O_PATH, follow=False)
     except OSError:
         return  # whatever it is, making the directories above or the rename says it
-    there = os.fstat(fd)
+    existing = os.fstat(fd)
     os.close(fd)
-    if stat.S_ISDIR(there.st_mode):
+    if stat.S_ISDIR(existing.st_mode):
         raise EnvdError(Code.ALREADY_EXISTS, f"error renaming: {attempt}: file exists")
     if stat.S_ISDIR(moved.st_mode):
         raise EnvdError(Code.INVALID_ARGUMENT, f"error renaming: {attempt}: not a directory")
 
 
 def _copy_across(source: str, destination: str, temporaries: Temporaries) -> None:
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as descriptors:
         from_directory, name = open_parent(source)
-        held.callback(os.close, from_directory)
+        descriptors.callback(os.close, from_directory)
         to_directory, new_name = open_parent(destination)
-        held.callback(os.close, to_directory)
+        descriptors.callback(os.close, to_directory)
         copy_whole(Named(from_directory, name), Named(to_directory, new_name), temporaries)
 
 
@@ -167,21 +167,21 @@ def make_symlink(path: str, target: str, owner: User, temporaries: Temporaries, 
     """
     if not target or "\0" in target:
         raise EnvdError(Code.INVALID_ARGUMENT, "target must be a text without NUL bytes, and not empty")
-    made = make_parents(path, owner)
+    created = make_parents(path, owner)
     try:
         directory, name = open_parent(path)
         try:
             try:
                 _link(target, directory, name, owner)
             except FileExistsError:
-                there = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if not overwrite or stat.S_ISDIR(there.st_mode):
+                existing = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                if not overwrite or stat.S_ISDIR(existing.st_mode):
                     raise
                 _replace_by_link(target, directory, name, owner, temporaries)
         finally:
             os.close(directory)
     except OSError as exc:
-        remove_directories(made)
+        remove_directories(created)
         raise from_os_error(exc, doing=f"make symbolic link {path}") from exc
 
 

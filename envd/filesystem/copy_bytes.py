@@ -116,30 +116,30 @@ def _next_data(fd: int, offset: int, size: int) -> tuple[int, int]:
 
 def _copy_range(source: int, target: int, begin: int, end: int) -> int:
     """Return how many bytes of the range there were."""
-    at = begin
-    while at < end:
+    position = begin
+    while position < end:
         try:
-            copied = os.copy_file_range(source, target, min(end - at, _AT_ONCE), at, at)
+            copied = os.copy_file_range(source, target, min(end - position, _AT_ONCE), position, position)
         except OSError as exc:
             if exc.errno not in _NOT_SO:
                 raise
-            copied = _copy_piece(source, target, at, end)
+            copied = _copy_piece(source, target, position, end)
         if not copied:
             break
-        at += copied
-    return at - begin
+        position += copied
+    return position - begin
 
 
-def _copy_piece(source: int, target: int, at: int, end: int) -> int:
-    piece = os.pread(source, min(end - at, _PIECE), at)
+def _copy_piece(source: int, target: int, position: int, end: int) -> int:
+    piece = os.pread(source, min(end - position, _PIECE), position)
     written = 0
     while written < len(piece):
-        written += os.pwrite(target, piece[written:], at + written)
+        written += os.pwrite(target, piece[written:], position + written)
     return len(piece)
 
 
 def _copy_piecewise(source: int, target: int) -> int:
-    at = 0
-    while copied := _copy_piece(source, target, at, at + _PIECE):
-        at += copied
-    return at
+    position = 0
+    while copied := _copy_piece(source, target, position, position + _PIECE):
+        position += copied
+    return position

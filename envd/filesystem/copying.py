@@ -95,12 +95,12 @@ def copy(source: str, destination: str, owner: User, order: CopyRequest, tempora
             made = make_parents(destination, owner)
             undo.callback(remove_directories, made)
             target = _opened(destination, undo)
-            there = target.look()
-            _check_apart(source, destination, st, there, target.directory)
-            if there is not None and not order.overwrite:
+            existing = target.look()
+            _check_apart(source, destination, st, existing, target.directory)
+            if existing is not None and not order.overwrite:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
             copier = _Copier(order, copied, temporaries)
-            if stat.S_ISDIR(st.st_mode) and there is None:
+            if stat.S_ISDIR(st.st_mode) and existing is None:
                 _copy_aside(original, target, copier, destination)
             else:
                 copier.copy(original, target)
@@ -118,8 +118,8 @@ def _opened(path: str, undo: contextlib.ExitStack) -> Named:
 
 
 def _close(*names: Named) -> None:
-    for one in names:
-        os.close(one.directory)
+    for named in names:
+        os.close(named.directory)
 
 
 def _state(original: Named, path: str) -> os.stat_result:
@@ -156,12 +156,12 @@ def _copy_aside(source: Named, destination: Named, copier: _Copier, path: str = 
 
 def _check_leads_to(path: str, directory: int) -> None:
     """Check that a path still names an entry of a directory: who asks for that path would not find it elsewhere."""
-    there, _ = open_parent(path)
+    parent, _ = open_parent(path)
     try:
-        if inode_of(there) != inode_of(directory):
+        if inode_of(parent) != inode_of(directory):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     finally:
-        os.close(there)
+        os.close(parent)
 
 
 def _check(original: Named, path: str, st: os.stat_result, order: CopyRequest) -> None:
@@ -198,9 +198,9 @@ def _not_copied(path: str) -> EnvdError:
 
 
 def _check_apart(
-    source: str, destination: str, st: os.stat_result, there: os.stat_result | None, directory: int
+    source: str, destination: str, st: os.stat_result, existing: os.stat_result | None, directory: int
 ) -> None:
-    if there is not None and os.path.samestat(st, there):
+    if existing is not None and os.path.samestat(st, existing):
         raise EnvdError(Code.INVALID_ARGUMENT, f"{source} and {destination} are the same")
     if stat.S_ISDIR(st.st_mode) and is_within(directory, (st.st_dev, st.st_ino)):
         raise EnvdError(Code.INVALID_ARGUMENT, f"{destination} lies within {source}, which cannot hold itself")
@@ -281,8 +281,8 @@ class _Copier:
         raise OSError(errno.EBUSY, "an entry was replaced again and again while it was copied", name)
 
     def _is_another(self, source: Named, st: os.stat_result) -> bool:
-        now = source.look()
-        return now is None or not os.path.samestat(now, st)
+        current = source.look()
+        return current is None or not os.path.samestat(current, st)
 
     def _enter(self, walk: Walk[_CopyLevel], to: Descent, name: str) -> None:
         """Go into a directory, and into its copy."""
@@ -302,8 +302,8 @@ class _Copier:
         try:
             os.mkdir(place.name, 0o700, dir_fd=place.directory)
         except FileExistsError:
-            there = place.look()
-            if not (self._order.overwrite and there is not None and stat.S_ISDIR(there.st_mode)):
+            existing = place.look()
+            if not (self._order.overwrite and existing is not None and stat.S_ISDIR(existing.st_mode)):
                 raise
             return False
         self._copied.entries += 1
@@ -329,8 +329,8 @@ class _Copier:
         if several:
             self._links[inode] = inside
 
-    def _link(self, root: int, known: str, destination: Named) -> None:
-        *above, name = known.split("/")
+    def _link(self, root: int, copied_path: str, destination: Named) -> None:
+        *above, name = copied_path.split("/")
         directory = open_down(root, above, SEARCH)
         try:
             os.link(
@@ -371,8 +371,8 @@ class _Copier:
             OSError: `why`, if that may not be: it is no plain file, has other names, or belongs to somebody else, who
                 may have it open.
         """
-        there = destination.look()
-        if there is None or not self._may_overwrite(there, st) or why.errno not in NO_PLACE:
+        existing = destination.look()
+        if existing is None or not self._may_overwrite(existing, st) or why.errno not in NO_PLACE:
             raise why
         with contextlib.closing(Target(destination.name, os.dup(destination.directory), destination.name)) as place:
             check_room(place, why)
@@ -387,15 +387,15 @@ class _Copier:
                 copy_into(place, Elsewhere(original), finish, why, alone=True)
         return os.fstat(original).st_size
 
-    def _may_overwrite(self, there: os.stat_result, st: os.stat_result) -> bool:
-        if not self._order.overwrite or not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+    def _may_overwrite(self, existing: os.stat_result, st: os.stat_result) -> bool:
+        if not self._order.overwrite or not stat.S_ISREG(existing.st_mode) or existing.st_nlink > 1:
             return False
         owner = st.st_uid if self._order.owner is None else self._order.owner.uid
-        return there.st_uid == (owner if os.geteuid() == 0 else os.geteuid())
+        return existing.st_uid == (owner if os.geteuid() == 0 else os.geteuid())
 
     def _check_replaceable(self, place: Named) -> None:
-        there = place.look()
-        if not self._order.overwrite or (there is not None and stat.S_ISDIR(there.st_mode)):
+        existing = place.look()
+        if not self._order.overwrite or (existing is not None and stat.S_ISDIR(existing.st_mode)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place.name)
 
     def _put(self, place: Named, st: os.stat_result, link_text: str | None) -> None:

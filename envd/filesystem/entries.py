@@ -162,17 +162,17 @@ def describe_in(directory: int, name: str, path: str, st: os.stat_result, *, wit
     return describe_all(directory, ((name, path, st),), with_metadata=with_metadata)[0]
 
 
-def describe_all(directory: int, seen: Iterable[Seen], *, with_metadata: bool = True) -> list[Entry]:
+def describe_all(directory: int, entries: Iterable[Seen], *, with_metadata: bool = True) -> list[Entry]:
     """Return entries of an open directory: for each name in it, the path to show and its state. Blocks."""
     if not with_metadata:
-        return [_described(directory, one, None) for one in seen]
+        return [_described(directory, entry, None) for entry in entries]
     with naming_in(directory) as prefix:
-        return [_described(directory, one, prefix) for one in seen]
+        return [_described(directory, entry, prefix) for entry in entries]
 
 
-def _described(directory: int, seen: Seen, prefix: str | None) -> Entry:
+def _described(directory: int, entry: Seen, prefix: str | None) -> Entry:
     """Return one entry, with its metadata if there is what goes before its name to read them."""
-    name, path, st = seen
+    name, path, st = entry
     file_type = stat.S_IFMT(st.st_mode)
     if file_type == stat.S_IFLNK:
         try:

@@ -69,43 +69,43 @@ class Globs:
         if not state:
             return matched, ()
         following: list[tuple[int, int]] = []
-        for number, at in state:
+        for number, position in state:
             glob = self._paths[number]
-            part = glob.parts[at]
-            last = at == len(glob.parts) - 1
+            part = glob.parts[position]
+            last = position == len(glob.parts) - 1
             if part is None:
-                following.append((number, at))
+                following.append((number, position))
             elif not part(name):
                 continue
             elif not last:
-                following.append((number, at + 1))
+                following.append((number, position + 1))
             if last and (is_directory or not glob.directories):
                 matched = True
         return matched, self._closed(following) if is_directory else ()
 
     def _closed(self, state: Iterable[tuple[int, int]]) -> State:
         """Add where globs stand once `**` has stood for no directory at all."""
-        found: dict[tuple[int, int], None] = {}
+        positions: dict[tuple[int, int], None] = {}
         for number, first in state:
             parts = self._paths[number].parts
-            at = first
-            found[number, at] = None
-            while parts[at] is None and at < len(parts) - 1:
-                at += 1
-                found[number, at] = None
-        return tuple(found)
+            position = first
+            positions[number, position] = None
+            while parts[position] is None and position < len(parts) - 1:
+                position += 1
+                positions[number, position] = None
+        return tuple(positions)
 
 
 def _parts(text: str) -> tuple[Part | None, ...]:
-    found: list[Part | None] = []
+    parts: list[Part | None] = []
     for part in text.strip("/").split("/"):
         if part in ("", ".", ".."):
             raise EnvdError(Code.INVALID_ARGUMENT, f"glob {text!r}: {part!r} cannot be a part of one")
         if part != "**":
-            found.append(re.compile(fnmatch.translate(part)).match)
-        elif not found or found[-1] is not None:
-            found.append(None)
-    return tuple(found)
+            parts.append(re.compile(fnmatch.translate(part)).match)
+        elif not parts or parts[-1] is not None:
+            parts.append(None)
+    return tuple(parts)
 
 
 def _any_of(globs: list[str]) -> Part | None:

@@ -88,7 +88,7 @@ class _Lister:
         after = listing.after
         self._listing = listing
         top = _ListLevel(listing.shown.rstrip("/") + "/", after)
-        self._seen: list[Seen] = []
+        self._pending: list[Seen] = []
         self._described: list[Entry] = []
         self.walk = Walk(root, top, self._failed, ordered=listing.ordered, leaving=self._leaving)
         self.walk.begin_at(after[0] if after else b"")
@@ -97,7 +97,7 @@ class _Lister:
         """Yield all entries."""
         for name, _ in self.walk:
             below = self._see(name)
-            if below is not None or len(self._seen) >= _RUN:
+            if below is not None or len(self._pending) >= _RUN:
                 self._describe()
             if self._described:
                 yield from self._described
@@ -121,15 +121,15 @@ class _Lister:
             walk.leave()
             return None
         if after is None:
-            self._seen.append((name, path, st))
+            self._pending.append((name, path, st))
         if stat.S_ISDIR(st.st_mode) and walk.depth + 1 < self._listing.depth:
             return _ListLevel(path + "/", after or ())
         return None
 
     def _describe(self) -> None:
         """Describe what was seen in the directory where the walk is."""
-        seen, self._seen = self._seen, []
-        self._described += describe_all(self.walk.here, seen, with_metadata=self._listing.with_metadata)
+        pending, self._pending = self._pending, []
+        self._described += describe_all(self.walk.here, pending, with_metadata=self._listing.with_metadata)
 
     def _enter(self, name: str, below: _ListLevel) -> None:
         try:
@@ -140,7 +140,7 @@ class _Lister:
                 _unreadable(self._listing, below.prefix[:-1], exc, root=False)
 
     def _leaving(self, _: _ListLevel) -> None:
-        if self._seen:
+        if self._pending:
             self._describe()
 
     def _failed(self, place: _ListLevel, exc: OSError) -> None:

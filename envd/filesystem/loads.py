@@ -99,7 +99,7 @@ class Loads:
     def full_since(self, devices: tuple[str, ...]) -> float | None:
         """Return since when nothing can begin on these devices because nothing there gets on; None if it can."""
         since = [load.full_since for load in map(self._devices.get, devices) if load is not None]
-        return min((one for one in since if one is not None), default=None)
+        return min((time for time in since if time is not None), default=None)
 
     @property
     def exhausted(self) -> bool:

@@ -40,10 +40,10 @@ def check_meant(path: str, user: User) -> None:
 def _is_meant(path: str) -> bool:
     above = "/"
     for part in path.split("/"):
-        here = os.path.join(above, part)
-        if REPLACEMENT in part and not os.path.lexists(here):
+        entry_path = os.path.join(above, part)
+        if REPLACEMENT in part and not os.path.lexists(entry_path):
             return not _is_shown(above, part)
-        above = here
+        above = entry_path
     return True
 
 
@@ -51,6 +51,6 @@ def _is_shown(directory: str, shown: str) -> bool:
     """Tell whether a directory has an entry that is shown by that name."""
     try:
         with os.scandir(directory) as scan:
-            return any(readable(found.name) == shown for found in scan)
+            return any(readable(entry.name) == shown for entry in scan)
     except OSError:
         return False  # the call itself says what is wrong

@@ -40,12 +40,12 @@ def check(metadata: Mapping[str, str]) -> None:
         )
 
 
-def _check_printable(what: str, text: str) -> None:
+def _check_printable(kind: str, text: str) -> None:
     for offset, byte in enumerate(text.encode()):
         if not 0x20 <= byte <= 0x7E:
             raise EnvdError(
                 Code.INVALID_ARGUMENT,
-                f"invalid metadata: metadata {what} contains non-printable-ASCII byte 0x{byte:02x} at offset {offset}",
+                f"invalid metadata: metadata {kind} contains non-printable-ASCII byte 0x{byte:02x} at offset {offset}",
             )
 
 

@@ -111,17 +111,17 @@ class Monitor:
 
     def _hopeless_queued(self, now: float) -> list[Step[Any]]:
         """Take the steps that should not wait for a thread any longer out of their queues."""
-        found = []
+        hopeless = []
         for devices, queue in self._queues.items():
             since = self._loads.full_since(devices)
             if since is None and not self._loads.exhausted:
                 continue
             long_silent = since is not None and now - since >= self._give_up_s
             patience_s = min(_SILENT_S, self._give_up_s) if long_silent else self._give_up_s
-            found += [step for step in queue if now - step.queued_at >= patience_s and not step.certain]
-        for step in found:
+            hopeless += [step for step in queue if now - step.queued_at >= patience_s and not step.certain]
+        for step in hopeless:
             del self._queues[step.devices][step]
-        return found
+        return hopeless
 
 
 def _begun(work: Callable[[], object]) -> None:
@@ -159,12 +159,12 @@ def _culprit(mounts: Mounts, path: str, silent: set[str], start: StartThread) ->
 
 
 def _unanswered(step: Step[Any]) -> EnvdError:
-    what = f"{step.paths[0]}: the file system it is on" if step.paths else "a file system"
+    subject = f"{step.paths[0]}: the file system it is on" if step.paths else "a file system"
     return EnvdError(
-        Code.DEADLINE_EXCEEDED, f"{what} does not answer; whether the call will still be carried out is not known"
+        Code.DEADLINE_EXCEEDED, f"{subject} does not answer; whether the call will still be carried out is not known"
     )
 
 
 def _unavailable(step: Step[Any]) -> EnvdError:
-    what = f"{step.paths[0]}: the file system it is on" if step.paths else "file systems"
-    return EnvdError(Code.UNAVAILABLE, f"{what} does not answer, so nothing was begun: try again when it does")
+    subject = f"{step.paths[0]}: the file system it is on" if step.paths else "file systems"
+    return EnvdError(Code.UNAVAILABLE, f"{subject} does not answer, so nothing was begun: try again when it does")

@@ -36,32 +36,32 @@ class FileReader:
     length: int
     limit: int | None
 
-    def read(self, done: int, size: int) -> bytes:
-        """Return up to `size` bytes behind the first `done`; nothing at the end. Blocks.
+    def read(self, position: int, size: int) -> bytes:
+        """Return up to `size` bytes behind the first `position`; nothing at the end. Blocks.
 
         Raises:
             EnvdError: ABORTED if the file is shorter now than it was.
         """
         if self.limit is not None:
-            size = min(size, self.limit - done)
-        offset = self.begin + done
+            size = min(size, self.limit - position)
+        offset = self.begin + position
         if size <= 0 or offset + size > _LAST:
             return b""
         try:
             data = os.pread(self.fd, size, offset)
-            if not data and done < self.length:
-                self._check_unchanged(done)
+            if not data and position < self.length:
+                self._check_unchanged(position)
         except OSError as exc:
             raise from_os_error(exc, doing=f"read {self.entry.path}") from exc
         return data
 
-    def _check_unchanged(self, done: int) -> None:
+    def _check_unchanged(self, position: int) -> None:
         # Some files that the kernel makes up, as in /sys, have a size that is not that of their content.
-        now = os.fstat(self.fd)
-        if (now.st_size, now.st_mtime_ns) != (self.state.st_size, self.state.st_mtime_ns):
+        state = os.fstat(self.fd)
+        if (state.st_size, state.st_mtime_ns) != (self.state.st_size, self.state.st_mtime_ns):
             raise EnvdError(
                 Code.ABORTED,
-                f"{self.entry.path} became shorter while it was read: {done} of {self.length} bytes were there",
+                f"{self.entry.path} became shorter while it was read: {position} of {self.length} bytes were there",
             )
 
     def close(self) -> None:
@@ -85,8 +85,8 @@ def open_file(path: str, offset: int, limit: int | None, if_match: str | None) -
         st = os.fstat(fd)
         _check_regular(path, st)
         check_match(path, st, if_match)
-        there = max(st.st_size - offset, 0)
-        return FileReader(fd, entry, st, offset, there if limit is None else min(there, limit), limit)
+        remaining = max(st.st_size - offset, 0)
+        return FileReader(fd, entry, st, offset, remaining if limit is None else min(remaining, limit), limit)
     except EnvdError:
         os.close(fd)
         raise
@@ -98,15 +98,15 @@ def open_to_read(path: str, check: Callable[[os.stat_result], None]) -> int:
     Raises:
         OSError: it cannot be opened.
     """
-    there, st = open_and_look(path, os.O_PATH)
+    fd, st = open_and_look(path, os.O_PATH)
     try:
         check(st)
         try:
-            return reopen(there, _READ)
+            return reopen(fd, _READ)
         except FileNotFoundError:  # without /proc
             return open_path(path, _READ)
     finally:
-        os.close(there)
+        os.close(fd)
 
 
 def _check_regular(path: str, st: os.stat_result) -> None:

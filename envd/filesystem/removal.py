@@ -153,7 +153,7 @@ class _Removal:
     """
 
     def __init__(self, top: int, name: str, *, forced: bool = False) -> None:
-        self._way = Descent(top)
+        self._descent = Descent(top)
         self._forced = forced
         self._levels = [_RemovalLevel([name])]
 
@@ -166,7 +166,7 @@ class _Removal:
                 else:
                     self._leave()
         finally:
-            self._way.close()
+            self._descent.close()
 
     def _enter(self) -> None:
         """Go down into the next directory and unlink what is in it."""
@@ -174,16 +174,16 @@ class _Removal:
         try:
             if self._forced:
                 self._permit(todo[-1])
-            self._way.enter(todo[-1])
+            self._descent.enter(todo[-1])
         except OSError as exc:
             if exc.errno not in _NO_DIRECTORY:
                 raise
-            _unlink(todo.pop(), self._way.here)
+            _unlink(todo.pop(), self._descent.here)
             return
-        self._levels.append(_RemovalLevel(_unlink_all(self._way.here)))
+        self._levels.append(_RemovalLevel(_unlink_all(self._descent.here)))
 
     def _permit(self, name: str) -> None:
-        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._way.here)
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._descent.here)
         try:
             _permit(fd)
         finally:
@@ -192,14 +192,14 @@ class _Removal:
     def _leave(self) -> None:
         """Go up out of an empty directory and remove it."""
         self._levels.pop()
-        name = self._way.name_at(self._way.depth)
+        name = self._descent.name_at(self._descent.depth)
         try:
-            self._way.leave()
+            self._descent.leave()
         except MovedError as exc:
             raise OSError(errno.ENOTEMPTY, "a directory was moved away while it was removed", name) from exc
         level = self._levels[-1]
         try:
-            os.rmdir(name, dir_fd=self._way.here)
+            os.rmdir(name, dir_fd=self._descent.here)
         except FileNotFoundError:
             pass
         except OSError as exc:
@@ -214,7 +214,7 @@ class _Removal:
 def _unlink_all(directory: int) -> list[str]:
     """Unlink everything in a directory but directories; return those."""
     with os.scandir(directory) as scan:
-        names = [(found.name, found.is_dir(follow_symlinks=False)) for found in scan]
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan]
     return [name for name, is_directory in names if is_directory or _unlink(name, directory)]
 
 

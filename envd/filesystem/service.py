@@ -47,9 +47,9 @@ class FilesystemService:
         """Describe an entry."""
         caller, entry_format = caller_from(call, self._callers)
         path = await path_of(request, caller, self._threads)
-        found = self._at_hand.look(path, caller.user)
-        known = None if found is None else entry_format.message_at_hand(found)
-        return pb.StatResponse(entry=known or await self._entry(caller, entry_format, path))
+        look = self._at_hand.look(path, caller.user)
+        message = None if look is None else entry_format.message_at_hand(look)
+        return pb.StatResponse(entry=message or await self._entry(caller, entry_format, path))
 
     async def make_dir(self, request: pb.MakeDirRequest, call: Call) -> pb.MakeDirResponse:
         """Make a directory and those above it."""

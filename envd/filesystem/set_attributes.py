@@ -85,9 +85,9 @@ def _opened(path: str, *, follow: bool) -> Iterator[_Entry]:
         os.close(fd)
 
 
-def _numbered(what: str, text: str | None, number: int | None) -> int:
+def _numbered(kind: str, text: str | None, number: int | None) -> int:
     if number is None:
-        raise EnvdError(Code.INVALID_ARGUMENT, f"there is no {what} '{text}': give a name that exists, or a number")
+        raise EnvdError(Code.INVALID_ARGUMENT, f"there is no {kind} '{text}': give a name that exists, or a number")
     return number
 
 
@@ -98,9 +98,9 @@ def _check_allowed(path: str, entry: _Entry, uid: int, gid: int) -> None:
         raise EnvdError(Code.PERMISSION_DENIED, f"set attributes of {path}: read-only file system")
     if os.geteuid() == 0:
         return
-    others = st.st_uid != os.geteuid()
+    foreign_owner = st.st_uid != os.geteuid()
     foreign = uid not in (-1, st.st_uid) or gid not in (-1, st.st_gid, os.getegid(), *os.getgroups())
-    if others or foreign:
+    if foreign_owner or foreign:
         raise EnvdError(
             Code.PERMISSION_DENIED,
             f"set attributes of {path}: only root, and its owner within the owner's groups, may change it",

@@ -216,8 +216,8 @@ class ThreadPool:
         silent = set(self._loads.silent)
         if silent.intersection(step.devices):
             return None
-        found = (self._mounts.final_device(path, silent) for path in step.paths)
-        return next((device for device in found if device in silent), None)
+        devices = (self._mounts.final_device(path, silent) for path in step.paths)
+        return next((device for device in devices if device in silent), None)
 
     def _put_off(self, step: Step[Any], device: str, inbox: _Inbox) -> tuple[Step[Any] | None, bool]:
         """Have a step wait with those of the device it is on; it may also go on at once."""

@@ -44,8 +44,8 @@ class Threads:
 
     def add(self, path: str) -> None:
         """Work on one more path from now on."""
-        known = {self._pool.device(one) for one in self._paths}
-        if self._pool.device(path) not in known:
+        devices = {self._pool.device(path) for path in self._paths}
+        if self._pool.device(path) not in devices:
             self._paths += (path,)
 
     def device(self, path: str) -> str:
@@ -99,7 +99,7 @@ class Threads:
         try:
             held = OwnedResource(await asyncio.wrap_future(making.answer), self._pool, self._paths)
         except BaseException:
-            self._pool.when_over(making, lambda made: self._let_go_of(made, let_go))
+            self._pool.when_over(making, lambda step: self._let_go_of(step, let_go))
             raise
         try:
             yield held
@@ -107,9 +107,9 @@ class Threads:
             if not held.over:
                 await held.finish(let_go)
 
-    def _let_go_of(self, made: Step[T], let_go: Callable[[T], object]) -> None:
-        if made.value is not None:
-            self._pool.submit(partial(let_go, made.value), self._paths, certain=True)
+    def _let_go_of(self, step: Step[T], let_go: Callable[[T], object]) -> None:
+        if step.value is not None:
+            self._pool.submit(partial(let_go, step.value), self._paths, certain=True)
 
 
 class OwnedResource(Generic[T]):

@@ -130,13 +130,13 @@ def root_is_local() -> bool:
 
 def _open_long(path: bytes, flags: int, start: int | None) -> int:
     """Open a path that is longer than the kernel takes, piece by piece."""
-    with ExitStack() as held:
+    with ExitStack() as descriptors:
         while len(path) > _MOST_BYTES:
             cut = path.rfind(b"/", 1, _MOST_BYTES)
             if cut < 0:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fsdecode(path))
             start = _open2(path[:cut], _DIRECTORY, start)
-            held.callback(os.close, start)
+            descriptors.callback(os.close, start)
             path = path[cut:].lstrip(b"/") or b"."
         return _open2(path, flags, start)
 
@@ -250,23 +250,23 @@ def path_of(directory: int) -> str:
 def _path_by_names(directory: int) -> str:
     """Find the names of a directory and those above it, as getcwd(3) does where the kernel does not tell."""
     names: list[str] = []
-    with ExitStack() as held:
-        here = directory
+    with ExitStack() as descriptors:
+        current = directory
         while True:
-            above = os.open("..", _DIRECTORY, dir_fd=here)
-            held.callback(os.close, above)
-            st, st_above = os.fstat(here), os.fstat(above)
+            above = os.open("..", _DIRECTORY, dir_fd=current)
+            descriptors.callback(os.close, above)
+            st, st_above = os.fstat(current), os.fstat(above)
             if os.path.samestat(st, st_above):
                 return "/" + "/".join(reversed(names))
             names.append(_name_in(above, st))
-            here = above
+            current = above
 
 
-def _name_in(directory: int, wanted: os.stat_result) -> str:
+def _name_in(directory: int, entry: os.stat_result) -> str:
     readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     try:
         for name in os.listdir(readable):
-            if os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), wanted):
+            if os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), entry):
                 return name
     finally:
         os.close(readable)

@@ -108,13 +108,13 @@ def _is_shared(chain: list[int], name: str) -> bool:
     """Tell whether an entry is what every process of the namespace has alike."""
     if len(chain) == 2:
         return name in _SHARED
-    there = os.fstat(chain[-3])
+    parent = os.fstat(chain[-3])
     for shared in _SHARED:
         try:
             st = os.stat(shared, dir_fd=chain[-2], follow_symlinks=False)
         except OSError:
             continue
-        if os.path.samestat(st, there):
+        if os.path.samestat(st, parent):
             return True
     return False
 
@@ -134,24 +134,24 @@ def _is_ours(root: int, top: int) -> bool:
     Raises:
         PermissionError: it does not say.
     """
-    found = _status(top)
-    if found is None:
+    status = _status(top)
+    if status is None:
         return False  # no process, or none any more
     server, keeper = _server_and_keeper(root)
     if server is None:
         return False  # a namespace that we are not in
-    spare = found.ppid == keeper and found.name.startswith(_NAME)
-    return found.tgid in (server, keeper) or found.ppid == server or spare
+    spare = status.ppid == keeper and status.name.startswith(_NAME)
+    return status.tgid in (server, keeper) or status.ppid == server or spare
 
 
 def _server_and_keeper(root: int) -> tuple[int | None, int | None]:
     try:
-        own = int(os.readlink("self", dir_fd=root))
+        server = int(os.readlink("self", dir_fd=root))
     except (FileNotFoundError, ValueError):
         return None, None
-    parent = _parent(root, own)
+    parent = _parent(root, server)
     if "ENVD_KEEPER_FD" in os.environ:
-        return own, parent
+        return server, parent
     return parent, _parent(root, parent) if parent else None  # in a process that searches
 
 
@@ -176,9 +176,9 @@ def _status(top: int) -> _Status | None:
         return None
     finally:
         os.close(fd)
-    words = {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    fields = {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
     try:
-        return _Status(words["Name"], int(words["Tgid"]), int(words["PPid"]))
+        return _Status(fields["Name"], int(fields["Tgid"]), int(fields["PPid"]))
     except (KeyError, ValueError):
         return None
 

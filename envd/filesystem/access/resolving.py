@@ -68,33 +68,33 @@ class _Walk:
         self._visit = visit
         self._links = 0
         self._todo = _components(path)
-        self._here = os.open("/", _DIRECTORY) if start is None or path.startswith("/") else os.dup(start)
+        self._directory = os.open("/", _DIRECTORY) if start is None or path.startswith("/") else os.dup(start)
 
     def run(self, *, follow: bool) -> Landing:
         with ExitStack() as undo:
-            undo.callback(lambda: os.close(self._here))
-            self._look(self._here, os.fstat(self._here))
+            undo.callback(lambda: os.close(self._directory))
+            self._look(self._directory, os.fstat(self._directory))
             while self._todo:
                 name = self._todo.pop()
                 landing = self._step(name, follow=follow)
                 if landing is not None:
                     undo.pop_all()
                     return landing
-            fd = os.open(".", _DIRECTORY, dir_fd=self._here)
+            fd = os.open(".", _DIRECTORY, dir_fd=self._directory)
             undo.pop_all()
-            return Landing(self._here, ".", fd, os.fstat(fd))
+            return Landing(self._directory, ".", fd, os.fstat(fd))
 
     def _step(self, name: str, *, follow: bool) -> Landing | None:
         """Take one component; return where the path leads once that is known."""
         if name in (".", ".."):
-            self._go(os.open(name, _DIRECTORY, dir_fd=self._here))
+            self._go(os.open(name, _DIRECTORY, dir_fd=self._directory))
             return None
         try:
-            fd = os.open(name, _STEP, dir_fd=self._here)
+            fd = os.open(name, _STEP, dir_fd=self._directory)
         except FileNotFoundError:
             if self._todo:
                 raise
-            return Landing(self._here, name, None, None)
+            return Landing(self._directory, name, None, None)
         with ExitStack() as undo:
             undo.callback(os.close, fd)
             st = os.fstat(fd)
@@ -103,7 +103,7 @@ class _Walk:
                 return None
             if not self._todo:
                 undo.pop_all()
-                return Landing(self._here, name, fd, st)
+                return Landing(self._directory, name, fd, st)
             if not stat.S_ISDIR(st.st_mode):
                 raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._path)
             self._go(os.dup(fd))
@@ -113,7 +113,7 @@ class _Walk:
         self._links += 1
         if self._links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
-        if _is_magic(fd, self._here):
+        if _is_magic(fd, self._directory):
             raise PermissionError(errno.EACCES, "a link of /proc into a process is not followed", self._path)
         self._look(fd, st)
         text = os.readlink("", dir_fd=fd)
@@ -121,10 +121,10 @@ class _Walk:
             self._go(os.open("/", _DIRECTORY))
         self._todo += _components(text)
 
-    def _go(self, there: int) -> None:
-        left, self._here = self._here, there
-        os.close(left)
-        self._look(there, os.fstat(there))
+    def _go(self, directory: int) -> None:
+        former, self._directory = self._directory, directory
+        os.close(former)
+        self._look(directory, os.fstat(directory))
 
     def _look(self, fd: int, st: os.stat_result) -> None:
         if self._visit is not None:

@@ -78,11 +78,11 @@ def file_system_type(fd: int) -> int:
     Raises:
         OSError: it does not say.
     """
-    found = _FileSystem()
-    while _fstatfs(fd, found):
+    buffer = _FileSystem()
+    while _fstatfs(fd, buffer):
         if ctypes.get_errno() != errno.EINTR:
             raise _failure()
-    return found[0] & 0xFFFFFFFF  # the first word says it
+    return buffer[0] & 0xFFFFFFFF  # the first word says it
 
 
 def born_ns(fd: int) -> int:
@@ -90,14 +90,14 @@ def born_ns(fd: int) -> int:
 
     No later file with its number has the same.
     """
-    found = _Statx()
+    buffer = _Statx()
     try:
-        failed = _BLOCKING.statx(fd, b"", _AT_EMPTY_PATH, _BIRTH, found)
+        failed = _BLOCKING.statx(fd, b"", _AT_EMPTY_PATH, _BIRTH, buffer)
     except AttributeError:  # an older C library
         return 0
-    if failed or not _MASK.unpack_from(found)[0] & _BIRTH:
+    if failed or not _MASK.unpack_from(buffer)[0] & _BIRTH:
         return 0
-    seconds, nanoseconds = _TIME.unpack_from(found, _BIRTH_AT)
+    seconds, nanoseconds = _TIME.unpack_from(buffer, _BIRTH_AT)
     return int(seconds) * _BILLION + int(nanoseconds)
 
 

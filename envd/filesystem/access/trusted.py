@@ -67,8 +67,8 @@ def _check(fd: int, st: os.stat_result) -> None:
 
 def _check_reachable(path: str, landing: Landing, user: User, *, follow: bool) -> None:
     """Check that the user may search all directories on the way: help is for writing, not for looking."""
-    with acting_as(user), closing(resolve_by_steps(path, follow=follow)) as seen:
-        if not os.path.samestat(os.fstat(seen.directory), os.fstat(landing.directory)):
+    with acting_as(user), closing(resolve_by_steps(path, follow=follow)) as user_landing:
+        if not os.path.samestat(os.fstat(user_landing.directory), os.fstat(landing.directory)):
             raise _untrusted()
 
 

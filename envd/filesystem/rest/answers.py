@@ -40,11 +40,11 @@ async def small_body(request: Request, most: int) -> bytes:
     Raises:
         EnvdError: INVALID_ARGUMENT if it is larger.
     """
-    pieces, left = [], most
-    while piece := await request.body.read(left + 1):
+    pieces, remaining = [], most
+    while piece := await request.body.read(remaining + 1):
         pieces.append(piece)
-        left -= len(piece)
-        if left < 0:
+        remaining -= len(piece)
+        if remaining < 0:
             raise EnvdError(Code.INVALID_ARGUMENT, f"invalid request body: it is larger than {most} bytes")
     return b"".join(pieces)
 

@@ -48,12 +48,12 @@ def judge(headers: Mapping[str, str], version: Version) -> Verdict:
 
 def range_holds(headers: Mapping[str, str], version: Version) -> bool:
     """Tell whether If-Range, if there is one, names this version; else the range is not looked at."""
-    wanted = headers.get("if-range")
-    if wanted is None:
+    validator = headers.get("if-range")
+    if validator is None:
         return True
-    if '"' in wanted:
-        return wanted.strip() == version.etag
-    return version.modified_s is not None and second_from_http_date(wanted) == version.modified_s
+    if '"' in validator:
+        return validator.strip() == version.etag
+    return version.modified_s is not None and second_from_http_date(validator) == version.modified_s
 
 
 def _unchanged(version: Version, since: int) -> bool:

@@ -83,8 +83,12 @@ def content_type(path: str, start: bytes | None) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _by_extension(extension: str) -> str | None:
-    found = _KNOWN.get(extension) or _system().types_map[True].get(extension) if extension else None
-    return f"{found}; charset=utf-8" if found is not None and found.startswith("text/") else found
+    content_type = _KNOWN.get(extension) or _system().types_map[True].get(extension) if extension else None
+    return (
+        f"{content_type}; charset=utf-8"
+        if content_type is not None and content_type.startswith("text/")
+        else content_type
+    )
 
 
 @functools.cache

@@ -29,18 +29,18 @@ def http_date(second: int) -> str | None:
 def second_from_http_date(text: str) -> int | None:
     """Return the Unix time of a date in any of HTTP's three forms; None if it is none."""
     for form in (_IMF, _RFC850, _ASCTIME):
-        found = form.fullmatch(text.strip())
-        if found is not None and found["b"] in _MONTHS:
-            return _second(found, century=form is not _RFC850)
+        match = form.fullmatch(text.strip())
+        if match is not None and match["b"] in _MONTHS:
+            return _second(match, century=form is not _RFC850)
     return None
 
 
-def _second(found: re.Match[str], *, century: bool) -> int | None:
-    year = int(found["y"])
+def _second(match: re.Match[str], *, century: bool) -> int | None:
+    year = int(match["y"])
     if not century:
         year += 1900 if year >= 69 else 2000
-    hour, minute, second = map(int, found["t"].split(":"))
-    day, month = int(found["d"]), _MONTHS.index(found["b"]) + 1
+    hour, minute, second = map(int, match["t"].split(":"))
+    day, month = int(match["d"]), _MONTHS.index(match["b"]) + 1
     in_calendar = year >= 1 and 1 <= day <= calendar.monthrange(year, month)[1]
     if not (in_calendar and hour < 24 and minute < 60 and second <= 60):
         return None

@@ -45,7 +45,7 @@ def parameters(header: str) -> tuple[str, dict[str, str]]:
     """
     kind = _KIND.match(header)
     assert kind is not None
-    found: dict[str, str] = {}
+    plain: dict[str, str] = {}
     extended: dict[str, str] = {}
     position = kind.end()
     while position < len(header):
@@ -59,14 +59,14 @@ def parameters(header: str) -> tuple[str, dict[str, str]]:
         if name.endswith("*"):
             extended[name[:-1]] = _extended(value)
         else:
-            found.setdefault(name, value)
+            plain.setdefault(name, value)
         position = match.end()
-    return kind[1].lower(), {**found, **extended}
+    return kind[1].lower(), {**plain, **extended}
 
 
 def _extended(value: str) -> str:
-    charset, mark, rest = value.partition("'")
-    _, second, encoded = rest.partition("'")
+    charset, mark, tagged = value.partition("'")
+    _, second, encoded = tagged.partition("'")
     if not (mark and second) or charset.lower() not in ("utf-8", "us-ascii", "iso-8859-1"):
         raise ValueError(f"malformed extended value {value[:40]!r}")
     raw = unquote_to_bytes(encoded)

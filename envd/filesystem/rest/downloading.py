@@ -45,8 +45,8 @@ class Download:
         address = address_from_query(request.query)
         address.check(self._callers.access, "read", request.headers.get("x-access-token"))
         caller = await self._callers.load(address.username)
-        asked = address.path or ""
-        path = await caller.path(asked, self._threads, doing=f"error expanding and resolving path '{asked}'")
+        requested = address.path or ""
+        path = await caller.path(requested, self._threads, doing=f"error expanding and resolving path '{requested}'")
         threads, outgoing = self._threads.at(path), Outgoing(path)
         try:
             await threads.settle(as_user(caller.user, outgoing.open))
@@ -68,7 +68,7 @@ class _FileResponse:
         self._request = request
         self._reply = reply
         self._outgoing = outgoing
-        self._whole = request.method == "HEAD" or outgoing.size is None  # no ranges of it
+        self._ignores_range = request.method == "HEAD" or outgoing.size is None  # no ranges of it
         self._name = outgoing.path.rstrip("/").rpartition("/")[2] or "/"
 
     async def send(self) -> Response | None:
@@ -91,11 +91,16 @@ class _FileResponse:
         if verdict is not Verdict.PROCEED:
             return Response(verdict.value, (*self._validators(), _VARY))
         size = self._outgoing.size
-        wanted = self._request.headers.get("range")
-        if wanted is None or size is None or self._whole or not range_holds(self._request.headers, version):
+        range_header = self._request.headers.get("range")
+        if (
+            range_header is None
+            or size is None
+            or self._ignores_range
+            or not range_holds(self._request.headers, version)
+        ):
             return await self._send_whole()
         try:
-            spans = spans_from_range(wanted, size)
+            spans = spans_from_range(range_header, size)
         except MalformedRangeError:
             return refused_in_text(416, "invalid range", (_VARY,))
         except NoOverlapError:

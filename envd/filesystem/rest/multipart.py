@@ -51,7 +51,7 @@ class Multipart:
         self._source = source
         self._mark = b"\r\n--" + boundary
         self._data = b"\r\n"  # so that a boundary at the very beginning looks like any other
-        self._at = 0
+        self._position = 0
         self._parts = 0
         self._in_part = True  # what comes before the first boundary is skipped like a part
         self._closed = False
@@ -77,27 +77,27 @@ class Multipart:
     async def read(self) -> bytes | memoryview:
         """Return the next bytes of the part, none at its end."""
         while self._in_part:
-            found = self._data.find(self._mark, self._at)
-            end = found if found >= 0 else len(self._data) - self._begun_mark()
-            if end > self._at:
+            mark = self._data.find(self._mark, self._position)
+            end = mark if mark >= 0 else len(self._data) - self._begun_mark()
+            if end > self._position:
                 return self._take(end)
-            if found < 0:
+            if mark < 0:
                 await self._more()
             elif await self._at_boundary():
                 self._in_part = False
             else:
-                return self._take(self._at + len(self._mark))
+                return self._take(self._position + len(self._mark))
         return b""
 
     def _take(self, end: int) -> bytes | memoryview:
-        begin, self._at = self._at, end
+        begin, self._position = self._position, end
         if begin == 0 and end == len(self._data):
             return self._data
         return memoryview(self._data)[begin:end]
 
     def _begun_mark(self) -> int:
         """Return how many of the last bytes may be the beginning of a boundary."""
-        start = max(self._at, len(self._data) - len(self._mark) + 1)
+        start = max(self._position, len(self._data) - len(self._mark) + 1)
         while (start := self._data.find(b"\r", start)) >= 0:
             if self._mark.startswith(self._data[start:]):
                 return len(self._data) - start
@@ -107,30 +107,30 @@ class Multipart:
     async def _at_boundary(self) -> bool:
         """Tell whether the boundary's text is one, and step behind it: it may be the beginning of other content."""
         while True:
-            rest = self._data[self._at + len(self._mark) : self._at + len(self._mark) + _PADDING_BYTES]
-            if rest.startswith(b"--"):
+            tail = self._data[self._position + len(self._mark) : self._position + len(self._mark) + _PADDING_BYTES]
+            if tail.startswith(b"--"):
                 self._closed = True
                 return True
-            line = rest.lstrip(b" \t")
+            line = tail.lstrip(b" \t")
             if line.startswith(b"\r\n"):
-                self._at += len(self._mark) + len(rest) - len(line) + 2
+                self._position += len(self._mark) + len(tail) - len(line) + 2
                 return True
-            undecided = line in (b"", b"\r") or rest == b"-"
-            if not undecided or len(rest) == _PADDING_BYTES:
+            undecided = line in (b"", b"\r") or tail == b"-"
+            if not undecided or len(tail) == _PADDING_BYTES:
                 return False
             await self._more()
 
     async def _header_block(self) -> bytes:
         while True:
-            if self._data.startswith(b"\r\n", self._at):
-                self._at += 2
+            if self._data.startswith(b"\r\n", self._position):
+                self._position += 2
                 return b""
-            end = self._data.find(b"\r\n\r\n", self._at, self._at + _HEADER_BYTES)
+            end = self._data.find(b"\r\n\r\n", self._position, self._position + _HEADER_BYTES)
             if end >= 0:
-                block = self._data[self._at : end]
-                self._at = end + 4
+                block = self._data[self._position : end]
+                self._position = end + 4
                 return block
-            if len(self._data) - self._at >= _HEADER_BYTES:
+            if len(self._data) - self._position >= _HEADER_BYTES:
                 raise _malformed(f"the headers of part {self._parts} are longer than {_HEADER_BYTES} bytes")
             await self._more()
 
@@ -139,8 +139,8 @@ class Multipart:
         if not piece:
             where = f"inside part {self._parts}" if self._parts else "before the first boundary"
             raise _malformed(f"unexpected EOF: the body ends {where}, without its last boundary")
-        self._data = self._data[self._at :] + piece if self._at < len(self._data) else piece
-        self._at = 0
+        self._data = self._data[self._position :] + piece if self._position < len(self._data) else piece
+        self._position = 0
 
 
 def _part_head(block: bytes) -> PartHead:

@@ -12,7 +12,7 @@ def best_coding(accepted: str) -> str | None:
     """
     weights = _weights(accepted)
     unrefused = identity_accepted(accepted)
-    for coding, weight in sorted(weights, key=lambda one: -one[1]):
+    for coding, weight in sorted(weights, key=lambda weighted: -weighted[1]):
         if weight <= 0 or coding not in _CODINGS:
             continue
         if coding == "*":

@@ -58,31 +58,31 @@ class Outgoing:
         """
         try:
             self.fd = open_to_read(self.path, self._check)
-            found = os.fstat(self.fd)
-            self._check(found)
-            self._begin(found)
+            st = os.fstat(self.fd)
+            self._check(st)
+            self._begin(st)
         except OSError as exc:
             if exc.errno in _GONE:
                 raise EnvdError(Code.NOT_FOUND, f"path '{self.path}' does not exist") from exc
             raise from_os_error(exc, doing=f"error opening file '{self.path}'") from exc
 
-    def _check(self, found: os.stat_result) -> None:
-        if stat.S_ISDIR(found.st_mode):
+    def _check(self, st: os.stat_result) -> None:
+        if stat.S_ISDIR(st.st_mode):
             raise EnvdError(Code.INVALID_ARGUMENT, f"path '{self.path}' is a directory")
-        if not stat.S_ISREG(found.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no regular file")
+        if not stat.S_ISREG(st.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(st.st_mode), "no regular file")
             raise EnvdError(Code.INVALID_ARGUMENT, f"path '{self.path}' is {kind}: only regular files can be read")
 
-    def _begin(self, found: os.stat_result) -> None:
-        if found.st_size > SMALL_BYTES:
-            self.size = found.st_size
+    def _begin(self, st: os.stat_result) -> None:
+        if st.st_size > SMALL_BYTES:
+            self.size = st.st_size
             self.content = os.pread(self.fd, SNIFFED_BYTES, 0)
         else:
-            self.content = self._read(found.st_size or SMALL_BYTES + 1)
+            self.content = self._read(st.st_size or SMALL_BYTES + 1)
             self.size = len(self.content) if len(self.content) <= SMALL_BYTES else None
-        if found.st_size or not self.content:
-            self.etag = f'"{etag_of(found)}"'
-            self.modified_s = int(found.st_mtime)
+        if st.st_size or not self.content:
+            self.etag = f'"{etag_of(st)}"'
+            self.modified_s = int(st.st_mtime)
         if self.size is not None and self.size <= SMALL_BYTES:
             self.close()
 
@@ -111,7 +111,7 @@ class Slices:
     def __init__(self, outgoing: Outgoing, *, gzip: bool) -> None:
         self._fd = outgoing.fd
         self._path = outgoing.path
-        self._left = outgoing.size
+        self._remaining = outgoing.size
         self._offset = 0
         self._packer = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP) if gzip else None
         self.ended = False
@@ -122,19 +122,21 @@ class Slices:
         Raises:
             EnvdError: ABORTED if the file has become shorter, or another code if it cannot be read.
         """
-        want = _SLICE_BYTES if self._left is None else min(_SLICE_BYTES, self._left)
+        want = _SLICE_BYTES if self._remaining is None else min(_SLICE_BYTES, self._remaining)
         try:
             data = os.pread(self._fd, want, self._offset)
         except OSError as exc:
             raise from_os_error(exc, doing=f"error reading file '{self._path}'") from exc
         self._offset += len(data)
-        if self._left is None:
+        if self._remaining is None:
             self.ended = not data
         elif want and not data:
-            raise EnvdError(Code.ABORTED, f"the file became shorter while it was sent: {self._left} bytes are missing")
+            raise EnvdError(
+                Code.ABORTED, f"the file became shorter while it was sent: {self._remaining} bytes are missing"
+            )
         else:
-            self._left -= len(data)
-            self.ended = not self._left
+            self._remaining -= len(data)
+            self.ended = not self._remaining
         if self._packer is None:
             return data
         packed = self._packer.compress(data)

@@ -37,13 +37,13 @@ def spans_from_range(text: str, size: int) -> tuple[Span, ...]:
         MalformedRangeError: the header is none of the forms, or has another unit.
         NoOverlapError: the file has nothing of what is asked for, and is not empty.
     """
-    unit, equals, rest = text.partition("=")
+    unit, equals, range_set = text.partition("=")
     if not equals or unit.strip().lower() != "bytes":
         raise MalformedRangeError
-    asked = [piece.strip() for piece in rest.split(",") if piece.strip()]
-    if not asked:
+    pieces = [piece.strip() for piece in range_set.split(",") if piece.strip()]
+    if not pieces:
         raise MalformedRangeError
-    spans = tuple(span for span in (_span(piece, size) for piece in asked) if span is not None)
+    spans = tuple(span for span in (_span(piece, size) for piece in pieces) if span is not None)
     if not spans and size:
         raise NoOverlapError
     if len(spans) > _MOST or sum(span.length for span in spans) > size:

@@ -41,8 +41,8 @@ class _Compose:
 
     async def handle(self, request: Request, _: Reply) -> Response:
         body = await small_body(request, _COMPOSE_BYTES)
-        many = len(body) > AT_ONCE_BYTES
-        sources, destination, username = await asyncio.to_thread(_wish, body) if many else _wish(body)
+        large = len(body) > AT_ONCE_BYTES
+        sources, destination, username = await asyncio.to_thread(_wish, body) if large else _wish(body)
         caller = await self._callers.load(username)
         target = await caller.path(destination, self._threads, doing="error resolving destination path")
         paths = [
@@ -51,11 +51,11 @@ class _Compose:
         ]
         threads = self._threads.at(target, *paths)
         intent = WriteOptions(caller.user, helped=caller.helped)
-        left = await threads.settle(compose, paths, target, intent, self._temporaries)
+        remaining = await threads.settle(compose, paths, target, intent, self._temporaries)
         path = path_fields(target)
         fields: dict[str, object] = {"name": path["name"]}
-        if left:
-            fields["not_removed"] = [{"error": one.why, "path": readable(one.path)} for one in left]
+        if remaining:
+            fields["not_removed"] = [{"error": source.why, "path": readable(source.path)} for source in remaining]
         return done({**fields, **path, "type": "file"})
 
 

@@ -143,15 +143,15 @@ class Descent:
         Raises:
             MovedError: the one above is somewhere else by now. Leave again: at the latest the root is found.
         """
-        left = self._levels.pop()
+        lowest = self._levels.pop()
         level = self._levels[-1]
         try:
             if level.fd < 0:
-                level.fd = self._found_again(left.fd)
+                level.fd = self._found_again(lowest.fd)
             self._first = min(self._first, max(len(self._levels) - 1, 1))
         finally:
-            self._let_go(left)
-        return left.name
+            self._let_go(lowest)
+        return lowest.name
 
     def close(self) -> None:
         """Let go of everything."""
@@ -172,10 +172,10 @@ class Descent:
                 if inode_of(fd) == level.inode:
                     return fd
                 os.close(fd)
-        found = self._from_root()
-        if found is None:
+        root_fd = self._from_root()
+        if root_fd is None:
             raise MovedError(level.name)
-        return found
+        return root_fd
 
     def _from_root(self) -> int | None:
         """Open the last directory of the way by all names; None if they lead elsewhere by now."""

@@ -29,9 +29,9 @@ def open_down(root: int, names: Sequence[str], flags: int = READ, *, follow: boo
     if last < 0:
         return os.open(".", flags, dir_fd=root)
     fd = root
-    for at, name in enumerate(names):
+    for index, name in enumerate(names):
         try:
-            below = open_entry(fd, name, flags if at == last else SEARCH, follow=follow)
+            below = open_entry(fd, name, flags if index == last else SEARCH, follow=follow)
         finally:
             if fd != root:
                 os.close(fd)
@@ -47,14 +47,14 @@ def is_within(directory: int, inode: Inode) -> bool:
     """
     fd = os.open(".", SEARCH, dir_fd=directory)
     try:
-        here = inode_of(fd)
-        while here != inode:
+        current = inode_of(fd)
+        while current != inode:
             below, fd = fd, os.open("..", SEARCH, dir_fd=fd)
             os.close(below)
             above = inode_of(fd)
-            if above == here:
+            if above == current:
                 return False  # the root
-            here = above
+            current = above
         return True
     finally:
         os.close(fd)

@@ -209,15 +209,15 @@ class _DirectoryReader(Generic[S]):
         """Have all that is to come in memory, because the directory is let go of."""
         if self._scan is None or self.items is None:
             return
-        kept: list[Item] = []
-        rest: Iterator[Item] = iter(())
+        items: list[Item] = []
+        tail: Iterator[Item] = iter(())
         try:
-            kept.extend(self.items)
+            items.extend(self.items)
         except OSError as exc:  # it is told when the walk comes to it
-            rest = _failing(exc)
+            tail = _failing(exc)
         finally:
             self.close()
-        self.items = itertools.chain(kept, rest)
+        self.items = itertools.chain(items, tail)
 
     def end(self) -> None:
         """Have nothing to come."""
@@ -259,6 +259,6 @@ def _ordered(scan: Iterator[os.DirEntry[str]], first: bytes) -> Iterator[Item]:
             types[name] = of_entry
     # The order of characters is that of UTF-8's bytes, but not where a byte is none and has a surrogate in its place.
     key = None if all(map(str.isascii, names)) else os.fsencode
-    runs = [sorted(names[at : at + _SORTED], key=key) for at in range(0, len(names), _SORTED)]
+    runs = [sorted(names[begin : begin + _SORTED], key=key) for begin in range(0, len(names), _SORTED)]
     merged = heapq.merge(*runs, key=key) if len(runs) > 1 else iter(runs[0] if runs else ())
     return ((name, types.get(name, stat.S_IFREG)) for name in merged)
