@@ -23,7 +23,7 @@ from tests.support.home import own_home
 from tests.support.kernel import Gate
 from tests.support.process import Processes
 from tests.support.reaper import no_leftovers
-from tests.support.trusted import trusted_directory
+from tests.support.trusted_directories import trusted_directory
 from tests.support.users import temporary_user
 from tests.support.wires import OpenWire, Wire
 

@@ -220,7 +220,7 @@ def _sdk(name: str) -> Layer:
         return Layer((*(module for module in ours if module != "envd_sdk"), "envd_proto"), ("google.protobuf",))
     if name == "envd_sdk":
         return Layer(("envd_sdk",))
-    # Decisions and data: nothing that is done twice, once for each colour.
+    # Decisions and data: nothing that is done twice, once for asyncio and once for threads.
     shells = ("envd_sdk._async", "envd_sdk._sync", "envd_sdk._wire.aio", "envd_sdk._wire.blocking")
     below = [module for module in sources() if within(module, ("envd_sdk",)) and not within(module, shells)]
     httpx = ("httpx",) if name == "envd_sdk.client.client" else ()

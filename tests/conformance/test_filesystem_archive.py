@@ -17,7 +17,7 @@ import pytest
 from envd_proto.filesystem import archive_pb2 as pb
 from envd_proto.filesystem.archive_pb2 import ExtractRequest
 from tests.support.archives import Archives, entry, in_pieces, picture, rich_tree, tar
-from tests.support.trusted import trusted_directory
+from tests.support.trusted_directories import trusted_directory
 from tests.support.wires import RpcError, Wire
 
 FORMATS = {

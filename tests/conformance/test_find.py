@@ -17,7 +17,7 @@ from envd_proto.filesystem.search_pb2 import (
     SEARCH_TYPE_OTHER,
     SEARCH_TYPE_SYMLINK,
 )
-from tests.support.deep import NAME, make_deep, remove_deep
+from tests.support.deep_trees import NAME, make_deep, remove_deep
 from tests.support.filesystem import Files
 from tests.support.searching import Search
 from tests.support.wires import RpcError, Wire

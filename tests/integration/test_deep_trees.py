@@ -11,7 +11,7 @@ import pytest
 from tests.support.archives import Archives
 from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
-from tests.support.deep import NAME, depth_of, make_deep, remove_deep
+from tests.support.deep_trees import NAME, depth_of, make_deep, remove_deep
 from tests.support.disks import small_disk
 from tests.support.filesystem import Files
 from tests.support.searching import Search

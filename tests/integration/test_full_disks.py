@@ -22,7 +22,7 @@ from tests.support.disks import fill, mounted, small_disk, small_ext4
 from tests.support.files import form, part, post_form, put
 from tests.support.filesystem import Files, WholeFiles
 from tests.support.http1 import exchange
-from tests.support.trusted import trusted_directory
+from tests.support.trusted_directories import trusted_directory
 from tests.support.wires import RpcError
 
 OLD = os.urandom(1 << 20)

@@ -20,7 +20,7 @@ from tests.support.connect import Client, Codec
 from tests.support.daemon import Daemon
 from tests.support.disks import small_disk
 from tests.support.filesystem import Files
-from tests.support.racing import HARMLESS, SECRET, Race, make_tree, racing
+from tests.support.racing_links import HARMLESS, SECRET, Race, make_tree, racing
 from tests.support.searching import Search
 from tests.support.wires import RpcError, basic
 

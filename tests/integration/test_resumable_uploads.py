@@ -28,7 +28,7 @@ from tests.support.faults import descriptors, settled
 from tests.support.files import refusal
 from tests.support.http1 import connection, request
 from tests.support.readers import configured
-from tests.support.trusted import trusted_directory
+from tests.support.trusted_directories import trusted_directory
 from tests.support.uploads import Uploads, fields, missing, persist, rest, upload
 from tests.support.wires import OpenWire, RpcError
 

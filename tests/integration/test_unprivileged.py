@@ -16,7 +16,7 @@ from tests.support.filesystem import Files
 from tests.support.kernel import exited
 from tests.support.process import Processes, pid, shell, start_request
 from tests.support.terminals import printed, terminal_shell
-from tests.support.trusted import trusted_directory
+from tests.support.trusted_directories import trusted_directory
 from tests.support.wires import RpcError
 
 

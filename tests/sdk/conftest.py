@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.support.colours import COLOURS, Colour
+from tests.support.concurrency import CONCURRENCIES, Concurrency
 from tests.support.daemon import Daemon
 
 
@@ -28,15 +28,15 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     assert not errors, "the daemon logged what it takes for bugs of its own:\n" + "\n".join(errors)
 
 
-@pytest.fixture(params=COLOURS, ids=lambda colour: colour.name)
-def colour(request: pytest.FixtureRequest) -> Colour:
-    found: Colour = request.param
+@pytest.fixture(params=CONCURRENCIES, ids=lambda concurrency: concurrency.name)
+def concurrency(request: pytest.FixtureRequest) -> Concurrency:
+    found: Concurrency = request.param
     return found
 
 
 @pytest.fixture
-async def sandbox(colour: Colour, daemon: Daemon) -> AsyncIterator[object]:
+async def sandbox(concurrency: Concurrency, daemon: Daemon) -> AsyncIterator[object]:
     """The shared daemon through each half of the SDK."""
-    made = await colour.call(colour.sandbox.connect_local, daemon.address)
+    made = await concurrency.call(concurrency.sandbox.connect_local, daemon.address)
     yield made
-    await colour.call(made.close)
+    await concurrency.call(made.close)

@@ -30,24 +30,24 @@ def path(tmp_path) -> str:
     return str(tmp_path / "file")
 
 
-async def test_a_file_is_overwritten_in_place_for_who_has_it_open(sandbox, colour, path):
-    await colour.call(sandbox.files.write, path, "one\n")
+async def test_a_file_is_overwritten_in_place_for_who_has_it_open(sandbox, concurrency, path):
+    await concurrency.call(sandbox.files.write, path, "one\n")
     with open(path, "rb") as tail:
-        await colour.call(sandbox.files.write, path, "one\ntwo\n", options=WriteOptions(atomic=False))
+        await concurrency.call(sandbox.files.write, path, "one\ntwo\n", options=WriteOptions(atomic=False))
         assert tail.read() == b"one\ntwo\n"
-        await colour.call(sandbox.files.write, path, CONTENT * 4, options=WriteOptions(atomic=False))
+        await concurrency.call(sandbox.files.write, path, CONTENT * 4, options=WriteOptions(atomic=False))
         assert len(tail.read()) == len(CONTENT) * 4 - 8
     os.link(path, f"{path}2")
     with pytest.raises(InvalidArgumentException):
-        await colour.call(sandbox.files.write, path, "x", options=WriteOptions(atomic=True))
+        await concurrency.call(sandbox.files.write, path, "x", options=WriteOptions(atomic=True))
 
 
-async def test_several_files_are_written_in_every_documented_way(sandbox, colour, tmp_path):
+async def test_several_files_are_written_in_every_documented_way(sandbox, concurrency, tmp_path):
     files = [WriteEntry(f"{tmp_path}/{n}", f"content {n}") for n in range(3)]
     for call in (
-        lambda: colour.call(sandbox.files.write, files),
-        lambda: colour.call(sandbox.files.write, files=files),
-        lambda: colour.call(sandbox.files.write_files, [{"path": one.path, "data": one.data} for one in files]),
+        lambda: concurrency.call(sandbox.files.write, files),
+        lambda: concurrency.call(sandbox.files.write, files=files),
+        lambda: concurrency.call(sandbox.files.write_files, [{"path": one.path, "data": one.data} for one in files]),
     ):
         assert [info.name for info in await call()] == ["0", "1", "2"]
         for n in range(3):
@@ -68,155 +68,155 @@ async def test_several_files_are_written_in_every_documented_way(sandbox, colour
     ],
     ids=["text", "nothing", "bytearray", "view", "binary file", "text file", "pieces"],
 )
-async def test_content_comes_in_many_forms(sandbox, colour, path, make, expected):
-    await colour.call(sandbox.files.write, path, make())
+async def test_content_comes_in_many_forms(sandbox, concurrency, path, make, expected):
+    await concurrency.call(sandbox.files.write, path, make())
     with open(path, "rb") as file:
         assert file.read() == expected
-    assert bytes(await colour.call(sandbox.files.read, path, "bytes")) == expected
+    assert bytes(await concurrency.call(sandbox.files.read, path, "bytes")) == expected
 
 
-async def test_what_an_iterable_raises_reaches_the_caller_and_changes_nothing(sandbox, colour, path, tmp_path):
+async def test_what_an_iterable_raises_reaches_the_caller_and_changes_nothing(sandbox, concurrency, path, tmp_path):
     def pieces():
         yield CONTENT
         raise ZeroDivisionError("no more")
 
-    await colour.call(sandbox.files.write, path, "old")
+    await concurrency.call(sandbox.files.write, path, "old")
     with pytest.raises(ZeroDivisionError, match="no more"):
-        await colour.call(sandbox.files.write, path, pieces())
-    assert await colour.call(sandbox.files.read, path) == "old"
+        await concurrency.call(sandbox.files.write, path, pieces())
+    assert await concurrency.call(sandbox.files.read, path) == "old"
     assert os.listdir(tmp_path) == ["file"]
 
 
-async def test_a_file_is_sent_from_where_it_stands(sandbox, colour, path):
+async def test_a_file_is_sent_from_where_it_stands(sandbox, concurrency, path):
     file = io.BytesIO(b"0123456789")
     file.seek(4)
-    await colour.call(sandbox.files.write, path, file)
-    assert await colour.call(sandbox.files.read, path) == "456789"
+    await concurrency.call(sandbox.files.write, path, file)
+    assert await concurrency.call(sandbox.files.read, path) == "456789"
 
 
-async def test_ranges_are_read(sandbox, colour, path):
-    await colour.call(sandbox.files.write, path, CONTENT)
+async def test_ranges_are_read(sandbox, concurrency, path):
+    await concurrency.call(sandbox.files.write, path, CONTENT)
     for offset, length in ((0, 10), (1000, 300_000), (5_000_000, None), (len(CONTENT), None), (10**9, 5)):
-        found = await colour.call(sandbox.files.read, path, "bytes", offset=offset, length=length)
+        found = await concurrency.call(sandbox.files.read, path, "bytes", offset=offset, length=length)
         assert found == CONTENT[offset : None if length is None else offset + length]
     with pytest.raises(InvalidArgumentException):
-        await colour.call(sandbox.files.read, path, offset=-1)
+        await concurrency.call(sandbox.files.read, path, offset=-1)
     with pytest.raises(InvalidArgumentException, match="format"):
-        await colour.call(sandbox.files.read, path, "blob")
+        await concurrency.call(sandbox.files.read, path, "blob")
 
 
-async def test_a_stream_is_read_and_left(sandbox, colour, path):
-    await colour.call(sandbox.files.write, path, CONTENT)
-    stream = await colour.call(sandbox.files.read, path, "stream")
+async def test_a_stream_is_read_and_left(sandbox, concurrency, path):
+    await concurrency.call(sandbox.files.write, path, CONTENT)
+    stream = await concurrency.call(sandbox.files.read, path, "stream")
     assert (stream.size, stream.entry.size) == (len(CONTENT), len(CONTENT))
-    assert b"".join(await colour.all(stream)) == CONTENT
-    left = await colour.call(sandbox.files.read, path, "stream")
-    assert (await colour.call(left.read)).startswith(CONTENT[:256])
-    await colour.call(left.close)
-    assert await colour.call(left.read) == b""
+    assert b"".join(await concurrency.all(stream)) == CONTENT
+    left = await concurrency.call(sandbox.files.read, path, "stream")
+    assert (await concurrency.call(left.read)).startswith(CONTENT[:256])
+    await concurrency.call(left.close)
+    assert await concurrency.call(left.read) == b""
 
 
-async def test_text_is_whole_whatever_the_chunks(sandbox, colour, path):
+async def test_text_is_whole_whatever_the_chunks(sandbox, concurrency, path):
     text = "€" * 500_000
-    await colour.call(sandbox.files.write, path, text)
-    assert await colour.call(sandbox.files.read, path) == text
-    await colour.call(sandbox.files.write, path, b"a\xff")
-    assert await colour.call(sandbox.files.read, path) == "a\N{REPLACEMENT CHARACTER}"
+    await concurrency.call(sandbox.files.write, path, text)
+    assert await concurrency.call(sandbox.files.read, path) == text
+    await concurrency.call(sandbox.files.write, path, b"a\xff")
+    assert await concurrency.call(sandbox.files.read, path) == "a\N{REPLACEMENT CHARACTER}"
 
 
-async def test_progress_is_told(sandbox, colour, path):
+async def test_progress_is_told(sandbox, concurrency, path):
     sent: list[int] = []
     come: list[int] = []
-    await colour.call(sandbox.files.write, path, CONTENT, on_progress=sent.append)
-    await colour.call(sandbox.files.read, path, "bytes", on_progress=come.append)
+    await concurrency.call(sandbox.files.write, path, CONTENT, on_progress=sent.append)
+    await concurrency.call(sandbox.files.read, path, "bytes", on_progress=come.append)
     for seen in (sent, come):
         assert seen == sorted(seen)
         assert seen[-1] == len(CONTENT)
         assert len(seen) > 3
 
 
-async def test_a_file_is_written_under_conditions(sandbox, colour, path):
+async def test_a_file_is_written_under_conditions(sandbox, concurrency, path):
     write = sandbox.files.write
-    await colour.call(write, path, "one", options=WriteOptions(if_absent=True))
+    await concurrency.call(write, path, "one", options=WriteOptions(if_absent=True))
     with pytest.raises(ConflictException):
-        await colour.call(write, path, "two", options=WriteOptions(if_absent=True))
-    etag = (await colour.call(sandbox.files.get_info, path)).etag
-    await colour.call(write, path, "three", options=WriteOptions(if_match=etag))
+        await concurrency.call(write, path, "two", options=WriteOptions(if_absent=True))
+    etag = (await concurrency.call(sandbox.files.get_info, path)).etag
+    await concurrency.call(write, path, "three", options=WriteOptions(if_match=etag))
     with pytest.raises(ConflictException):
-        await colour.call(write, path, "four", options=WriteOptions(if_match=etag))
-    assert await colour.call(sandbox.files.read, path) == "three"
+        await concurrency.call(write, path, "four", options=WriteOptions(if_match=etag))
+    assert await concurrency.call(sandbox.files.read, path) == "three"
 
 
-async def test_a_file_is_written_with_options(sandbox, colour, path):
+async def test_a_file_is_written_with_options(sandbox, concurrency, path):
     options = WriteOptions(mode=0o640, metadata={"k": "v"}, sync=True, sha256=hashlib.sha256(b"x").digest())
-    await colour.call(sandbox.files.write, path, "x", options=options)
+    await concurrency.call(sandbox.files.write, path, "x", options=options)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
-    assert (await colour.call(sandbox.files.get_info, path)).metadata == {"k": "v"}
-    await colour.call(sandbox.files.write, path, "y", options=WriteOptions(append=True, metadata={"k": "v"}))
-    assert await colour.call(sandbox.files.read, path) == "xy"
+    assert (await concurrency.call(sandbox.files.get_info, path)).metadata == {"k": "v"}
+    await concurrency.call(sandbox.files.write, path, "y", options=WriteOptions(append=True, metadata={"k": "v"}))
+    assert await concurrency.call(sandbox.files.read, path) == "xy"
     with pytest.raises(InvalidArgumentException, match="metadata"):
-        await colour.call(sandbox.files.write, path, "y", options=options, metadata={"other": "x"})
+        await concurrency.call(sandbox.files.write, path, "y", options=options, metadata={"other": "x"})
 
 
-async def test_what_is_known_of_an_entry(sandbox, colour, path, tmp_path):
-    await colour.call(sandbox.files.write, path, "12345")
+async def test_what_is_known_of_an_entry(sandbox, concurrency, path, tmp_path):
+    await concurrency.call(sandbox.files.write, path, "12345")
     os.symlink("file", tmp_path / "link")
-    info = await colour.call(sandbox.files.get_info, path)
+    info = await concurrency.call(sandbox.files.get_info, path)
     assert (info.name, info.type, info.path, info.size) == ("file", FileType.FILE, path, 5)
     assert (info.mode, info.permissions) == (0o644, "-rw-r--r--")
     assert info.modified_time.timestamp() == pytest.approx(os.stat(path).st_mtime, abs=1e-3)
-    link = await colour.call(sandbox.files.get_info, str(tmp_path / "link"))
+    link = await concurrency.call(sandbox.files.get_info, str(tmp_path / "link"))
     assert (link.type, link.symlink_target) == (FileType.FILE, path)
-    assert (await colour.call(sandbox.files.get_info, str(tmp_path))).type is FileType.DIR
+    assert (await concurrency.call(sandbox.files.get_info, str(tmp_path))).type is FileType.DIR
 
 
-async def test_copies_are_made(sandbox, colour, path, tmp_path):
-    await colour.call(sandbox.files.write, path, "x")
-    await colour.call(sandbox.files.copy, path, str(tmp_path / "copy"))
+async def test_copies_are_made(sandbox, concurrency, path, tmp_path):
+    await concurrency.call(sandbox.files.write, path, "x")
+    await concurrency.call(sandbox.files.copy, path, str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_text() == "x"
     with pytest.raises(ConflictException):
-        await colour.call(sandbox.files.copy, path, str(tmp_path / "copy"))
-    await colour.call(sandbox.files.copy, path, str(tmp_path / "copy"), overwrite=True)
+        await concurrency.call(sandbox.files.copy, path, str(tmp_path / "copy"))
+    await concurrency.call(sandbox.files.copy, path, str(tmp_path / "copy"), overwrite=True)
 
 
-async def test_a_file_is_waited_for(sandbox, colour, path):
-    waiting = asyncio.create_task(colour.call(sandbox.files.wait_for, path, 20))
-    await colour.call(sandbox.commands.run, f"sleep 0.1; echo there > {path}")
+async def test_a_file_is_waited_for(sandbox, concurrency, path):
+    waiting = asyncio.create_task(concurrency.call(sandbox.files.wait_for, path, 20))
+    await concurrency.call(sandbox.commands.run, f"sleep 0.1; echo there > {path}")
     assert (await waiting).name == "file"
     with pytest.raises(TimeoutException):
-        await colour.call(sandbox.files.wait_for, path + "-not", 0.1)
+        await concurrency.call(sandbox.files.wait_for, path + "-not", 0.1)
 
 
-async def test_what_is_not_there(sandbox, colour, path):
+async def test_what_is_not_there(sandbox, concurrency, path):
     for call in (
-        lambda: colour.call(sandbox.files.read, path),
-        lambda: colour.call(sandbox.files.read, path, "stream"),
-        lambda: colour.call(sandbox.files.list, path),
-        lambda: colour.call(sandbox.files.get_info, path),
-        lambda: colour.call(sandbox.files.rename, path, path + "2"),
+        lambda: concurrency.call(sandbox.files.read, path),
+        lambda: concurrency.call(sandbox.files.read, path, "stream"),
+        lambda: concurrency.call(sandbox.files.list, path),
+        lambda: concurrency.call(sandbox.files.get_info, path),
+        lambda: concurrency.call(sandbox.files.rename, path, path + "2"),
     ):
         with pytest.raises(FileNotFoundException, match="file"):
             await call()
-    await colour.call(sandbox.files.remove, path)
+    await concurrency.call(sandbox.files.remove, path)
 
 
-async def test_a_stream_is_an_iterator(sandbox, colour, tmp_path):
+async def test_a_stream_is_an_iterator(sandbox, concurrency, tmp_path):
     (tmp_path / "file").write_bytes(b"x" * 600_000)
-    stream = await colour.call(sandbox.files.read, str(tmp_path / "file"), "stream")
-    step = anext if colour.name == "async" else next
-    first = await colour.call(step, stream)
-    rest = b"".join(await colour.all(stream))
+    stream = await concurrency.call(sandbox.files.read, str(tmp_path / "file"), "stream")
+    step = anext if concurrency.name == "async" else next
+    first = await concurrency.call(step, stream)
+    rest = b"".join(await concurrency.all(stream))
     assert first + rest == b"x" * 600_000
-    assert await colour.call(step, stream, b"end") == b"end"
+    assert await concurrency.call(step, stream, b"end") == b"end"
 
 
-async def test_a_full_disk_leaves_what_was_there(sandbox, colour, tmp_path):
+async def test_a_full_disk_leaves_what_was_there(sandbox, concurrency, tmp_path):
     with small_disk(tmp_path / "disk", "size=15m") as disk:
         path = str(disk / "file")
-        await colour.call(sandbox.files.write, path, "old")
+        await concurrency.call(sandbox.files.write, path, "old")
         for size in (15_900_000, 64_000_000):  # in one call, and in parts
             with pytest.raises(NotEnoughSpaceException, match="not enough disk space|no space left") as refused:
-                await colour.call(sandbox.files.write, path, b"x" * size)
+                await concurrency.call(sandbox.files.write, path, b"x" * size)
             assert refused.value.code == "resource_exhausted"
-        assert await colour.call(sandbox.files.read, path) == "old"
+        assert await concurrency.call(sandbox.files.read, path) == "old"
         assert os.listdir(disk) == ["file"]

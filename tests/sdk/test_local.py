@@ -26,23 +26,23 @@ def daemon_of(sandbox) -> LocalDaemon:
     return sandbox._parts.owner._daemon
 
 
-async def test_it_lives_as_long_as_its_object(colour):
-    sandbox = await colour.call(colour.sandbox.local)
+async def test_it_lives_as_long_as_its_object(concurrency):
+    sandbox = await concurrency.call(concurrency.sandbox.local)
     daemon = daemon_of(sandbox)
-    shell = int((await colour.call(sandbox.commands.run, "echo $PPID")).stdout)
+    shell = int((await concurrency.call(sandbox.commands.run, "echo $PPID")).stdout)
     with open_pidfds([shell, daemon._process.pid]) as fds:
         assert os.path.isdir(daemon.directory)
-        assert (await colour.call(sandbox.get_info)).sandbox_id == "local"
-        assert await colour.call(sandbox.kill) is True
-        assert await colour.call(sandbox.kill) is False
+        assert (await concurrency.call(sandbox.get_info)).sandbox_id == "local"
+        assert await concurrency.call(sandbox.kill) is True
+        assert await concurrency.call(sandbox.kill) is False
         assert all(has_exited(fd, timeout_s=GONE_S) for fd in fds)
     assert not os.path.exists(daemon.directory)
-    assert await colour.call(sandbox.is_running) is False
-    await colour.call(sandbox.close)
+    assert await concurrency.call(sandbox.is_running) is False
+    await concurrency.call(sandbox.close)
 
 
-async def test_the_end_of_a_with_statement_ends_it(colour):
-    if colour.name == "sync":
+async def test_the_end_of_a_with_statement_ends_it(concurrency):
+    if concurrency.name == "sync":
         with Sandbox.local() as sandbox:
             assert sandbox.commands.run("echo hello").stdout == "hello\n"
     else:
@@ -51,10 +51,10 @@ async def test_the_end_of_a_with_statement_ends_it(colour):
     assert not os.path.exists(daemon_of(sandbox).directory)
 
 
-async def test_it_lives_as_long_as_any_part_of_it_is_used(colour):
-    commands = (await colour.call(colour.sandbox.local)).commands
+async def test_it_lives_as_long_as_any_part_of_it_is_used(concurrency):
+    commands = (await concurrency.call(concurrency.sandbox.local)).commands
     gc.collect()
-    printed = await colour.call(commands.run, "sleep 0.3; echo $PPID")
+    printed = await concurrency.call(commands.run, "sleep 0.3; echo $PPID")
     with open_pidfds([int(printed.stdout)]) as fds:
         del commands
         gc.collect()
@@ -115,12 +115,12 @@ def parent(pid: int) -> int:
         return int(stat.read().rpartition(")")[2].split()[1])
 
 
-async def test_one_that_does_not_start_says_why(colour):
+async def test_one_that_does_not_start_says_why(concurrency):
     failing = ["/bin/sh", "-c", "echo the reason >&2; exit 1"]
     with pytest.raises(SandboxException, match="the reason"):
-        await colour.call(colour.sandbox.local, command=failing)
+        await concurrency.call(concurrency.sandbox.local, command=failing)
     with pytest.raises(SandboxException, match="did not come up"):
-        await colour.call(colour.sandbox.local, command=["/bin/sh", "-c", "echo nonsense"])
+        await concurrency.call(concurrency.sandbox.local, command=["/bin/sh", "-c", "echo nonsense"])
 
 
 async def test_cancelling_its_start_leaves_nothing(tmp_path):

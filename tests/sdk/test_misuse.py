@@ -30,29 +30,29 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", list(CALLS))
-async def test_an_argument_of_the_wrong_kind_is_named(colour, sandbox, tmp_path, name):
+async def test_an_argument_of_the_wrong_kind_is_named(concurrency, sandbox, tmp_path, name):
     call, text = CALLS[name]
     with pytest.raises(InvalidArgumentException, match=text):
-        await colour.call(call, sandbox, str(tmp_path / "file"))
+        await concurrency.call(call, sandbox, str(tmp_path / "file"))
     assert not list(tmp_path.iterdir())
 
 
-async def test_who_waits_too_short_is_told_for_what(colour, sandbox):
-    handle = await colour.call(sandbox.commands.run, "sleep 100", background=True, envs=QUIET)
+async def test_who_waits_too_short_is_told_for_what(concurrency, sandbox):
+    handle = await concurrency.call(sandbox.commands.run, "sleep 100", background=True, envs=QUIET)
     with pytest.raises(NotYetException, match=rf"wait for {handle.pid}: it has not ended in 0.1 s"):
-        await colour.call(handle.wait, timeout=0.1)
+        await concurrency.call(handle.wait, timeout=0.1)
     with pytest.raises(NotYetException, match=rf"wait for 'x' in the output of {handle.pid}: it has not come in 0.1 s"):
-        await colour.call(handle.wait_for, "x", timeout=0.1)
+        await concurrency.call(handle.wait_for, "x", timeout=0.1)
     assert repr(handle).endswith(f"CommandHandle: {handle.pid}, running>")
-    await colour.call(handle.kill)
+    await concurrency.call(handle.kill)
     with pytest.raises(SandboxException, match="signal: killed"):
-        await colour.call(handle.wait)
+        await concurrency.call(handle.wait)
     assert repr(handle).endswith("ended with -1>")
 
 
-async def test_an_address_without_a_port_is_none(colour):
+async def test_an_address_without_a_port_is_none(concurrency):
     with pytest.raises(InvalidArgumentException, match="the port is missing"):
-        await colour.call(colour.sandbox.connect_local, "localhost")
+        await concurrency.call(concurrency.sandbox.connect_local, "localhost")
 
 
 def test_an_object_says_what_it_is(daemon: Daemon):

@@ -23,8 +23,8 @@ def read(path: bytes) -> bytes:
         return file.read()
 
 
-async def test_what_is_listed_can_be_used_in_every_call(sandbox, colour, top):
-    files, call = sandbox.files, colour.call
+async def test_what_is_listed_can_be_used_in_every_call(sandbox, concurrency, top):
+    files, call = sandbox.files, concurrency.call
     path, other, made = top + b"/f\xfe", top + b"/g\xfe", top + b"/d\xfe"
     written = await call(files.write, path, "content\n")
     assert (written.path, written.raw_path, written.name) == (path.decode(errors="replace"), path, f"f{SHOWN}")
@@ -48,14 +48,16 @@ async def test_what_is_listed_can_be_used_in_every_call(sandbox, colour, top):
     assert not os.path.exists(other)
 
 
-async def test_large_content_goes_in_parts_to_such_a_name(sandbox, colour, top):
+async def test_large_content_goes_in_parts_to_such_a_name(sandbox, concurrency, top):
     content = os.urandom(18_000_000)
-    written = await colour.call(sandbox.files.write, top + b"/l\xfe", iter([content[:9_000_000], content[9_000_000:]]))
+    written = await concurrency.call(
+        sandbox.files.write, top + b"/l\xfe", iter([content[:9_000_000], content[9_000_000:]])
+    )
     assert (written.raw_path, read(top + b"/l\xfe") == content) == (top + b"/l\xfe", True)
 
 
-async def test_searches_tell_apart_what_looks_alike(sandbox, colour, top):
-    files, call = sandbox.files, colour.call
+async def test_searches_tell_apart_what_looks_alike(sandbox, concurrency, top):
+    files, call = sandbox.files, concurrency.call
     for name in (b"a\xfe", b"a\xfd"):
         await call(files.write, top + b"/" + name, "text\n")
     found = await call(files.grep, "text", top)
@@ -67,8 +69,8 @@ async def test_searches_tell_apart_what_looks_alike(sandbox, colour, top):
     assert read(top + b"/a\xfd") == b"new\n" == read(top + b"/a\xfe")
 
 
-async def test_directories_are_moved_and_watched(sandbox, colour, top, tmp_path):
-    files, call = sandbox.files, colour.call
+async def test_directories_are_moved_and_watched(sandbox, concurrency, top, tmp_path):
+    files, call = sandbox.files, concurrency.call
     await call(files.write, top + b"/s\xfe", "x")
     await call(files.download_dir, top, str(tmp_path / "local"))
     assert os.listdir(os.fsencode(tmp_path / "local")) == [b"s\xfe"]
@@ -83,19 +85,19 @@ async def test_directories_are_moved_and_watched(sandbox, colour, top, tmp_path)
     await call(handle.stop)
 
 
-async def test_what_is_shown_is_not_taken_for_the_name(sandbox, colour, top):
-    await colour.call(sandbox.files.write, top + b"/f\xfe", "mine")
+async def test_what_is_shown_is_not_taken_for_the_name(sandbox, concurrency, top):
+    await concurrency.call(sandbox.files.write, top + b"/f\xfe", "mine")
     shown = (top + b"/f\xfe").decode(errors="replace")
     for call in (
-        lambda: colour.call(sandbox.files.remove, shown),
-        lambda: colour.call(sandbox.files.write, shown, "other"),
+        lambda: concurrency.call(sandbox.files.remove, shown),
+        lambda: concurrency.call(sandbox.files.write, shown, "other"),
     ):
         with pytest.raises(InvalidArgumentException, match="raw_path"):
             await call()
     assert (os.listdir(top), read(top + b"/f\xfe")) == ([b"f\xfe"], b"mine")
 
 
-async def test_what_is_no_path_is_told_so(sandbox, colour):
+async def test_what_is_no_path_is_told_so(sandbox, concurrency):
     for what in (1, None, object(), "\ud800"):
         with pytest.raises(InvalidArgumentException, match="path is"):
-            await colour.call(sandbox.files.get_info, what)
+            await concurrency.call(sandbox.files.get_info, what)

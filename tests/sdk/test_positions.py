@@ -18,7 +18,7 @@ from envd_sdk import (
     OutputPosition,
     PtySize,
 )
-from tests.support.colours import Colour
+from tests.support.concurrency import Concurrency
 from tests.support.daemon import ROOT, Daemon
 from tests.support.readers import configured
 
@@ -56,15 +56,15 @@ def daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture
-async def sandbox(daemon: Daemon, colour: Colour) -> AsyncIterator[object]:
-    made = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{daemon.port}")
+async def sandbox(daemon: Daemon, concurrency: Concurrency) -> AsyncIterator[object]:
+    made = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{daemon.port}")
     try:
         yield made
     finally:
-        await colour.call(made.close)
+        await concurrency.call(made.close)
 
 
-async def read(colour: Colour, handle, size: int) -> str:
+async def read(concurrency: Concurrency, handle, size: int) -> str:
     """Iterate until there are so many characters."""
     pieces: list[str] = []
 
@@ -75,7 +75,7 @@ async def read(colour: Colour, handle, size: int) -> str:
     def from_threads() -> None:
         any(add(stdout) for stdout, _, _ in handle)
 
-    if colour.name == "sync":
+    if concurrency.name == "sync":
         await asyncio.to_thread(from_threads)
     else:
         async for stdout, _, _ in handle:
@@ -89,13 +89,15 @@ def numbers(begin: int, end: int) -> str:
     return "".join(f"{number}\n" for number in range(1, LINES + 1))[begin:end]
 
 
-async def test_who_disconnects_and_connects_again_goes_on_where_it_was(sandbox, colour: Colour):
-    handle = await colour.call(sandbox.commands.run, f"seq 1 {LINES}", background=True, timeout=0, retain_output=False)
-    text = await read(colour, handle, 300_000)
+async def test_who_disconnects_and_connects_again_goes_on_where_it_was(sandbox, concurrency: Concurrency):
+    handle = await concurrency.call(
+        sandbox.commands.run, f"seq 1 {LINES}", background=True, timeout=0, retain_output=False
+    )
+    text = await read(concurrency, handle, 300_000)
     assert handle.position.stdout == len(text)
-    await colour.call(handle.disconnect)
-    again = await colour.call(sandbox.commands.connect, handle.pid, timeout=0)
-    result = await colour.call(again.wait)
+    await concurrency.call(handle.disconnect)
+    again = await concurrency.call(sandbox.commands.connect, handle.pid, timeout=0)
+    result = await concurrency.call(again.wait)
     missing = sum(gap.end - gap.begin for gap in result.gaps)
     assert len(text) + missing + len(result.stdout) == TOTAL
     if not result.gaps:
@@ -103,106 +105,114 @@ async def test_who_disconnects_and_connects_again_goes_on_where_it_was(sandbox, 
     assert again.position.stdout == TOTAL
 
 
-async def test_what_is_gone_when_one_comes_back_late_is_told(sandbox, colour: Colour):
-    handle = await colour.call(sandbox.commands.run, f"seq 1 {LINES}", background=True, timeout=0, retain_output=False)
-    text = await read(colour, handle, 300_000)
-    await colour.call(handle.disconnect)
-    await ended(sandbox, colour, handle.pid)
-    again = await colour.call(sandbox.commands.connect, handle.pid)
-    result = await colour.call(again.wait)
+async def test_what_is_gone_when_one_comes_back_late_is_told(sandbox, concurrency: Concurrency):
+    handle = await concurrency.call(
+        sandbox.commands.run, f"seq 1 {LINES}", background=True, timeout=0, retain_output=False
+    )
+    text = await read(concurrency, handle, 300_000)
+    await concurrency.call(handle.disconnect)
+    await ended(sandbox, concurrency, handle.pid)
+    again = await concurrency.call(sandbox.commands.connect, handle.pid)
+    result = await concurrency.call(again.wait)
     [gap] = result.gaps
     assert again.gaps == result.gaps
     assert (gap.stream, gap.begin) == ("stdout", len(text))
     assert result.stdout == numbers(gap.end, TOTAL)
 
 
-async def test_a_client_that_knows_no_place_is_told_what_nobody_has_read_and_is_gone(sandbox, daemon, colour: Colour):
-    handle = await colour.call(sandbox.commands.run, f"seq 1 {LINES}", background=True, timeout=0, retain_output=False)
-    await read(colour, handle, 300_000)
-    await colour.call(handle.disconnect)
-    await ended(sandbox, colour, handle.pid)
-    other = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{daemon.port}")
-    again = await colour.call(other.commands.connect, handle.pid)
+async def test_a_client_that_knows_no_place_is_told_what_nobody_has_read_and_is_gone(
+    sandbox, daemon, concurrency: Concurrency
+):
+    handle = await concurrency.call(
+        sandbox.commands.run, f"seq 1 {LINES}", background=True, timeout=0, retain_output=False
+    )
+    await read(concurrency, handle, 300_000)
+    await concurrency.call(handle.disconnect)
+    await ended(sandbox, concurrency, handle.pid)
+    other = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{daemon.port}")
+    again = await concurrency.call(other.commands.connect, handle.pid)
     begin = again.position.stdout
-    result = await colour.call(again.wait)
+    result = await concurrency.call(again.wait)
     [gap] = result.gaps
     assert gap.begin == begin
     assert result.stdout == numbers(gap.end, TOTAL)
-    await colour.call(other.close)
+    await concurrency.call(other.close)
 
 
-async def ended(sandbox, colour: Colour, pid: int) -> None:
+async def ended(sandbox, concurrency: Concurrency, pid: int) -> None:
     async with asyncio.timeout(60):
-        while pid in {one.pid for one in await colour.call(sandbox.commands.list)}:
+        while pid in {one.pid for one in await concurrency.call(sandbox.commands.list)}:
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("by", ["pid", "tag", "key"])
-async def test_a_command_is_followed_from_a_place_by_any_of_its_names(sandbox, daemon, colour: Colour, by):
+async def test_a_command_is_followed_from_a_place_by_any_of_its_names(sandbox, daemon, concurrency: Concurrency, by):
     name = uuid.uuid4().hex
-    handle = await colour.call(
+    handle = await concurrency.call(
         sandbox.commands.run, "seq 1 1000; read _", background=True, stdin=True, tag=name, idempotency_key=name
     )
-    await read(colour, handle, 3893)
+    await read(concurrency, handle, 3893)
     place = OutputPosition.from_json(handle.position.to_json())
     assert place == handle.position
     assert place.stdout == 3893
-    await colour.call(handle.disconnect)
-    other = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{daemon.port}")
+    await concurrency.call(handle.disconnect)
+    other = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{daemon.port}")
     names = {"pid": {"pid": handle.pid}, "tag": {"tag": name}, "key": {"idempotency_key": name}}[by]
     earlier = OutputPosition(stdout=3888, started_at_us=place.started_at_us)
-    again = await colour.call(other.commands.connect, **names, resume=earlier)
-    await colour.call(other.commands.send_stdin, again.pid, "\n")
-    assert (await colour.call(again.wait)).stdout == "1000\n"
-    await colour.call(other.close)
+    again = await concurrency.call(other.commands.connect, **names, resume=earlier)
+    await concurrency.call(other.commands.send_stdin, again.pid, "\n")
+    assert (await concurrency.call(again.wait)).stdout == "1000\n"
+    await concurrency.call(other.close)
 
 
-async def test_a_place_of_an_earlier_command_with_the_same_pid_is_not_found(sandbox, colour: Colour):
-    handle = await colour.call(sandbox.commands.run, "echo out; sleep 1000", background=True)
-    assert await read(colour, handle, 4) == "out\n"
+async def test_a_place_of_an_earlier_command_with_the_same_pid_is_not_found(sandbox, concurrency: Concurrency):
+    handle = await concurrency.call(sandbox.commands.run, "echo out; sleep 1000", background=True)
+    assert await read(concurrency, handle, 4) == "out\n"
     place = handle.position
     earlier = OutputPosition(stdout=1, started_at_us=place.started_at_us - 1)
     with pytest.raises(NotFoundException, match="another command has its pid now"):
-        await colour.call(sandbox.commands.connect, handle.pid, resume=earlier)
+        await concurrency.call(sandbox.commands.connect, handle.pid, resume=earlier)
     with pytest.raises(InvalidArgumentException):
-        await colour.call(sandbox.commands.connect, handle.pid, resume=OutputPosition(stdout=1000))
+        await concurrency.call(sandbox.commands.connect, handle.pid, resume=OutputPosition(stdout=1000))
     with pytest.raises(InvalidArgumentException, match="one of pid, tag and idempotency_key"):
-        await colour.call(sandbox.commands.connect)
-    await colour.call(handle.kill)
+        await concurrency.call(sandbox.commands.connect)
+    await concurrency.call(handle.kill)
 
 
-async def test_what_callbacks_had_is_where_one_is(sandbox, colour: Colour):
+async def test_what_callbacks_had_is_where_one_is(sandbox, concurrency: Concurrency):
     had = ""
 
     def take(text: str) -> None:
         nonlocal had
         had += text
 
-    handle = await colour.call(sandbox.commands.run, "seq 1 1000; read _", background=True, stdin=True, on_stdout=take)
-    assert handle.position.stdout == 0 or colour.name == "async"
-    await colour.call(handle.wait_for, "1000\n", timeout=60)
+    handle = await concurrency.call(
+        sandbox.commands.run, "seq 1 1000; read _", background=True, stdin=True, on_stdout=take
+    )
+    assert handle.position.stdout == 0 or concurrency.name == "async"
+    await concurrency.call(handle.wait_for, "1000\n", timeout=60)
     assert handle.position.stdout == len(had) == 3893
-    await colour.call(handle.disconnect)
-    again = await colour.call(sandbox.commands.connect, handle.pid)
-    await colour.call(sandbox.commands.send_stdin, handle.pid, "\n")
-    assert (await colour.call(again.wait)).stdout == ""
+    await concurrency.call(handle.disconnect)
+    again = await concurrency.call(sandbox.commands.connect, handle.pid)
+    await concurrency.call(sandbox.commands.send_stdin, handle.pid, "\n")
+    assert (await concurrency.call(again.wait)).stdout == ""
 
 
-async def test_a_terminal_is_gone_on_with_where_one_was(sandbox, colour: Colour):
-    terminal = await colour.call(
+async def test_a_terminal_is_gone_on_with_where_one_was(sandbox, concurrency: Concurrency):
+    terminal = await concurrency.call(
         sandbox.pty.create, PtySize(24, 80), cmd="/bin/sh", args=("-c", "seq 1 5; read _; echo x")
     )
-    await colour.call(terminal.wait_for, "5\r\n", timeout=60)
+    await concurrency.call(terminal.wait_for, "5\r\n", timeout=60)
     place = terminal.position
     assert place.pty == len("1\r\n") * 5
-    await colour.call(terminal.disconnect)
+    await concurrency.call(terminal.disconnect)
     for resume in (None, OutputPosition(pty=place.pty - 3, started_at_us=place.started_at_us)):
-        again = await colour.call(sandbox.pty.connect, terminal.pid, resume=resume)
+        again = await concurrency.call(sandbox.pty.connect, terminal.pid, resume=resume)
         if resume is not None:
-            await colour.call(again.wait_for, "5\r\n", timeout=60)
+            await concurrency.call(again.wait_for, "5\r\n", timeout=60)
         assert again.position == place
-        await colour.call(again.disconnect)
-    await colour.call(sandbox.pty.kill, terminal.pid)
+        await concurrency.call(again.disconnect)
+    await concurrency.call(sandbox.pty.kill, terminal.pid)
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,9 @@ def project(tmp_path):
     return tmp_path
 
 
-async def test_entries_are_found(sandbox, colour, project):
+async def test_entries_are_found(sandbox, concurrency, project):
     async def names(**selected) -> list[str]:
-        found = await colour.call(sandbox.files.find, str(project), **selected)
+        found = await concurrency.call(sandbox.files.find, str(project), **selected)
         return [entry.path.removeprefix(f"{project}/") for entry in found]
 
     assert await names(include=["*.py"]) == ["build/d.py", "src/a.py", "src/deep/b.py"]
@@ -36,8 +36,8 @@ async def test_entries_are_found(sandbox, colour, project):
     assert await names(min_size=30, order="size") == ["src/a.py"]
 
 
-async def test_text_is_found(sandbox, colour, project):
-    found = await colour.call(sandbox.files.grep, r"^first = (\d)", str(project), include=["*.py"], gitignore=True)
+async def test_text_is_found(sandbox, concurrency, project):
+    found = await concurrency.call(sandbox.files.grep, r"^first = (\d)", str(project), include=["*.py"], gitignore=True)
     assert [(file.path.removeprefix(f"{project}/"), file.count) for file in found.files] == [
         ("src/a.py", 1),
         ("src/deep/b.py", 1),
@@ -45,50 +45,52 @@ async def test_text_is_found(sandbox, colour, project):
     assert (found.count, found.truncated, found.files_searched) == (2, False, 2)
     (line,) = found.files[0].lines
     assert (line.number, line.text, line.matches) == (2, "first = 1", ((0, 9),))
-    around = await colour.call(sandbox.files.grep, "first", str(project / "src/a.py"), before=1, after=1)
+    around = await concurrency.call(sandbox.files.grep, "first", str(project / "src/a.py"), before=1, after=1)
     assert [line.text for line in around.files[0].lines] == ["import os", "first = 1", "second = 2"]
-    few = await colour.call(sandbox.files.grep, "FIRST", str(project), max_matches=1, match={"case": "insensitive"})
+    few = await concurrency.call(
+        sandbox.files.grep, "FIRST", str(project), max_matches=1, match={"case": "insensitive"}
+    )
     assert (few.count, few.truncated) == (1, True)
-    every = await colour.call(sandbox.files.grep, "first", str(project))
+    every = await concurrency.call(sandbox.files.grep, "first", str(project))
     assert [(one.path.removeprefix(f"{project}/"), one.reason) for one in every.skipped] == [("binary", "binary")]
     with pytest.raises(InvalidArgumentException):
-        await colour.call(sandbox.files.grep, "(", str(project))
+        await concurrency.call(sandbox.files.grep, "(", str(project))
 
 
-async def test_text_is_replaced(sandbox, colour, project):
+async def test_text_is_replaced(sandbox, concurrency, project):
     path = str(project / "src/a.py")
-    dry = await colour.call(sandbox.files.replace, path, "first = 1", "first = 10", dry_run=True)
+    dry = await concurrency.call(sandbox.files.replace, path, "first = 1", "first = 10", dry_run=True)
     assert "+first = 10\n" in dry.files[0].diff
     with pytest.raises(ConflictException):
-        await colour.call(sandbox.files.replace, path, "= ", "=", expected=1)
+        await concurrency.call(sandbox.files.replace, path, "= ", "=", expected=1)
     assert (project / "src/a.py").read_text() == "import os\nfirst = 1\nsecond = 2\n"
-    done = await colour.call(sandbox.files.replace, path, "first = 1", "first = 10", expected=1)
+    done = await concurrency.call(sandbox.files.replace, path, "first = 1", "first = 10", expected=1)
     assert (done.count, done.files[0].count, done.files[0].error) == (1, 1, "")
-    everywhere = await colour.call(
+    everywhere = await concurrency.call(
         sandbox.files.replace, str(project), r"first = (\d+)", r"\1 = first", include=["*.py"], match={"fixed": False}
     )
     assert everywhere.count == 3
     assert (project / "src/a.py").read_text() == "import os\n10 = first\nsecond = 2\n"
 
 
-async def test_lines_are_read(sandbox, colour, project):
+async def test_lines_are_read(sandbox, concurrency, project):
     (project / "many").write_text("".join(f"line {n}\n" for n in range(1, 101)))
     path = str(project / "many")
-    found = await colour.call(sandbox.files.read_lines, path, 10, 12)
+    found = await concurrency.call(sandbox.files.read_lines, path, 10, 12)
     assert (found.text, found.first, found.count, found.more) == ("line 10\nline 11\nline 12\n", 10, 3, False)
-    last = await colour.call(sandbox.files.read_lines, path, -2, count=True)
+    last = await concurrency.call(sandbox.files.read_lines, path, -2, count=True)
     assert (last.text, last.first, last.total) == ("line 99\nline 100\n", 99, 100)
-    some = await colour.call(sandbox.files.read_lines, path, max_bytes=20)
+    some = await concurrency.call(sandbox.files.read_lines, path, max_bytes=20)
     assert some.more is True
 
 
-async def test_what_is_not_there_is_not_searched(sandbox, colour, tmp_path):
+async def test_what_is_not_there_is_not_searched(sandbox, concurrency, tmp_path):
     nothing = str(tmp_path / "nothing")
     for call in (
-        lambda: colour.call(sandbox.files.find, nothing),
-        lambda: colour.call(sandbox.files.grep, "x", nothing),
-        lambda: colour.call(sandbox.files.replace, nothing, "x", "y"),
-        lambda: colour.call(sandbox.files.read_lines, nothing),
+        lambda: concurrency.call(sandbox.files.find, nothing),
+        lambda: concurrency.call(sandbox.files.grep, "x", nothing),
+        lambda: concurrency.call(sandbox.files.replace, nothing, "x", "y"),
+        lambda: concurrency.call(sandbox.files.read_lines, nothing),
     ):
         with pytest.raises(FileNotFoundException):
             await call()

@@ -18,9 +18,9 @@ from envd_sdk import (
 from tests.support.daemon import Daemon, running_daemon
 
 
-async def test_a_command_that_takes_too_long_is_ended_and_its_output_kept(sandbox, colour):
+async def test_a_command_that_takes_too_long_is_ended_and_its_output_kept(sandbox, concurrency):
     with pytest.raises(CommandTimeoutException) as raised:
-        await colour.call(sandbox.commands.run, "echo out; echo err >&2; echo $$; sleep 1000", timeout=4)
+        await concurrency.call(sandbox.commands.run, "echo out; echo err >&2; echo $$; sleep 1000", timeout=4)
     out, pid = raised.value.stdout.split()
     assert (out, raised.value.stderr) == ("out", "err\n")
     assert isinstance(raised.value, TimeoutException)
@@ -29,20 +29,20 @@ async def test_a_command_that_takes_too_long_is_ended_and_its_output_kept(sandbo
 
 
 @pytest.mark.parametrize("none", [0, None])
-async def test_a_command_may_take_as_long_as_it_likes(sandbox, colour, none):
-    found = await colour.call(sandbox.commands.run, "sleep 0.3; echo there", timeout=none)
+async def test_a_command_may_take_as_long_as_it_likes(sandbox, concurrency, none):
+    found = await concurrency.call(sandbox.commands.run, "sleep 0.3; echo there", timeout=none)
     assert found.stdout == "there\n"
 
 
-async def test_following_a_command_has_a_time_of_its_own(sandbox, colour):
-    started = await colour.call(sandbox.commands.run, "echo up; sleep 1000", background=True, timeout=0)
-    await colour.call(started.wait_for, "up")
-    following = await colour.call(sandbox.commands.connect, started.pid, timeout=3, replay=True)
+async def test_following_a_command_has_a_time_of_its_own(sandbox, concurrency):
+    started = await concurrency.call(sandbox.commands.run, "echo up; sleep 1000", background=True, timeout=0)
+    await concurrency.call(started.wait_for, "up")
+    following = await concurrency.call(sandbox.commands.connect, started.pid, timeout=3, replay=True)
     with pytest.raises(CommandTimeoutException) as raised:
-        await colour.call(following.wait)
+        await concurrency.call(following.wait)
     assert raised.value.stdout == "up\n"
     # Which is not the command's.
-    assert await colour.call(started.kill)
+    assert await concurrency.call(started.kill)
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ async def frozen():
 
 
 @pytest.mark.parametrize("what", ["list", "run", "read", "write", "is_running"])
-async def test_a_request_that_is_not_answered_times_out(frozen: Daemon, colour, what):
-    sandbox = await colour.call(colour.sandbox.connect_local, frozen.address)
+async def test_a_request_that_is_not_answered_times_out(frozen: Daemon, concurrency, what):
+    sandbox = await concurrency.call(concurrency.sandbox.connect_local, frozen.address)
     calls = {
         "list": (sandbox.commands.list,),
         "run": (sandbox.commands.run, "true"),
@@ -65,41 +65,41 @@ async def test_a_request_that_is_not_answered_times_out(frozen: Daemon, colour, 
         "is_running": (sandbox.is_running,),
     }
     with pytest.raises(TimeoutException):
-        await colour.call(*calls[what], request_timeout=0.5)
-    await colour.call(sandbox.close)
+        await concurrency.call(*calls[what], request_timeout=0.5)
+    await concurrency.call(sandbox.close)
 
 
-async def test_the_time_of_a_request_can_be_said_once_for_all(frozen: Daemon, colour):
-    sandbox = await colour.call(colour.sandbox.connect_local, frozen.address, request_timeout=0.5)
+async def test_the_time_of_a_request_can_be_said_once_for_all(frozen: Daemon, concurrency):
+    sandbox = await concurrency.call(concurrency.sandbox.connect_local, frozen.address, request_timeout=0.5)
     with pytest.raises(TimeoutException):
-        await colour.call(sandbox.commands.list)
-    await colour.call(sandbox.close)
+        await concurrency.call(sandbox.commands.list)
+    await concurrency.call(sandbox.close)
 
 
-async def test_a_server_that_is_slow_is_waited_for_without_a_limit(frozen: Daemon, colour):
-    sandbox = await colour.call(colour.sandbox.connect_local, frozen.address, request_timeout=0)
-    listing = asyncio.create_task(colour.call(sandbox.commands.list))
+async def test_a_server_that_is_slow_is_waited_for_without_a_limit(frozen: Daemon, concurrency):
+    sandbox = await concurrency.call(concurrency.sandbox.connect_local, frozen.address, request_timeout=0)
+    listing = asyncio.create_task(concurrency.call(sandbox.commands.list))
     await asyncio.sleep(1)
     assert not listing.done()
     os.kill(frozen.server_pid(), signal.SIGCONT)
     assert await listing == []
-    await colour.call(sandbox.close)
+    await concurrency.call(sandbox.close)
 
 
-async def test_a_sandbox_that_is_not_there_is_unreachable(colour):
+async def test_a_sandbox_that_is_not_there_is_unreachable(concurrency):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{port}", reconnect_timeout=0.5)
-        assert await colour.call(sandbox.is_running) is False
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{port}", reconnect_timeout=0.5)
+        assert await concurrency.call(sandbox.is_running) is False
         with pytest.raises(SandboxUnreachableException, match="cannot be reached") as raised:
-            await colour.call(sandbox.commands.run, "true")
+            await concurrency.call(sandbox.commands.run, "true")
         assert raised.value.code == "unavailable"
-        await colour.call(sandbox.close)
+        await concurrency.call(sandbox.close)
 
 
-async def test_times_are_never_negative(sandbox, colour):
+async def test_times_are_never_negative(sandbox, concurrency):
     with pytest.raises(InvalidArgumentException, match="timeout is -1"):
-        await colour.call(sandbox.commands.run, "true", timeout=-1)
+        await concurrency.call(sandbox.commands.run, "true", timeout=-1)
     with pytest.raises(InvalidArgumentException, match="request_timeout is -1"):
-        await colour.call(sandbox.commands.list, request_timeout=-1)
+        await concurrency.call(sandbox.commands.list, request_timeout=-1)

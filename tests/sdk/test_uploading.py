@@ -81,27 +81,27 @@ def alone(path: Path) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_cut_costs_at_most_a_part(colour, source, daemon: Daemon, tmp_path):
+async def test_a_cut_costs_at_most_a_part(concurrency, source, daemon: Daemon, tmp_path):
     path = tmp_path / "large"
     path.write_text("old")
     async with proxy_to(daemon.port) as proxy:
         loop = asyncio.get_running_loop()
-        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
         cuts = Places(1, 4, lambda: loop.call_soon_threadsafe(proxy.cut))
-        written = await colour.call(sandbox.files.write, str(path), source(), on_progress=cuts)
+        written = await concurrency.call(sandbox.files.write, str(path), source(), on_progress=cuts)
         assert cuts.done == 4
         assert (written.path, written.name) == (str(path), "large")
         assert digest_of(path) == hashlib.sha256(large()).hexdigest()
         assert alone(path)
         assert proxy.received <= CONTENT_BYTES * OVERHEAD + cuts.done * (LARGEST_PART_BYTES + UNDER_WAY)
-        await colour.call(sandbox.close)
+        await concurrency.call(sandbox.close)
 
 
 @pytest.mark.slow
-async def test_a_killed_server_costs_at_most_a_part(colour, source, tmp_path):
+async def test_a_killed_server_costs_at_most_a_part(concurrency, source, tmp_path):
     path = tmp_path / "large"
     async with running_daemon() as daemon, proxy_to(daemon.port) as proxy:
-        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
         threads: list[threading.Thread] = []
 
         def kill() -> None:
@@ -111,17 +111,17 @@ async def test_a_killed_server_costs_at_most_a_part(colour, source, tmp_path):
             threads[-1].start()
 
         kills = Places(2, 3, kill)
-        await colour.call(sandbox.files.write, str(path), source(), on_progress=kills)
+        await concurrency.call(sandbox.files.write, str(path), source(), on_progress=kills)
         for thread in threads:
             await asyncio.to_thread(thread.join)
         assert kills.done == 3
         assert digest_of(path) == hashlib.sha256(large()).hexdigest()
         assert alone(path)
         assert proxy.received <= CONTENT_BYTES * OVERHEAD + kills.done * (LARGEST_PART_BYTES + UNDER_WAY)
-        await colour.call(sandbox.close)
+        await concurrency.call(sandbox.close)
 
 
-async def test_a_source_that_waits_while_the_connection_breaks_is_read_once(colour, daemon: Daemon, tmp_path):
+async def test_a_source_that_waits_while_the_connection_breaks_is_read_once(concurrency, daemon: Daemon, tmp_path):
     """The thread that sent over the broken connection may still be asking for the next piece."""
     broken, size = threading.Event(), 40 * MIB
     async with proxy_to(daemon.port) as proxy:
@@ -136,30 +136,30 @@ async def test_a_source_that_waits_while_the_connection_breaks_is_read_once(colo
             for number in range(size // MIB):
                 if number == 30:
                     loop.call_soon_threadsafe(cut)
-                    if colour.name == "sync":
+                    if concurrency.name == "sync":
                         assert broken.wait(60)
                 yield bytes([number]) * MIB
 
-        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
-        await colour.call(sandbox.files.write, str(tmp_path / "slow"), slow())
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        await concurrency.call(sandbox.files.write, str(tmp_path / "slow"), slow())
         assert (tmp_path / "slow").read_bytes() == b"".join(bytes([number]) * MIB for number in range(size // MIB))
-        await colour.call(sandbox.close)
+        await concurrency.call(sandbox.close)
 
 
-async def test_an_iterable_of_middling_size_is_sent_again(colour, daemon: Daemon, tmp_path):
+async def test_an_iterable_of_middling_size_is_sent_again(concurrency, daemon: Daemon, tmp_path):
     async with proxy_to(daemon.port) as proxy:
         loop = asyncio.get_running_loop()
-        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
         cuts = Places(3, 40, lambda: loop.call_soon_threadsafe(proxy.cut))
         source = (large()[at : at + 100_000] for at in range(0, 10 * MIB, 100_000))
-        await colour.call(sandbox.files.write, str(tmp_path / "file"), source, on_progress=cuts)
+        await concurrency.call(sandbox.files.write, str(tmp_path / "file"), source, on_progress=cuts)
         assert cuts.done
         assert (tmp_path / "file").read_bytes() == large()[: (10 * MIB + 99_999) // 100_000 * 100_000]
-        await colour.call(sandbox.close)
+        await concurrency.call(sandbox.close)
 
 
 @pytest.mark.parametrize("at", [0, 1000, WHOLE_BYTES + 10 * MIB], ids=["first", "small", "large"])
-async def test_a_source_that_fails_leaves_what_was_there(colour, sandbox, tmp_path, at):
+async def test_a_source_that_fails_leaves_what_was_there(concurrency, sandbox, tmp_path, at):
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -170,7 +170,7 @@ async def test_a_source_that_fails_leaves_what_was_there(colour, sandbox, tmp_pa
         raise RuntimeError("the source is broken")
 
     with pytest.raises(RuntimeError, match="the source is broken"):
-        await colour.call(sandbox.files.write, str(path), failing())
+        await concurrency.call(sandbox.files.write, str(path), failing())
     assert path.read_text() == "old"
     assert alone(path)
 
@@ -194,11 +194,13 @@ async def test_an_upload_that_is_cancelled_leaves_what_was_there(daemon: Daemon,
         assert alone(path)
 
 
-async def test_a_large_file_is_written_under_the_same_conditions_as_a_small_one(colour, sandbox, tmp_path):
+async def test_a_large_file_is_written_under_the_same_conditions_as_a_small_one(concurrency, sandbox, tmp_path):
     path, content = tmp_path / "file", large()[: 20 * MIB]
     options = WriteOptions(mode=0o600, if_absent=True, sha256=hashlib.sha256(content).digest())
-    written = await colour.call(sandbox.files.write, str(path), content, options=options, metadata={"Key": "value"})
-    found = await colour.call(sandbox.files.get_info, str(path))
+    written = await concurrency.call(
+        sandbox.files.write, str(path), content, options=options, metadata={"Key": "value"}
+    )
+    found = await concurrency.call(sandbox.files.get_info, str(path))
     assert (written.metadata, found.metadata, found.mode, found.size) == (
         {"Key": "value"},
         {"Key": "value"},
@@ -207,26 +209,26 @@ async def test_a_large_file_is_written_under_the_same_conditions_as_a_small_one(
     )
     assert (written.name, written.path, written.type) == (found.name, found.path, found.type)
     with pytest.raises(ConflictException):
-        await colour.call(sandbox.files.write, str(path), content, options=options)
+        await concurrency.call(sandbox.files.write, str(path), content, options=options)
     wrong = WriteOptions(sha256=bytes(32))
     with pytest.raises(SandboxException, match="sha256"):
-        await colour.call(sandbox.files.write, str(path), content + b"x", options=wrong)
+        await concurrency.call(sandbox.files.write, str(path), content + b"x", options=wrong)
     with pytest.raises(InvalidArgumentException):
-        await colour.call(sandbox.files.write, str(tmp_path), content)
+        await concurrency.call(sandbox.files.write, str(tmp_path), content)
     assert path.read_bytes() == content
     assert alone(path)
 
 
-async def test_a_device_takes_a_large_content_too(colour, sandbox):
-    assert (await colour.call(sandbox.files.write, "/dev/null", large()[: 20 * MIB])).path == "/dev/null"
+async def test_a_device_takes_a_large_content_too(concurrency, sandbox):
+    assert (await concurrency.call(sandbox.files.write, "/dev/null", large()[: 20 * MIB])).path == "/dev/null"
 
 
-async def test_a_large_content_can_be_appended(colour, sandbox, tmp_path):
+async def test_a_large_content_can_be_appended(concurrency, sandbox, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"begin")
     options = WriteOptions(append=True)
-    await colour.call(sandbox.files.write, str(path), large()[: 20 * MIB], options=options)
-    await colour.call(sandbox.files.write, str(path), iter([b"e", "nd"]), options=options)
+    await concurrency.call(sandbox.files.write, str(path), large()[: 20 * MIB], options=options)
+    await concurrency.call(sandbox.files.write, str(path), iter([b"e", "nd"]), options=options)
     assert path.read_bytes() == b"begin" + large()[: 20 * MIB] + b"end"
 
 
@@ -262,11 +264,11 @@ async def old_daemon(directory: Path):
 
 @pytest.mark.parametrize("size", [0, 100, 20 * MIB], ids=["empty", "small", "large"])
 @pytest.mark.parametrize("kind", ["bytes", "iterable"])
-async def test_an_older_daemon_gets_one_call(colour, tmp_path, size, kind):
+async def test_an_older_daemon_gets_one_call(concurrency, tmp_path, size, kind):
     content = large()[:size]
     async with old_daemon(tmp_path) as address:
-        sandbox = await colour.call(colour.sandbox.connect_local, address)
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, address)
         data = content if kind == "bytes" else (content[at : at + 70_000] for at in range(0, size, 70_000))
-        await colour.call(sandbox.files.write, str(tmp_path / "file"), data)
+        await concurrency.call(sandbox.files.write, str(tmp_path / "file"), data)
         assert (tmp_path / "file").read_bytes() == content
-        await colour.call(sandbox.close)
+        await concurrency.call(sandbox.close)

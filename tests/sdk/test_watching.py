@@ -15,7 +15,7 @@ from envd_sdk import (
     SandboxException,
     TimeoutException,
 )
-from tests.support.colours import Colour
+from tests.support.concurrency import Concurrency
 from tests.support.daemon import Daemon, running_daemon
 from tests.support.proxy import proxy_to
 
@@ -44,69 +44,69 @@ class Events:
             return await self._found.get()
 
 
-async def test_changes_can_be_asked_for(sandbox, colour: Colour, tmp_path):
-    handle = await colour.call(sandbox.files.watch_dir, str(tmp_path))
-    await colour.call(sandbox.files.write, str(tmp_path / "new"), "x")
+async def test_changes_can_be_asked_for(sandbox, concurrency: Concurrency, tmp_path):
+    handle = await concurrency.call(sandbox.files.watch_dir, str(tmp_path))
+    await concurrency.call(sandbox.files.write, str(tmp_path / "new"), "x")
     found: list[FilesystemEvent] = []
     async with asyncio.timeout(WAIT_S):
         while FilesystemEventType.WRITE not in {event.type for event in found}:
-            found += await colour.call(handle.get_new_events)
+            found += await concurrency.call(handle.get_new_events)
     assert {event.name for event in found} == {"new"}
     assert FilesystemEventType.CREATE in {event.type for event in found}
-    assert await colour.call(handle.get_new_events) == []
-    await colour.call(handle.stop)
+    assert await concurrency.call(handle.get_new_events) == []
+    await concurrency.call(handle.stop)
 
 
 @pytest.mark.parametrize("positional", [True, False])
-async def test_changes_are_handed_to_a_callback(sandbox, colour, tmp_path, positional):
+async def test_changes_are_handed_to_a_callback(sandbox, concurrency, tmp_path, positional):
     events = Events()
     where = (str(tmp_path), events) if positional else (str(tmp_path),)
     named = {} if positional else {"on_event": events}
-    handle = await colour.call(sandbox.files.watch_dir, *where, recursive=True, include_entry=True, **named)
-    await colour.call(sandbox.files.write, str(tmp_path / "sub" / "new"), "four")
+    handle = await concurrency.call(sandbox.files.watch_dir, *where, recursive=True, include_entry=True, **named)
+    await concurrency.call(sandbox.files.write, str(tmp_path / "sub" / "new"), "four")
     event = await events.until("sub/new", FilesystemEventType.WRITE)
     assert event.entry is None or event.entry.size == 4
-    await colour.call(sandbox.files.remove, str(tmp_path / "sub" / "new"))
+    await concurrency.call(sandbox.files.remove, str(tmp_path / "sub" / "new"))
     await events.until("sub/new", FilesystemEventType.REMOVE)
     with pytest.raises(SandboxException, match="on_event"):
-        await colour.call(handle.get_new_events)
-    await colour.call(handle.stop)
+        await concurrency.call(handle.get_new_events)
+    await concurrency.call(handle.stop)
 
 
-async def test_a_callback_hears_why_it_ends(sandbox, colour, tmp_path):
+async def test_a_callback_hears_why_it_ends(sandbox, concurrency, tmp_path):
     directory = tmp_path / "goes"
     directory.mkdir()
     events, ends = Events(), Events()
-    handle = await colour.call(sandbox.files.watch_dir, str(directory), on_event=events, on_exit=ends)
+    handle = await concurrency.call(sandbox.files.watch_dir, str(directory), on_event=events, on_exit=ends)
     shutil.rmtree(directory)
     assert isinstance(await ends.next(), FileNotFoundException)
-    await colour.call(handle.stop)
-    handle = await colour.call(sandbox.files.watch_dir, str(tmp_path), on_event=events, on_exit=ends, timeout=3)
+    await concurrency.call(handle.stop)
+    handle = await concurrency.call(sandbox.files.watch_dir, str(tmp_path), on_event=events, on_exit=ends, timeout=3)
     assert isinstance(await ends.next(), TimeoutException)
-    await colour.call(handle.stop)
+    await concurrency.call(handle.stop)
 
 
-async def test_changes_are_iterated_over(sandbox, colour, tmp_path):
-    stream = await colour.call(sandbox.files.watch, str(tmp_path), timeout=WAIT_S)
+async def test_changes_are_iterated_over(sandbox, concurrency, tmp_path):
+    stream = await concurrency.call(sandbox.files.watch, str(tmp_path), timeout=WAIT_S)
     (tmp_path / "a").write_text("x")
     found = []
     while FilesystemEventType.CREATE not in found:
-        found += [event.type for event in await colour.call(stream.next)]
-    await colour.call(stream.close)
-    assert await colour.call(stream.next) is None
+        found += [event.type for event in await concurrency.call(stream.next)]
+    await concurrency.call(stream.close)
+    assert await concurrency.call(stream.next) is None
 
 
-async def test_what_is_not_there_is_not_watched(sandbox, colour, tmp_path):
+async def test_what_is_not_there_is_not_watched(sandbox, concurrency, tmp_path):
     with pytest.raises(FileNotFoundException):
-        await colour.call(sandbox.files.watch_dir, str(tmp_path / "nothing"))
+        await concurrency.call(sandbox.files.watch_dir, str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundException):
-        await colour.call(sandbox.files.watch_dir, str(tmp_path / "nothing"), on_event=print)
+        await concurrency.call(sandbox.files.watch_dir, str(tmp_path / "nothing"), on_event=print)
 
 
-async def numbered(sandbox: Any, colour: Colour, directory: Any, hurt: Any) -> None:
+async def numbered(sandbox: Any, concurrency: Concurrency, directory: Any, hurt: Any) -> None:
     """Make files while harm is done; each has to be reported once, in order."""
     events = Events()
-    handle = await colour.call(sandbox.files.watch_dir, str(directory), on_event=events, timeout=0)
+    handle = await concurrency.call(sandbox.files.watch_dir, str(directory), on_event=events, timeout=0)
     for number in range(60):
         (directory / f"{number}").touch()
         if number % 20 == 10:
@@ -118,36 +118,36 @@ async def numbered(sandbox: Any, colour: Colour, directory: Any, hurt: Any) -> N
         if event.type is FilesystemEventType.CREATE:
             names.append(event.name)
     assert names == [f"{number}" for number in range(60)]
-    await colour.call(handle.stop)
+    await concurrency.call(handle.stop)
 
 
-async def test_no_change_is_lost_with_a_connection(colour, daemon: Daemon, tmp_path):
+async def test_no_change_is_lost_with_a_connection(concurrency, daemon: Daemon, tmp_path):
     async with proxy_to(daemon.port) as proxy:
-        sandbox = await colour.call(colour.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, f"127.0.0.1:{proxy.port}")
 
         async def cut() -> None:
             proxy.cut()
 
-        await numbered(sandbox, colour, tmp_path, cut)
-        await colour.call(sandbox.close)
+        await numbered(sandbox, concurrency, tmp_path, cut)
+        await concurrency.call(sandbox.close)
 
 
-async def test_a_watch_outlives_the_server(colour, tmp_path):
+async def test_a_watch_outlives_the_server(concurrency, tmp_path):
     async with running_daemon() as daemon:
-        sandbox = await colour.call(colour.sandbox.connect_local, daemon.address)
+        sandbox = await concurrency.call(concurrency.sandbox.connect_local, daemon.address)
         events = Events()
-        handle = await colour.call(sandbox.files.watch_dir, str(tmp_path), on_event=events, timeout=0)
-        asked = await colour.call(sandbox.files.watch_dir, str(tmp_path))
+        handle = await concurrency.call(sandbox.files.watch_dir, str(tmp_path), on_event=events, timeout=0)
+        asked = await concurrency.call(sandbox.files.watch_dir, str(tmp_path))
         await asyncio.to_thread(daemon.kill_server)
         # Answered by the next server.
-        await colour.call(sandbox.files.write, str(tmp_path / "after"), "x")
+        await concurrency.call(sandbox.files.write, str(tmp_path / "after"), "x")
         seen = []
         while "after" not in seen:
             seen.append((await events.next()).name)
         found: list[str] = []
         async with asyncio.timeout(WAIT_S):
             while "after" not in found and "." not in found:
-                found += [event.name for event in await colour.call(asked.get_new_events)]
+                found += [event.name for event in await concurrency.call(asked.get_new_events)]
         for one in (handle, asked):
-            await colour.call(one.stop)
-        await colour.call(sandbox.close)
+            await concurrency.call(one.stop)
+        await concurrency.call(sandbox.close)

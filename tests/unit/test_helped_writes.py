@@ -15,7 +15,7 @@ from envd.filesystem.writing.target import WriteOptions
 from envd.filesystem.writing.temp_registry import TempRegistry
 from envd.filesystem.writing.temporary import Temporaries
 from envd.host.users import User
-from tests.support.trusted import trusted_directory
+from tests.support.trusted_directories import trusted_directory
 
 NOBODY = User("nobody", 65534, 65534, (65534,), "/")
 SECRET = b"nobody else's business"

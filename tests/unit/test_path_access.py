@@ -21,7 +21,7 @@ from envd.filesystem.access.system_calls import has_openat2
 from envd.host.lookups import Lookups
 from envd.host.thread_ids import begin_thread
 from envd.host.users import User
-from tests.support.trusted import trusted_directory
+from tests.support.trusted_directories import trusted_directory
 
 NOBODY = User("nobody", 65534, 65534, (65534,), "/")
 Open = Callable[..., int]

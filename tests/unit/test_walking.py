@@ -14,7 +14,7 @@ import pytest
 from envd.filesystem.access import open_path
 from envd.filesystem.walking import READ, Descent, MovedError, Walk, inode_of, open_down
 from envd.filesystem.walking.descent import MOST_OPEN
-from tests.support.deep import NAME, make_deep, remove_deep
+from tests.support.deep_trees import NAME, make_deep, remove_deep
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from envd_sdk import AsyncSandbox, Sandbox
 
 
 @dataclass(frozen=True)
-class Colour:
+class Concurrency:
     """One half: its class, and how its methods are called from a test that runs on a loop."""
 
     name: str
@@ -38,4 +38,4 @@ class Colour:
         return await anext(aiter(source))
 
 
-COLOURS = [Colour("async", AsyncSandbox), Colour("sync", Sandbox)]
+CONCURRENCIES = [Concurrency("async", AsyncSandbox), Concurrency("sync", Sandbox)]
