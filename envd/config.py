@@ -54,7 +54,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Bounds of resumable uploads: their number, and the time they wait. Times in seconds."""
+    """Bounds of resumable uploads: their number, and the time they wait. Times in seconds.
+
+    Attributes:
+        at_once: of committed ones the oldest are forgotten first, then RESOURCE_EXHAUSTED.
+        expiry_s: after the last part, an upload is removed.
+        committed_s: a commit is remembered.
+        ranges: of one upload that do not touch each other.
+        parts: of one upload under way; RESOURCE_EXHAUSTED beyond.
+        parts_of_all: of all uploads; the same.
+    """
 
     at_once: int = 1000
     expiry_s: float = 24 * 3600.0
@@ -69,6 +78,11 @@ class Watching:
     """Bounds of watches, and the time for which a watched directory may be away from its path. Times in seconds.
 
     Attributes:
+        kept_watches: that are polled, or outlive their streams.
+        kept_s: for so long after somebody has asked for one.
+        events: that wait in one watch to be taken. Then it stops to listen, and looks for differences when they were.
+        entries: in the pictures of all watches together.
+        away_s: the path of a tree may lead elsewhere; a directory above that was renamed may be renamed back.
         directories: that one watch may follow.
         all_directories: that all watches together may follow; one that two follow counts twice.
     """

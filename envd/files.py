@@ -22,7 +22,7 @@ from envd.filesystem.threads import Threads
 from envd.filesystem.uploads import routes as upload_routes
 from envd.filesystem.uploads.service import UploadsService
 from envd.filesystem.uploads.slots import UploadSlots
-from envd.filesystem.uploads.table import UploadBounds, UploadTable
+from envd.filesystem.uploads.table import UploadTable
 from envd.filesystem.watching.entry_budget import EntryBudget
 from envd.filesystem.watching.fair_scheduler import FairScheduler
 from envd.filesystem.watching.inotify_hub import InotifyHub
@@ -30,7 +30,7 @@ from envd.filesystem.watching.lookout import Lookout
 from envd.filesystem.watching.rescan import Deps
 from envd.filesystem.watching.service import WatchingService
 from envd.filesystem.watching.slots import WatchSlots
-from envd.filesystem.watching.watches import Watches, WatchSizes
+from envd.filesystem.watching.watches import Watches
 from envd.filesystem.writing.own_writes import OwnWrites
 from envd.filesystem.writing.temp_registry import TempRegistry
 from envd.filesystem.writing.temporary import Temporaries
@@ -111,9 +111,9 @@ def _watches(config: Config, jobs: Supervisor, mounts: Mounts, start_thread: Sta
     threads = Threads(ThreadPool(replace(_WATCHING_THREADS, give_up_s=config.limits.file_s), mounts, start_thread))
     lookout, room = Lookout(threads, jobs), EntryBudget(watching.entries)
     hub = InotifyHub(OwnWrites(), watching.all_directories)
-    means = Deps(hub, threads, jobs, room, watching.directories, lookout, FairScheduler(), watching.away_s)
+    means = Deps(hub, threads, jobs, room, watching, lookout, FairScheduler())
     slots = WatchSlots(kept_file("watchers"), watching.kept_watches)
-    return Watches(means, slots, WatchSizes(watching.kept_watches, watching.kept_s, watching.events))
+    return Watches(means, slots)
 
 
 def _searches() -> int:
@@ -122,15 +122,7 @@ def _searches() -> int:
 
 
 def _uploads(config: Config, threads: Threads, temporaries: Temporaries) -> UploadTable:
-    told = config.uploads
-    bounds = UploadBounds(
-        told.at_once,
-        told.expiry_s,
-        told.committed_s,
-        told.ranges,
-        told.parts,
-        told.parts_of_all,
-        config.limits.body_idle_s,
-    )
-    slots = UploadSlots(kept_file("uploads"), told.at_once, told.ranges)
-    return UploadTable(slots, threads, temporaries, bounds, helped=not config.strict_users)
+    uploads = config.uploads
+    slots = UploadSlots(kept_file("uploads"), uploads.at_once, uploads.ranges)
+    idle_s = config.limits.body_idle_s
+    return UploadTable(slots, threads, temporaries, uploads, idle_s=idle_s, helped=not config.strict_users)

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from envd import __version__, access_token, files, logs, rpc, web
-from envd.config import Config
+from envd.config import Config, Limits
 from envd.errors import EnvdError
 from envd.host import process_tree
 from envd.host.access import Access
@@ -44,11 +44,10 @@ from envd.pty.service import PtyService
 from envd.supervise import Supervisor
 from envd.transport import codec
 from envd.transport.auth import Gate
-from envd.transport.grpc_server import GrpcBounds, GrpcServer
+from envd.transport.grpc_server import GrpcServer
 from envd.transport.listener import Listener
 from envd.transport.origins import Origins
 from envd.transport.router import Router
-from envd.transport.timeouts import TransportTimeouts
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 from envd_proto.system import system_pb2
@@ -121,10 +120,10 @@ async def _serve(config: Config, turn: Turn[ServerThreads]) -> None:
         methods = {**_system(config, system), **_processes(config, table, jobs), **filesystem.methods}
         sandbox = Sandbox(session, initialiser, meter, version=birth.version, init_bytes=config.limits.init_bytes)
         origins = Origins(lambda: access.required, config.allow_origins, config.allow_hosts)
-        grpc = _grpc(config, methods, gate, origins)
+        grpc = GrpcServer(methods, gate, origins, config.limits)
         routes = web.table([*sandbox.routes(), *filesystem.routes])
         router = Router(methods, routes, gate, origins, unary_s=config.limits.unary_s)
-        listener = _listener(config, router, grpc, jobs)
+        listener = _listener(config.limits, router, grpc, jobs)
         _warn_without_root()
 
         began = time.monotonic()
@@ -208,23 +207,9 @@ def _system(config: Config, service: SystemService) -> rpc.MethodTable:
     )
 
 
-def _grpc(config: Config, methods: rpc.MethodTable, gate: Gate, origins: Origins) -> GrpcServer:
-    limits = config.limits
-    bounds = GrpcBounds(
-        limits.streams, limits.header_bytes, limits.idle_s, limits.header_s, limits.unary_s, limits.body_idle_s
-    )
-    return GrpcServer(methods, gate, origins, bounds)
-
-
-def _listener(config: Config, router: Router, grpc: GrpcServer, jobs: Supervisor) -> Listener:
-    limits = config.limits
-    timeouts = TransportTimeouts(
-        limits.header_bytes, limits.idle_s, limits.header_s, limits.body_idle_s, limits.peer_dead_s
-    )
+def _listener(limits: Limits, router: Router, grpc: GrpcServer, jobs: Supervisor) -> Listener:
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return Listener(
-        router.handle, timeouts, jobs.spawn, connections=limits.connections, descriptors=descriptors, http2=grpc
-    )
+    return Listener(router.handle, limits, jobs.spawn, descriptors=descriptors, http2=grpc)
 
 
 def _take_token(config: Config, session: Session) -> None:

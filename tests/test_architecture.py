@@ -187,7 +187,7 @@ def layer_of(name: str) -> Layer:
         return Layer(("envd.errors",))
     if within(name, ("envd.transport",)):
         grpc = ("grpc", "grpc_reflection", "grpc_health") if last == "grpc_server" else ()
-        leaves = ("envd.errors", "envd.json_slices", "envd.logs", "envd.varint")
+        leaves = ("envd.config", "envd.errors", "envd.json_slices", "envd.logs", "envd.varint")
         ours = ("envd.transport", "envd.rpc", "envd.web", *leaves)
         return Layer(ours, ("httptools", "google.protobuf", *grpc))
     if within(name, ("envd.host", *DOMAINS)):
@@ -235,7 +235,10 @@ def _domain(name: str) -> Layer:
     own = next(domain for domain in DOMAINS if within(name, (domain,)))
     third_party = THIRD_PARTY.get(name, ())
     below = [module for domain in (own, *ABOVE.get(own, ()), "envd.host") for module in _all_below(domain)]
-    return Layer((*below, "envd.errors", "envd.supervise", "envd.keeper.client", "envd.keeper.naming"), third_party)
+    return Layer(
+        (*below, "envd.config", "envd.errors", "envd.supervise", "envd.keeper.client", "envd.keeper.naming"),
+        third_party,
+    )
 
 
 def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -451,7 +454,6 @@ FORBIDDEN = [
     ("envd.process.table", "from envd.keeper import wire"),
     ("envd.process.table", "import psutil"),
     ("envd.filesystem.watching.inotify_hub", "def late():\n    import watchdog.events"),
-    ("envd.process.table", "from envd.config import Output"),
     ("envd.process.table", "def late():\n    import json"),
     ("envd.process.service", "from envd.keeper.client import KeeperClient"),
     ("envd.process.service", "from envd.pty.terminal import Terminals"),
@@ -467,7 +469,6 @@ FORBIDDEN = [
     ("envd.transport.http1", "from envd import process"),
     ("envd.transport.http1", "from envd.host import users"),
     ("envd.transport.http1", "from envd_proto.process import process_pb2"),
-    ("envd.transport.http1", "from envd.config import Limits"),
     ("envd.transport.http1", "import grpc"),
     ("envd.transport.http1", "def late():\n    from envd import logs"),
     ("envd.server", "import httptools"),
@@ -490,6 +491,8 @@ FORBIDDEN = [
 ]
 
 ALLOWED = [
+    ("envd.process.table", "from envd.config import Output"),
+    ("envd.transport.router", "from envd.config import Limits"),
     ("envd.rpc", "from envd.errors import Code"),
     ("envd.keeper.loop", "import errno"),
     ("envd.keeper.loop", "if TYPE_CHECKING:\n    from typing import Any"),

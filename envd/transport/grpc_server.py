@@ -13,9 +13,9 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
+from envd.config import Limits
 from envd.errors import EnvdError
 from envd.rpc import Method, MethodTable
 
@@ -34,27 +34,15 @@ _PING_INTERVAL_MS = 1000
 _WAITING_CALLS = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcBounds:
-    """Of one connection: open calls, bytes of a call's headers, seconds until it is idle, or begun; see GrpcCalls."""
-
-    streams: int
-    header_bytes: int
-    idle_s: float
-    header_s: float
-    unary_s: float
-    body_idle_s: float
-
-
 class GrpcServer:
     """Serves the method table, reflection and health; started by the first request for its address."""
 
-    def __init__(self, methods: MethodTable, gate: Gate, origins: Origins, bounds: GrpcBounds) -> None:
+    def __init__(self, methods: MethodTable, gate: Gate, origins: Origins, limits: Limits) -> None:
         self.streams = Streams()
         self._methods = methods
         self._gate = gate
         self._origins = origins
-        self._bounds = bounds
+        self._limits = limits
         self._starting = asyncio.Lock()
         self._path = ""
         self._server: Any = None
@@ -74,7 +62,7 @@ class GrpcServer:
         return self._path
 
     async def _start(self, library: _Library) -> str:
-        server = library.aio.server(options=_options(self._bounds, self._methods))
+        server = library.aio.server(options=_options(self._limits, self._methods))
         server.add_generic_rpc_handlers((self._handlers(library),))
         services = {path.split("/")[1] for path in self._methods}
         self._health = await library.add_health(server, services)
@@ -90,8 +78,8 @@ class GrpcServer:
         calls = GrpcCalls(
             self._gate,
             self.streams,
-            unary_s=self._bounds.unary_s,
-            body_idle_s=self._bounds.body_idle_s,
+            unary_s=self._limits.unary_s,
+            body_idle_s=self._limits.body_idle_s,
             terms=library.terms(),
         )
         return library.handlers(
@@ -134,16 +122,16 @@ def _behaviour(calls: GrpcCalls, method: Method) -> tuple[Behaviour, bool]:
     return functools.partial(serve, method), method.server_streaming
 
 
-def _options(bounds: GrpcBounds, methods: MethodTable) -> list[tuple[str, int]]:
+def _options(limits: Limits, methods: MethodTable) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
-        ("grpc.max_concurrent_streams", bounds.streams),
-        ("grpc.max_metadata_size", bounds.header_bytes),
-        ("grpc.absolute_max_metadata_size", bounds.header_bytes),
+        ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_metadata_size", limits.header_bytes),
+        ("grpc.absolute_max_metadata_size", limits.header_bytes),
         ("grpc.max_receive_message_length", max(method.message_bytes for method in methods.values())),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_connection_idle_ms", round(bounds.idle_s * 1000)),
-        ("grpc.server_handshake_timeout_ms", round(bounds.header_s * 1000)),
+        ("grpc.max_connection_idle_ms", round(limits.idle_s * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(limits.header_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MS),
         ("grpc.server.max_pending_requests", _WAITING_CALLS),

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
+from envd.config import Limits
 from envd.errors import Code, EnvdError
 from envd.logs import request_context
 from envd.web import Settle
@@ -24,7 +25,6 @@ from .exchange import Exchange
 from .origins import Ingress
 from .parsing import BadRequestError, Parser
 from .status import plain_response
-from .timeouts import TransportTimeouts
 from .zero_copy import DirectSocket, File, send_file
 
 log = logging.getLogger("envd.transport")
@@ -43,7 +43,7 @@ _CUT_SHORT = "protocol error: incomplete envelope: unexpected EOF"
 class ConnectionOwner(Protocol):
     """The listener, as connections need it."""
 
-    timeouts: TransportTimeouts
+    limits: Limits
     departures: Departures
     admission: Admission
     handle: Callable[[Exchange], Awaitable[None]]
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: ConnectionOwner, place: Ingress) -> None:
         self._owner = owner
         self._place = place
-        self._parser = Parser(self._request, owner.timeouts.header_bytes)
+        self._parser = Parser(self._request, owner.limits.header_bytes)
         self._queue: deque[Exchange] = deque()
         self._current: Exchange | None = None
         self._arrived: asyncio.Future[None] | None = None
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
         """Send bytes of a file; everything written before is with the kernel."""
         self.acks.writing(count)
         try:
-            idle_s = self._owner.timeouts.body_idle_s
+            idle_s = self._owner.limits.body_idle_s
             await send_file(self._sock, File(fd, offset, count, settle), idle_s=idle_s, touched=self._touch)
         except ConnectionError:
             self.transport.abort()
@@ -386,21 +386,21 @@ class Connection(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Look after time limits; the listener calls this every few seconds."""
-        timeouts = self._owner.timeouts
+        limits = self._owner.limits
         quiet = now - self._active_at
         if self.transport.is_closing():
-            if quiet > timeouts.idle_s:
+            if quiet > limits.idle_s:
                 self.transport.abort()
         elif self._current is None and not self._queue:
-            if self._parser.in_head and now - self._head_began_at > timeouts.header_s:
-                self._refuse(408, f"request not complete after {timeouts.header_s:g} s")
-            elif quiet > (timeouts.header_s if self._silent else timeouts.idle_s):
+            if self._parser.in_head and now - self._head_began_at > limits.header_s:
+                self._refuse(408, f"request not complete after {limits.header_s:g} s")
+            elif quiet > (limits.header_s if self._silent else limits.idle_s):
                 self.transport.close()
-        elif peer.is_dead(self._sock, timeouts.peer_dead_s):
-            log.info("peer is gone", extra={"silence_s": timeouts.peer_dead_s})
+        elif peer.is_dead(self._sock, limits.peer_dead_s):
+            log.info("peer is gone", extra={"silence_s": limits.peer_dead_s})
             self.transport.abort()
-        elif self._current is not None and self._current.awaits_body and quiet > timeouts.body_idle_s:
-            text = f"no byte of the request body for {timeouts.body_idle_s:g} s"
+        elif self._current is not None and self._current.awaits_body and quiet > limits.body_idle_s:
+            text = f"no byte of the request body for {limits.body_idle_s:g} s"
             self._current.body.fail(EnvdError(Code.DEADLINE_EXCEEDED, text))
         elif self._current is not None and self._current.half_closed:
             self._current.probe_again()

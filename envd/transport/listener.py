@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from envd.config import Limits
+
 from . import malloc, peer
 from .accepting import Acceptor, SpawnTask
 from .admission import Admission
@@ -18,7 +20,6 @@ from .exchange import Exchange
 from .http1 import CONNECTION_BYTES, Connection
 from .origins import Ingress
 from .splice import SPLICED_BYTES, Backend, Spliced
-from .timeouts import TransportTimeouts
 
 log = logging.getLogger("envd.transport")
 
@@ -42,20 +43,19 @@ class Listener:
     def __init__(
         self,
         handle: Callable[[Exchange], Awaitable[None]],
-        timeouts: TransportTimeouts,
+        limits: Limits,
         spawn: SpawnTask,
         *,
-        connections: int,
         descriptors: int,
         http2: Backend,
     ) -> None:
         self.handle = handle
-        self.timeouts = timeouts
+        self.limits = limits
         self.http2 = http2
         self.departures = Departures()
         self._spawn = spawn
         self._descriptors = descriptors
-        self.admission = Admission(connections, max(descriptors // 4, 16))
+        self.admission = Admission(limits.connections, max(descriptors // 4, 16))
         self._refused: set[Connection] = set()
         self._acceptors: list[Acceptor] = []
         self._lost = 0
@@ -152,7 +152,7 @@ class _FirstBytes(asyncio.Protocol):
         if self._listener.is_refused(self._connection) or not _HTTP2_PREFACE.startswith(beginning):
             self._make_way(self._connection)
         elif len(beginning) == len(_HTTP2_PREFACE):
-            spliced = Spliced(self._listener.timeouts, self._listener, self._listener.http2, self._place)
+            spliced = Spliced(self._listener.limits, self._listener, self._listener.http2, self._place)
             spliced.connection_made(self._transport)
             if self._listener.replace(self._connection, spliced):
                 spliced.begin()

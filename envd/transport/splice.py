@@ -10,12 +10,13 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from envd.config import Limits
+
 from . import peer
 from .ack_tracking import AckTracker
 from .admission import Admission
 from .http2 import AbuseError, Conversation, FromClient, FromServer, Streams, goaway
 from .origins import Ingress
-from .timeouts import TransportTimeouts
 
 log = logging.getLogger("envd.transport")
 
@@ -57,8 +58,8 @@ class Spliced(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, timeouts: TransportTimeouts, owner: SpliceOwner, backend: Backend, place: Ingress) -> None:
-        self._timeouts = timeouts
+    def __init__(self, limits: Limits, owner: SpliceOwner, backend: Backend, place: Ingress) -> None:
+        self._limits = limits
         self._place = place
         self._owner = owner
         self._backend = backend
@@ -78,7 +79,7 @@ class Spliced(asyncio.Protocol):
         self._sock = transport.get_extra_info("socket")
         self._delivery = AckTracker(self._sock)
         self._conversation = Conversation(self._backend.streams, self._delivery, self._place)
-        self._requests = FromClient(self._conversation, self._timeouts.header_bytes)
+        self._requests = FromClient(self._conversation, self._limits.header_bytes)
         self._responses = FromServer(self._conversation)
         self._conversation.on_vouch = lambda: self._owner.admission.vouch(self)
         self._conversation.on_room = self._go_on_soon
@@ -249,10 +250,10 @@ class Spliced(asyncio.Protocol):
         """Look after time limits; the listener calls this every few seconds. The server closes idle connections."""
         if self._ending or self.transport.is_closing():
             return
-        if self._requests.in_head and now - self._head_began_at > self._timeouts.header_s:
-            self._give_up(f"request header not complete after {self._timeouts.header_s:g} s")
-        elif self.busy and peer.is_dead(self._sock, self._timeouts.peer_dead_s):
-            log.info("peer is gone", extra={"silence_s": self._timeouts.peer_dead_s})
+        if self._requests.in_head and now - self._head_began_at > self._limits.header_s:
+            self._give_up(f"request header not complete after {self._limits.header_s:g} s")
+        elif self.busy and peer.is_dead(self._sock, self._limits.peer_dead_s):
+            log.info("peer is gone", extra={"silence_s": self._limits.peer_dead_s})
             self.transport.abort()
 
 

@@ -97,7 +97,7 @@ class _Rest:
         async with self._uploads.part(upload, start) as part:
             while data := await request.body.read(_PIECE_BYTES):
                 await part.put(data)
-            length = await part.finish(self._uploads.bounds.ranges)
+            length = await part.finish(self._uploads.config.ranges)
         received = {"received_bytes": upload.extents.total, "contiguous_bytes": upload.extents.contiguous}
         headers = (_JSON, _NO_STORE, *_progress(upload))
         return Response(200, headers, to_json({"offset": start.offset, "length": length, **received}))

@@ -43,7 +43,7 @@ class UploadsService:
                 if request.WhichOneof("message") != "chunk":
                     raise EnvdError(Code.INVALID_ARGUMENT, "after the start there can only be chunks")
                 await part.put(request.chunk)
-            length = await part.finish(self._uploads.bounds.ranges)
+            length = await part.finish(self._uploads.config.ranges)
         extents = upload.extents
         return pb.WritePartResponse(length=length, received_bytes=extents.total, contiguous_bytes=extents.contiguous)
 

@@ -8,9 +8,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
+from envd.config import Uploads
 from envd.errors import Code, EnvdError
 from envd.filesystem.threads import Threads
 from envd.filesystem.writing.temporary import Temporaries
@@ -28,29 +28,6 @@ from .upload import MultipartUpload
 log = logging.getLogger("envd.filesystem")
 
 
-@dataclass(frozen=True, slots=True)
-class UploadBounds:
-    """How much of everything there may be. Times in seconds.
-
-    Attributes:
-        at_once: uploads; of committed ones the oldest are forgotten first, then RESOURCE_EXHAUSTED.
-        expiry_s: after the last part, an upload is removed.
-        committed_s: a commit is remembered.
-        ranges: of one upload that do not touch each other.
-        parts: of one upload under way; RESOURCE_EXHAUSTED beyond.
-        parts_of_all: of all uploads; the same.
-        idle_s: without a byte, a part ends.
-    """
-
-    at_once: int
-    expiry_s: float
-    committed_s: float
-    ranges: int
-    parts: int
-    parts_of_all: int
-    idle_s: float
-
-
 class UploadTable:
     """The uploads of all users, also those that an earlier server process has left.
 
@@ -58,14 +35,23 @@ class UploadTable:
         slots: where they are written down; empty, or as that process left them.
         threads: where files are touched.
         temporaries: know of a file that has a hidden name before it is written down.
-        bounds: how much of everything there may be.
+        config: how much of everything there may be, and for how long.
+        idle_s: without a byte, a part ends.
         helped: the daemon's own rights help where a user may not write and only root has a say.
     """
 
     def __init__(
-        self, slots: UploadSlots, threads: Threads, temporaries: Temporaries, bounds: UploadBounds, *, helped: bool
+        self,
+        slots: UploadSlots,
+        threads: Threads,
+        temporaries: Temporaries,
+        config: Uploads,
+        *,
+        idle_s: float,
+        helped: bool,
     ) -> None:
-        self.bounds = bounds
+        self.config = config
+        self._idle_s = idle_s
         self._helped = helped
         self._slots = slots
         self._temporaries = temporaries
@@ -103,7 +89,7 @@ class UploadTable:
 
     def expires_in(self, upload: MultipartUpload) -> float:
         """Return after how many seconds an upload is removed, or a committed one forgotten."""
-        bounds, state = self.bounds, upload.state
+        bounds, state = self.config, upload.state
         lifetime = bounds.expiry_s if state.committed is None else bounds.committed_s
         return state.touched + lifetime - time.monotonic()
 
@@ -179,7 +165,7 @@ class UploadTable:
 
     def _slot(self) -> UploadSlot:
         committed = [one for one in self._all.values() if one.state.committed is not None and not one.turn.locked()]
-        if len(self._all) >= self.bounds.at_once and committed:
+        if len(self._all) >= self.config.at_once and committed:
             self._forget(min(committed, key=lambda one: one.state.touched))
         return self._slots.take()
 
@@ -195,10 +181,10 @@ class UploadTable:
             opening = partial(Gathered, upload.state.kept)
             async with self._threads.at(upload.state.kept.directory).holding(opening, Gathered.close) as held:
                 async with asyncio.timeout(None) as patience:
-                    with part.attending(held, patience, self.bounds.idle_s):
+                    with part.attending(held, patience, self._idle_s):
                         yield part
         except TimeoutError as exc:
-            raise part.leave() or _silent(self.bounds.idle_s) from exc
+            raise part.leave() or _silent(self._idle_s) from exc
         except EnvdError as exc:
             if (failure := part.leave()) is not None and failure is not exc:
                 raise failure from exc
@@ -209,13 +195,13 @@ class UploadTable:
     def _admit(self, upload: MultipartUpload, start: Start) -> UploadPart:
         upload.check_open()
         upload.check_end(start.offset + (start.length or 0))
-        if len(upload.parts) >= self.bounds.parts:
+        if len(upload.parts) >= self.config.parts:
             raise EnvdError(
-                Code.RESOURCE_EXHAUSTED, f"{self.bounds.parts} parts of this upload are under way already: wait for one"
+                Code.RESOURCE_EXHAUSTED, f"{self.config.parts} parts of this upload are under way already: wait for one"
             )
-        if sum(len(one.parts) for one in self._all.values()) >= self.bounds.parts_of_all:
+        if sum(len(one.parts) for one in self._all.values()) >= self.config.parts_of_all:
             raise EnvdError(
-                Code.RESOURCE_EXHAUSTED, f"{self.bounds.parts_of_all} parts are under way already: wait for one"
+                Code.RESOURCE_EXHAUSTED, f"{self.config.parts_of_all} parts are under way already: wait for one"
             )
         self._numbers += 1
         part = UploadPart(upload, self._numbers, start)
@@ -273,7 +259,7 @@ class UploadTable:
             if upload.state.committed is not None:
                 await self._committer.tidy(upload)
         while True:
-            await asyncio.sleep(min(max(min(self.bounds.expiry_s, self.bounds.committed_s) / 4, 0.05), 60.0))
+            await asyncio.sleep(min(max(min(self.config.expiry_s, self.config.committed_s) / 4, 0.05), 60.0))
             for upload in list(self._all.values()):
                 if self.expires_in(upload) <= 0 and not upload.parts and not upload.turn.locked():
                     await self._expire(upload)

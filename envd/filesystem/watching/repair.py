@@ -189,7 +189,7 @@ class Repair:
 
     async def _find(self, course: Course) -> None:
         """Return when the path leads to the tree, or the kernel has said how it left; end if neither comes."""
-        give_up_at = time.monotonic() + self._means.away_s
+        give_up_at = time.monotonic() + self._means.config.away_s
         while not (self.leaving or await self._is_there()):
             if time.monotonic() > give_up_at and self._reach.anchor is not None:
                 how = await self._threads.run(departure, self._reach.anchor, self._top.real)

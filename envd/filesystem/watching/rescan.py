@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from envd.config import Watching
 from envd.errors import Code, EnvdError
 from envd.filesystem.access import acting_as
 from envd.filesystem.threads import Threads
@@ -31,19 +32,16 @@ class Deps:
     Attributes:
         threads: scans are made in.
         room: for all pictures together.
-        directories: that one watch may have.
         turns: on the loop, for all who have much to do there.
-        away_s: how long the path of a tree may lead elsewhere; a directory above that was renamed may be renamed back.
     """
 
     hub: InotifyHub
     threads: Threads
     jobs: Supervisor
     room: EntryBudget
-    directories: int
+    config: Watching
     lookout: Lookout
     turns: FairScheduler
-    away_s: float
 
 
 class Rescan:
@@ -88,7 +86,7 @@ class Rescan:
         except TooLongError as exc:
             raise _too_deep(top.path) from exc
         except TooManyDirectoriesError as exc:
-            raise _too_many(top.path, self._means.directories) from exc
+            raise _too_many(top.path, self._means.config.directories) from exc
         finally:
             self._scan = None
             if not done:
@@ -103,7 +101,7 @@ class Rescan:
         top, account, means = self._top, self._account, self._means
         whole_tree = directories == [account.root]
         room = max(means.room.left, 0) + (account.held if whole_tree else 0)
-        left = means.directories - (0 if whole_tree else account.directories)
+        left = means.config.directories - (0 if whole_tree else account.directories)
         bounds = ScanBounds(top.recursive, top.network, room, left, all_or_none=whole_tree)
         return Scan(None if top.remote else self._arm, bounds)
 

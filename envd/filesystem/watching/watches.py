@@ -8,7 +8,6 @@ import secrets
 import string
 import time
 from collections import Counter
-from dataclasses import dataclass
 
 from envd.errors import Code, EnvdError
 from envd.host.unreadable import UNREADABLE
@@ -32,21 +31,6 @@ _ALL_EVENTS = 262_144
 _SENDING_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchSizes:
-    """What may be kept.
-
-    Attributes:
-        watches: that are polled, or outlive their streams.
-        ttl_s: for so many seconds after somebody has asked for one.
-        events: that wait in one watch to be taken. Then it stops to listen, and looks for differences when they were.
-    """
-
-    watches: int
-    ttl_s: float
-    events: int
-
-
 class Watches:
     """Makes watches and keeps those that somebody may come back for.
 
@@ -55,10 +39,10 @@ class Watches:
         turns: on the loop, for who tells clients of changes.
     """
 
-    def __init__(self, means: Deps, slots: WatchSlots, sizes: WatchSizes) -> None:
+    def __init__(self, means: Deps, slots: WatchSlots) -> None:
         self._means = means
         self._slots = slots
-        self._sizes = sizes
+        self._config = means.config
         self._kept: dict[str, Watch] = {}
         self._left_at: dict[str, float] = {}
         self._streams: Counter[str] = Counter()
@@ -200,8 +184,8 @@ class Watches:
     async def expire(self) -> None:
         """End watches nobody has asked for in a long time, for ever."""
         while True:
-            await asyncio.sleep(self._sizes.ttl_s / 60)
-            long_ago = time.monotonic() - self._sizes.ttl_s
+            await asyncio.sleep(self._config.kept_s / 60)
+            long_ago = time.monotonic() - self._config.kept_s
             for ident in [ident for ident, left_at in self._left_at.items() if left_at < long_ago]:
                 self._end(self._kept[ident])
 
@@ -219,7 +203,7 @@ class Watches:
         return watch
 
     def _make(self, card: WatchInfo, *, kept: int) -> Watch:
-        return Watch(card, self._means, History(self._backlog, limit=self._sizes.events, kept=kept))
+        return Watch(card, self._means, History(self._backlog, limit=self._config.events, kept=kept))
 
     async def _begin(self, card: WatchInfo, *, kept: int) -> Watch:
         self._means.hub.open()
@@ -246,7 +230,7 @@ class Watches:
 
     def _make_room(self) -> None:
         """Have room for one more: a stream's that was left makes way, the one that was left first."""
-        if len(self._kept) + self._beginning < self._sizes.watches:
+        if len(self._kept) + self._beginning < self._config.kept_watches:
             return
         for ident in sorted(self._left_at, key=lambda ident: self._left_at[ident]):
             if not self._kept[ident].card.polled:
@@ -254,8 +238,8 @@ class Watches:
                 return
         raise EnvdError(
             Code.RESOURCE_EXHAUSTED,
-            f"{self._sizes.watches} watches are kept already: remove watchers that are not needed with RemoveWatcher, "
-            "or watch with a stream that gives no cursor",
+            f"{self._config.kept_watches} watches are kept already: remove watchers that are not needed with "
+            "RemoveWatcher, or watch with a stream that gives no cursor",
         )
 
     def _note_use(self, ident: str) -> None:
