@@ -155,6 +155,8 @@ async def test_what_is_asked_for_has_to_make_sense(daemon: Daemon, tmp_path: Pat
         b" " * 70_000,
     ):
         refusal(await rest(daemon.port, "POST", "", wish), 400)
+    message = refusal(await rest(daemon.port, "POST", "", {"path": path, "size": "3"}), 400)
+    assert message.endswith("size has the wrong type: give an integer")
     ident = await begun(daemon.port, tmp_path / "file")
     for query in ("", "?offset=", "?offset=-1", "?offset=x", f"?offset={2**63}"):
         refusal(await rest(daemon.port, "PUT", f"/{ident}{query}", b"x"), 400)

@@ -427,6 +427,11 @@ HOSTILE = {
 }
 
 
+async def test_a_link_no_system_can_make_is_refused_with_the_reason(archives: Archives, tmp_path: Path):
+    message = await refused(archives.extract(tmp_path, tar(entry("l", kind=LINK, link=""))), "invalid_argument")
+    assert message.startswith("l in the archive is a symbolic link whose target is empty")
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["new", "merged"])
 @pytest.mark.parametrize("entries", HOSTILE.values(), ids=list(HOSTILE))
 async def test_a_hostile_archive_changes_nothing(archives: Archives, tmp_path: Path, entries, there):

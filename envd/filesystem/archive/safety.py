@@ -1,4 +1,4 @@
-"""What names and links in an archive may be, so that nothing outside the target is touched."""
+"""Checks names and links in an archive, so that nothing outside the target is touched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envd.errors import Code, EnvdError
 from .tarstream.member import Member
 
 LONGEST_NAME_BYTES = 16 * 1024
-"""How long the name of an entry may be, for names grow with the square of a tree's depth."""
+"""The longest name of an entry, in bytes: names grow with the square of a tree's depth."""
 
 _LONGEST_TEXT_BYTES = 4096  # of a link; symlink(2)
 
@@ -45,7 +45,8 @@ def check_text(member: Member) -> None:
     if not member.link or "\0" in member.link or len(os.fsencode(member.link)) >= _LONGEST_TEXT_BYTES:
         raise EnvdError(
             Code.INVALID_ARGUMENT,
-            f"{member.name} in the archive is a link whose text no link can have",
+            f"{member.name} in the archive is a symbolic link whose target is empty, has a NUL byte, or has more than "
+            f"{_LONGEST_TEXT_BYTES - 1} bytes: leave it out",
         )
 
 

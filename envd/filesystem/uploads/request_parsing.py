@@ -22,7 +22,8 @@ _HEX = re.compile("[0-9a-f]{64}")
 _MODE = re.compile("0?[0-7]{1,4}")
 _NUMBER = re.compile("[0-9]{1,19}")
 _SHA256_BYTES = 32
-_TERMS: dict[str, type | tuple[type, ...]] = {
+_TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false", dict: "an object"}
+_TERMS: dict[str, type] = {
     "path": str,
     "size": int,
     "sha256": str,
@@ -36,7 +37,7 @@ _TERMS: dict[str, type | tuple[type, ...]] = {
     "sync": bool,
     "percent_encoded": bool,
 }
-_COMMIT: dict[str, type | tuple[type, ...]] = {"size": int, "sha256": str}
+_COMMIT: dict[str, type] = {"size": int, "sha256": str}
 
 
 def terms_from(body: bytes, caller: Caller) -> UploadOptions:
@@ -77,7 +78,7 @@ def commit_from(body: bytes) -> tuple[int | None, str | None]:
     return fields.get("size"), _digest(fields.get("sha256"))
 
 
-def _fields(body: bytes, known: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+def _fields(body: bytes, known: Mapping[str, type]) -> dict[str, Any]:
     try:
         fields = from_json(body)
     except ValueError as exc:
@@ -88,7 +89,7 @@ def _fields(body: bytes, known: Mapping[str, type | tuple[type, ...]]) -> dict[s
         if name not in known:
             raise _invalid(f"there is no '{name[:80]}', only {', '.join(known)}")
         if not isinstance(value, known[name]) or (known[name] is int and isinstance(value, bool)):
-            raise _invalid(f"{name} has another type")
+            raise _invalid(f"{name} has the wrong type: give {_TYPE_NAMES[known[name]]}")
     return fields
 
 
