@@ -1,1 +1,1 @@
-"""Files and directories: look, change, transfer."""
+"""Serves files and directories: looks at them, changes them, transfers them."""

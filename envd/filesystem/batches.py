@@ -1,4 +1,4 @@
-"""Listings in portions."""
+"""Cuts listings into batches and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On whose behalf a call is made: what its paths mean, and to whom belongs what it makes."""
+"""The caller of a call: the user it acts for, and the meaning of its paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making, moving and linking entries."""
+"""Makes, moves and links entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several files joined into one. Everything here blocks."""
+"""Joins several files into one. Everything here blocks."""
 
 from __future__ import annotations
 

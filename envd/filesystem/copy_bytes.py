@@ -1,4 +1,4 @@
-"""Moving content between open files."""
+"""Copies content between open files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copying entries, one or whole trees."""
+"""Copies entries, one or whole trees."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ANOTHER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
 
 @dataclass(frozen=True, slots=True)
 class CopyRequest:
-    """How to copy.
+    """Options of a copy.
 
     Attributes:
         owner: to whom the copies belong; None: to whom the originals do.
@@ -49,7 +49,7 @@ class CopyRequest:
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy came to.
+    """The summary of a copy.
 
     Attributes:
         entries: files, links and directories made or replaced.

@@ -61,7 +61,7 @@ def _date_text(time_ns: int) -> str:
 
 
 class NameLookup(Protocol):
-    """What users and groups are called."""
+    """A lookup of the names of users and groups."""
 
     def owner(self, uid: int, /) -> str:
         """Return the name of a user."""

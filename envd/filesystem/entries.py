@@ -1,4 +1,4 @@
-"""What is known of one entry of a file system."""
+"""Descriptions of entries of a file system."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RWX = tuple(
 
 
 class FileKind(enum.IntEnum):
-    """What an entry is, or what a link leads to; numbers as in the contract."""
+    """The type of an entry, or of a link's target; numbers as in the contract."""
 
     OTHER = 0
     FILE = 1
@@ -51,7 +51,7 @@ Seen = tuple[str, str, os.stat_result]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What there is to say of a symbolic link.
+    """A symbolic link and its target.
 
     Attributes:
         text: what is stored in it.

@@ -1,4 +1,4 @@
-"""What tells a file or directory from a later one that has its name, or even its number."""
+"""The identity of a file or directory: it differs from a later one's with its name, or even its number."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _BRACES = re.compile(r"\{[^{}]*\}")
 
 Part = Callable[[str], object]
 State = tuple[tuple[int, int], ...]
-"""Where globs stand: which one, and which of its parts comes next."""
+"""The state of matching: pairs of a glob and its next part."""
 
 
 @dataclass(frozen=True, slots=True)

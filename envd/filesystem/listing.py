@@ -1,4 +1,4 @@
-"""Listing directories."""
+"""Lists directories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RUN = 128  # entries of one directory that are described together
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What to list.
+    """A directory to list, and the options.
 
     Attributes:
         path: of the directory; links are followed.
@@ -65,7 +65,7 @@ def walk(listing: Listing) -> Generator[Entry, None, None]:
 
 @dataclass(slots=True)
 class _ListLevel:
-    """A directory on the way.
+    """A directory between the root and the current entry.
 
     Attributes:
         prefix: begins the paths of what is in it.

@@ -1,4 +1,4 @@
-"""How much file work goes on, and on which devices."""
+"""Counts the file work that goes on, by device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MANY_STUCK = 32
 
 @dataclass(slots=True)
 class _Load:
-    """What goes on on one device.
+    """The file work on one device.
 
     Attributes:
         running: steps that have a thread.
@@ -29,7 +29,7 @@ class _Load:
 
 
 class Loads:
-    """What goes on. One thread at a time uses it.
+    """The file work on all devices. One thread at a time uses it.
 
     Attributes:
         silent: devices on which something is stuck.

@@ -53,7 +53,7 @@ class CachedNames(NameLookup, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EntryFormat:
-    """In which shape a client takes entries.
+    """The format in which a client takes entries.
 
     Attributes:
         names: what owners are called.

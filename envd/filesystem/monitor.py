@@ -1,4 +1,4 @@
-"""Sees which file work does not get on: finds the device that does not answer, and tells who waits for it."""
+"""Finds file work that makes no progress, and the device that does not answer; fails the calls that wait for it."""
 
 from __future__ import annotations
 

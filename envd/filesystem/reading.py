@@ -1,4 +1,4 @@
-"""Reading files."""
+"""Reads files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removing entries with everything below them."""
+"""Removes entries with everything below them."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _permit(directory: int) -> None:
 
 @dataclass(slots=True)
 class _RemovalLevel:
-    """A directory on the way down.
+    """A directory between the top and the current one.
 
     Attributes:
         todo: directories in it that are still to be removed.

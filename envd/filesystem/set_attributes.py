@@ -1,4 +1,4 @@
-"""Changing what belongs to an entry beside its content: owner, group, mode, times."""
+"""Changes owner, group, mode and times of an entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS = range(-62_135_596_800, 253_402_300_800)  # what a Timestamp may hold;
 
 @dataclass(frozen=True, slots=True)
 class AttributeChanges:
-    """What to change; None leaves it. Owner and group by name or decimal number, times in nanoseconds."""
+    """Changes to make; None leaves the attribute. Owner and group by name or decimal number, times in nanoseconds."""
 
     mode: int | None = None
     owner: str | None = None
@@ -57,7 +57,7 @@ def change(path: str, settings: AttributeChanges) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What is changed, by a descriptor: whatever has its name meanwhile.
+    """The entry to change, by a descriptor: another one may have its name meanwhile.
 
     Attributes:
         fd: O_PATH.

@@ -1,4 +1,4 @@
-"""Pieces of file work, and how many of them go on where."""
+"""Steps of file work, and their limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONG_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class StepLimits:
-    """How much may go on at once.
+    """Limits of the steps that run at once.
 
     Attributes:
         working: threads at work; one that is stuck does not count.
@@ -37,7 +37,7 @@ class StepLimits:
 
 
 class Step(Generic[T]):
-    """A piece of work, until no thread works on it any more.
+    """A step of file work, until no thread works on it any more.
 
     Attributes:
         answer: what its caller waits for. It fails when the work does not get on; the work itself may end later.

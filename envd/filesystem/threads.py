@@ -1,4 +1,4 @@
-"""Where file work is done: in threads, because any of it can block."""
+"""Runs file work in threads, because any of it can block."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Threads:
 
     @asynccontextmanager
     async def holding(self, make: Callable[[], T], let_go: Callable[[T], object]) -> AsyncIterator[OwnedResource[T]]:
-        """Make something, and let go of it on the way out, behind all work on it; both in threads."""
+        """Make a resource, and release it on the way out, behind all work on it; both in threads."""
         making = self._pool.submit(make, self._paths)
         try:
             held = OwnedResource(await asyncio.wrap_future(making.answer), self._pool, self._paths)
@@ -113,11 +113,11 @@ class Threads:
 
 
 class OwnedResource(Generic[T]):
-    """Something that is worked on in threads, one piece of work after the other.
+    """A resource that is used in threads, one piece of work after the other.
 
     Attributes:
         it: what is held.
-        over: the work that was done on it has let go of it.
+        over: the last piece of work has released it.
     """
 
     def __init__(self, it: T, pool: ThreadPool, paths: tuple[str, ...]) -> None:
@@ -182,6 +182,6 @@ async def _until_over(step: Step[Any], waiting: asyncio.Future[Any]) -> None:
 
 
 def _heard(done: asyncio.Future[U]) -> None:
-    """Take note of a failure, for work whose caller went away has nobody else who does."""
+    """Read a failure so that asyncio does not log it: the caller of this work went away."""
     if not done.cancelled():
         done.exception()

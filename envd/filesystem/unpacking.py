@@ -1,4 +1,4 @@
-"""Bodies that come as gzip. Source: RFC 1952."""
+"""Unpacks bodies that come as gzip. Source: RFC 1952."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_BYTES = 64 * 1024 * 1024 * 1024
 
 
 class Source(Protocol):
-    """Bytes that arrive."""
+    """A source of bytes that arrive."""
 
     async def read(self, size: int) -> bytes:
         """Return the next bytes, at most `size`; none at the end."""

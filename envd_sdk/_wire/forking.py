@@ -84,7 +84,7 @@ class Fork:
                 self._inside[thread] = depth
 
     def know(self, call: Any) -> None:
-        """Take note of a call of the library's that lives on when this thread leaves."""
+        """Register a call of the library's that lives on when this thread leaves."""
         with self._changed:
             self._calls.add(call)
 

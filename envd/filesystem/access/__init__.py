@@ -1,4 +1,4 @@
-"""Who may reach what: the rights of one thread, and paths of clients opened without being led astray.
+"""Opens paths of clients with the rights of their users, never through a link that leads astray.
 
 Everything that a client's path names is opened here, and everything that a call does as a user happens within
 `acting_as`; see docs/decisions/0017-the-kernel-checks-users.md.

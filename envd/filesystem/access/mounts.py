@@ -1,4 +1,4 @@
-"""On which mount something lies, and what that mount shows. Everything here blocks."""
+"""Mounts: the one an entry lies on, and the part of the file system it shows. Everything here blocks."""
 
 from __future__ import annotations
 

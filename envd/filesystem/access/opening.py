@@ -1,4 +1,4 @@
-"""Opening what clients' paths name."""
+"""Opens the entries that clients' paths name."""
 
 from __future__ import annotations
 

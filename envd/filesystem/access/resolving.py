@@ -1,4 +1,4 @@
-"""Resolving a path component by component, by descriptors: what openat2 does, and more that can be known on the way."""
+"""Resolves a path component by component, by descriptors: what openat2 does, and more that can be known on the way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Visit = Callable[[int, os.stat_result], None]
 
 @dataclass(slots=True)
 class Landing:
-    """Where a path leads. Both descriptors are O_PATH and its own.
+    """The entry a path leads to. Both descriptors are O_PATH and its own.
 
     Attributes:
         directory: that the entry lies in.

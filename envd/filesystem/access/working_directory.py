@@ -16,7 +16,7 @@ _FDS = "/proc/self/fd"
 
 
 class _Thread(threading.local):
-    """What this thread has.
+    """The state of this thread.
 
     Attributes:
         own: a working directory that no other thread has; None while it was not tried.

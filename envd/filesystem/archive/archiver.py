@@ -1,4 +1,4 @@
-"""Making an archive of what is on the disk, piece by piece while it is sent. Everything here blocks: for threads."""
+"""Makes an archive of a tree, piece by piece while it is sent. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class _ArchiveLevel(NamedTuple):
-    """A directory on the way.
+    """A directory between the root and the current entry.
 
     Attributes:
         prefix: begins the names of what is in it: empty, or with a slash at the end.
@@ -35,7 +35,7 @@ class _ArchiveLevel(NamedTuple):
 
 @dataclass(slots=True)
 class Archiver:
-    """One archive while it is made.
+    """Makes one archive.
 
     Attributes:
         root: the directory, or the single file; open.

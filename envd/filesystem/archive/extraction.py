@@ -1,4 +1,4 @@
-"""An archive on its way in. Everything here blocks: for threads, one call at a time."""
+"""Extracts an archive as it arrives. Everything here blocks: call it from a thread, one call at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 @dataclass(frozen=True, slots=True)
 class ExtractRequest:
-    """How to extract.
+    """Options of an extraction.
 
     Attributes:
         path: absolute; links are followed.
@@ -62,7 +62,7 @@ class ExtractRequest:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What an extraction came to.
+    """The summary of an extraction.
 
     Attributes:
         path: with all links resolved.

@@ -1,4 +1,4 @@
-"""Making an archive's entries in a hidden directory that nobody else uses. Everything here blocks: for threads."""
+"""Makes an archive's entries in a hidden directory of its own. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 

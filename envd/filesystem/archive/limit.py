@@ -1,4 +1,4 @@
-"""How many archives are made and taken apart at once."""
+"""Limits the archives that are made and extracted at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _AT_ONCE = 64
 
 
 class ArchiveLimit:
-    """Lets 64 in at once, for each holds descriptors and some megabytes; who comes on top is refused."""
+    """Admits 64 at once, for each holds descriptors and some megabytes; further calls are refused."""
 
     def __init__(self) -> None:
         self._running = 0

@@ -1,4 +1,4 @@
-"""Putting what was extracted aside in its place. Everything here blocks: for threads."""
+"""Moves an extracted tree to its target. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MANY = 64
 
 
 class Conflict(enum.Enum):
-    """What happens to an entry whose place is taken; numbers as in the contract."""
+    """The treatment of an entry whose target exists; numbers as in the contract."""
 
     OVERWRITE = 0
     FAIL = 1

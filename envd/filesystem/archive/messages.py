@@ -1,4 +1,4 @@
-"""Conversions between the contract's messages, and parameters, about archives and the domain's terms."""
+"""Converts the contract's messages and REST parameters about archives to the domain's types and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What extracted entries get beside their content. Everything here blocks: for threads."""
+"""Sets the metadata of extracted entries. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is kept of the archive's entries, and how much of it is taken.
+    """Rules of an extraction: the metadata it keeps, and its limits.
 
     Attributes:
         owner: says to whom an entry belongs: user and group.

@@ -1,4 +1,4 @@
-"""To whom extracted entries belong. Looking names up blocks: for threads."""
+"""Owners of extracted entries. Looking names up blocks: call it from a thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in the hidden tree entries are being made. Everything here blocks: for threads."""
+"""The current directory of an extraction in its hidden tree. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sealed:
 
 @dataclass(slots=True)
 class _PositionLevel:
-    """A directory on the way down.
+    """A directory between the top and the current one.
 
     Attributes:
         member: the entry that says what it shall be like; None if there was none.

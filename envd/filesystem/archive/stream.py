@@ -1,4 +1,4 @@
-"""An archive as it is sent: found, opened, made and wrapped in runs of bytes. Everything here blocks: for threads."""
+"""Makes an archive in runs of bytes, compressed if asked for. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_BYTES = 4096  # of a pattern
 
 @dataclass(frozen=True, slots=True)
 class ArchiveRequest:
-    """What to archive.
+    """A directory or file to archive, and the options.
 
     Attributes:
         path: absolute; links are followed.
@@ -46,7 +46,7 @@ class ArchiveRequest:
 
 
 class ArchiveStream:
-    """Runs of one archive, in order.
+    """Yields the runs of one archive, in order.
 
     Args:
         path: with all links resolved.

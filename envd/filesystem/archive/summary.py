@@ -1,4 +1,4 @@
-"""What is in an archive, and what is not."""
+"""Counts of an archive's entries, and names of those that were left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_LINKED = 100_000
 
 
 class LeftOutReason(enum.IntEnum):
-    """Why an entry was left out; numbers as in the contract."""
+    """The reason why an entry was left out; numbers as in the contract."""
 
     KIND = 1
     VANISHED = 2

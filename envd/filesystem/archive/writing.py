@@ -1,4 +1,4 @@
-"""Single entries as pieces of an archive. Everything here blocks: for threads."""
+"""Turns single entries into pieces of an archive. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which file a request to /files is about, and what entitles to it."""
+"""The address of a request to /files: its file, and the signature that permits it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every route of files does alike: it reads JSON, and answers."""
+"""Reads JSON requests and writes JSON answers for the routes of files."""
 
 from __future__ import annotations
 

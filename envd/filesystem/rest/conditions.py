@@ -1,4 +1,4 @@
-"""Whether a client's copy of a file is still good. Source: RFC 9110, section 13."""
+"""Conditions of requests: they tell whether a client's copy of a file is current. Source: RFC 9110, section 13."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What tells one content of a file from another: a strong entity tag, and its last change in Unix seconds.
+    """The version of a file's content: a strong entity tag, and its last change in Unix seconds.
 
     Empty and None where that cannot be told.
     """
@@ -24,7 +24,7 @@ class Version:
 
 
 class Verdict(enum.Enum):
-    """What the conditions of a request come to."""
+    """The verdict on the conditions of a request."""
 
     PROCEED = 200
     NOT_MODIFIED = 304

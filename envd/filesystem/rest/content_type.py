@@ -1,4 +1,4 @@
-"""What a file holds, by its name or its first bytes. Source: WHATWG MIME Sniffing, sections 6 and 7."""
+"""Content types of files, by their names or first bytes. Source: WHATWG MIME Sniffing, sections 6 and 7."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET and HEAD of a file: which bytes, in which coding, and what is said of them."""
+"""Serves GET and HEAD of a file: ranges, codings and headers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_IDENTITY = "identity encoding not acceptable for Range or conditional reques
 
 
 class Download:
-    """Serves GET and HEAD.
+    """Serves GET and HEAD of files.
 
     Args:
         callers: find and check who asks.

@@ -18,7 +18,7 @@ _BOUNDARY_CHARS = 70
 
 @dataclass(frozen=True, slots=True)
 class PartHead:
-    """What a part says of itself: the form field, and a file name if there is one."""
+    """The header of a part: the form field, and a file name if there is one."""
 
     field: str
     filename: str | None

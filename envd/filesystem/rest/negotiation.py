@@ -1,4 +1,4 @@
-"""Which coding a client gets. Source: RFC 9110, section 12.5.3; ties as E2B's clients meet them."""
+"""Chooses the content coding for a client. Source: RFC 9110, section 12.5.3; ties as E2B's clients meet them."""
 
 from __future__ import annotations
 

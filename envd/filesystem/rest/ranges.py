@@ -20,7 +20,7 @@ class Span:
 
 
 class MalformedRangeError(Exception):
-    """It is no byte range."""
+    """The header is no range of bytes."""
 
 
 class NoOverlapError(Exception):

@@ -1,4 +1,4 @@
-"""POST of files: what is written where, and what is answered."""
+"""Serves POST of files, raw or as forms."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SAME_PATH = (
 
 
 class UploadHandler:
-    """Serves POST."""
+    """Serves POST of files."""
 
     def __init__(self, callers: Callers, threads: Threads, temporaries: Temporaries) -> None:
         self._callers = callers

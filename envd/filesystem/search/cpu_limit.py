@@ -1,4 +1,4 @@
-"""What ends a step that takes too long, and a worker whose server is gone."""
+"""Ends a step that takes too long, and a worker whose server is gone."""
 
 from __future__ import annotations
 

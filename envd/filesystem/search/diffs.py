@@ -11,11 +11,11 @@ _CONTEXT = 3
 _NO_END = b"\\ No newline at end of file"
 
 Change = tuple[int, int, str]
-"""Where in a text characters are replaced, where that ends, and by which."""
+"""A change of a text: begin and end of the replaced characters, and their replacement."""
 
 
 class _Region(NamedTuple):
-    """Whole lines that change: where they begin and end in the old text, and the lines that come in their place."""
+    """Whole lines that change: their begin and end in the old text, and the lines that replace them."""
 
     begin: int
     end: int

@@ -1,4 +1,4 @@
-"""Patterns as compiled expressions, and the quickest right way to find the lines they match."""
+"""Compiles patterns, and finds the lines they match in the quickest correct way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GOOD_LITERAL = 3  # shorter ones are in nearly every line
 
 Span = tuple[int, int]
 LineMatch = tuple[int, int, list[Span]]
-"""Where a line begins and ends (without its end of line), and where it matches, counted from its beginning."""
+"""A line that matches: begin and end (without its end of line), and its matches, counted from its beginning."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Finding what a selection is about. Everything here blocks."""
+"""Finds the entries of a selection. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .match import Match, size_suits, time_suits
 from .requests import Selection, SortBy, Type
 
 SORTED = 100_000
-"""How many entries are kept at most to sort them by size or time."""
+"""The most entries that are sorted by size or time."""
 
 _TYPES = {stat.S_IFREG: Type.FILE, stat.S_IFDIR: Type.DIRECTORY, stat.S_IFLNK: Type.SYMLINK}
 # What is no directory any more: it is gone, or was made a file or link.
@@ -32,7 +32,7 @@ Unreadable = Callable[[str, int], None]
 
 
 class _FindLevel(NamedTuple):
-    """A directory on the way.
+    """A directory between the root and the current entry.
 
     Attributes:
         prefix: begins the paths of what is in it, as the client is to see them.
@@ -47,7 +47,7 @@ class _FindLevel(NamedTuple):
 
 
 class Finder:
-    """Goes through a selection.
+    """Walks through the entries of a selection.
 
     Attributes:
         examined: entries seen so far.

@@ -1,7 +1,7 @@
-"""What goes through the pipes between the server and a worker.
+"""Frames in the pipes between the server and a worker.
 
-To the worker: an order, pickled, behind its length. From it: frames of a length, a kind and a payload, the last of them
-DONE or FAILED.
+To the worker: a request, pickled, behind its length. From it: frames of a length, a kind and a payload, the last of
+them DONE or FAILED.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MESSAGE = 1
 VALUE = 2
 """A part of the answer, of plain values."""
 FAILED = 3
-"""What was ordered failed as it may: a code and a message."""
+"""The request failed with an expected error: a code and a message."""
 BROKEN = 4
 """A fault of ours: what the log is to know."""
 DONE = 5

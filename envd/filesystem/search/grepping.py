@@ -1,4 +1,4 @@
-"""Finding text in files. Everything here blocks."""
+"""Finds text in files. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PART_BYTES = 64 * 1024
 
 
 class GrepPart(NamedTuple):
-    """What was found in a file, or a part of it.
+    """Matching lines of a file, or a part of them.
 
     Attributes:
         matches: lines that match.
@@ -31,11 +31,11 @@ class GrepPart(NamedTuple):
 
 
 class Full(Exception):  # noqa: N818 - no error: the answer has all it may have
-    """The answer may not become larger."""
+    """The answer has reached its largest size."""
 
 
 class Grep:
-    """One Grep's way through files.
+    """Searches files for one Grep.
 
     Attributes:
         searched, files_matched: files so far.
@@ -136,7 +136,7 @@ class Grep:
 
 
 class _FileMatches:
-    """What was found in one file so far.
+    """Matching lines of one file so far.
 
     Attributes:
         matches: lines that match.

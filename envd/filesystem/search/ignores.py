@@ -1,4 +1,4 @@
-"""What git ignores. Source: gitignore(5)."""
+"""Rules of .gitignore files. Source: gitignore(5)."""
 
 from __future__ import annotations
 

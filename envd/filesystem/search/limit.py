@@ -1,4 +1,4 @@
-"""Whose turn it is to search."""
+"""Limits the searches that run at once, fairly between devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines as a client is to see them."""
+"""Lines as a client sees them, clipped to a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading lines. Everything here blocks."""
+"""Reads ranges of lines. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEWLINE = b"\n"
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which lines.
+    """A range of lines to read.
 
     Attributes:
         first, last: from 1; negative: from the end, -1 the last one. `last` 0: to the end.
@@ -40,7 +40,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """What was read; fields as in the contract's ReadLinesResponse."""
+    """Lines that were read; fields as in the contract's ReadLinesResponse."""
 
     data: bytes
     first_line: int

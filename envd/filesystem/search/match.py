@@ -1,4 +1,4 @@
-"""Entries that were found."""
+"""Entries that a search found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversions between the contract's messages and the terms of searching."""
+"""Converts the contract's messages to the types of searching and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found, on its way to the server."""
+"""Sends results to the server in batches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Generic, Self, TypeVar
 T = TypeVar("T")
 
 BATCH_BYTES = 64 * 1024
-"""What is worth a message."""
+"""The bytes that fill a batch: it is sent at once."""
 
 _BATCH_ITEMS = 1000
 _BATCH_S = 0.05
 
 
 class Outbox(Generic[T]):
-    """Sends what is put into it: what comes first at once, then what is enough, or has waited for 50 ms.
+    """Sends what is put into it: the first result at once, later ones when a batch is full or has waited for 50 ms.
 
     A thread looks for what waits, because the search itself may be in the midst of a large file, or of a directory that
     does not answer. Where there can be none, it waits for the next step of the search.

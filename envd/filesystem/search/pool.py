@@ -1,4 +1,4 @@
-"""Who may use the processes that search. See docs/decisions/0012-searching-in-processes.md."""
+"""The pool of processes that search. See docs/decisions/0012-searching-in-processes.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STUCK_S = 1.0  # without a nanosecond of processor time
 
 
 class Workers:
-    """At most so many workers; started when needed, ended when not needed for a minute.
+    """Holds a limited number of workers: started when needed, ended when not needed for a minute.
 
     Who comes when all are busy waits its turn. When as many wait as may, the next is refused. If somebody waits, an
     order whose results nobody has taken for ten seconds gives way. A worker that a file system does not answer leaves

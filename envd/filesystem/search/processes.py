@@ -1,4 +1,4 @@
-"""A process that searches, as the server sees it, and its answer to one order."""
+"""A process that searches, as the server sees it, and its answer to one request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PIPE_BYTES = 4096  # what an empty pipe takes at once, pipe(7)
 
 
 class Worker:
-    """One process. It answers one order at a time.
+    """A process that searches. It answers one request at a time.
 
     Attributes:
         retiring: ends it when nobody has needed it for a while.
@@ -186,7 +186,7 @@ def _start(read_end: int) -> Leashed:
 
 
 class WorkerAnswer:
-    """What a worker answers to one order.
+    """The answer of a worker to one request.
 
     Attributes:
         waits_since: when what came last was handed out; None while the worker is waited for.

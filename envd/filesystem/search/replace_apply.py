@@ -1,4 +1,4 @@
-"""Making the changes of a Replace. Everything here blocks."""
+"""Makes the changes of a Replace. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WHY_NOT = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file.
+    """The outcome of a Replace for one file.
 
     Attributes:
         etag: after the change, or of the content that was looked at if there was none.

@@ -1,4 +1,4 @@
-"""What a Replace is going to do to files, as a worker tells it piece by piece."""
+"""Changes that a Replace will make, as a worker sends them piece by piece."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Value = tuple[Any, ...]
 Skip; TOTALS with files searched and skipped."""
 
 Edit = tuple[int, int, bytes]
-"""Where in the file bytes are to be replaced, how many, and by which."""
+"""An edit of a file: offset and number of the replaced bytes, and their replacement."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacePlan:
-    """What is to be done to a file.
+    """The changes to make in one file.
 
     Attributes:
         etag: of the content this is about.
@@ -39,7 +39,7 @@ class ReplacePlan:
 
 @dataclass(slots=True)
 class ReplacePlans:
-    """All of it.
+    """The changes to make in all files.
 
     Attributes:
         searched, skipped: how many; of what was skipped only the first are in `skips`.

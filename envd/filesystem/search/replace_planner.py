@@ -1,4 +1,4 @@
-"""What a Replace would change, file by file. Everything here blocks."""
+"""Computes the changes of a Replace, file by file. Everything here blocks."""
 
 from __future__ import annotations
 

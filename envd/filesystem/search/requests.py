@@ -1,4 +1,4 @@
-"""What can be asked of a worker. Everything here is sent to it as it is."""
+"""Requests to a worker. Everything here is sent to it as it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envd.host.users import User
 
 
 class SortBy(enum.IntEnum):
-    """In which order files and directories are visited; numbers as in the contract."""
+    """The order in which files and directories are visited; numbers as in the contract."""
 
     PATH = 0
     NONE = 1
@@ -18,7 +18,7 @@ class SortBy(enum.IntEnum):
 
 
 class Type(enum.IntEnum):
-    """What an entry is; numbers as in the contract."""
+    """The type of an entry; numbers as in the contract."""
 
     FILE = 1
     DIRECTORY = 2
@@ -27,7 +27,7 @@ class Type(enum.IntEnum):
 
 
 class Case(enum.IntEnum):
-    """How upper and lower case are compared; numbers as in the contract."""
+    """The treatment of upper and lower case; numbers as in the contract."""
 
     SENSITIVE = 0
     INSENSITIVE = 1
@@ -35,7 +35,7 @@ class Case(enum.IntEnum):
 
 
 class GrepOutput(enum.IntEnum):
-    """What a Grep answers; numbers as in the contract."""
+    """The output of a Grep; numbers as in the contract."""
 
     LINES = 0
     FILES = 1
@@ -44,7 +44,7 @@ class GrepOutput(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which entries below a path; fields as in the contract's message of this name, times in nanoseconds.
+    """A selection of entries below a path; fields as in the contract's message of this name, times in nanoseconds.
 
     Attributes:
         path: absolute.
@@ -77,7 +77,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What text to look for; fields as in the contract's message of this name."""
+    """A text pattern; fields as in the contract's message of this name."""
 
     text: str
     fixed: bool = False

@@ -1,4 +1,4 @@
-"""What a search has to say beside what it found."""
+"""Summaries of a search, and files it skipped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REPORTED = 1000
 
 
 class SkipReason(enum.IntEnum):
-    """Why something was not searched; numbers as in the contract."""
+    """The reason why a file or directory was not searched; numbers as in the contract."""
 
     UNREADABLE = 1
     BINARY = 2
@@ -20,7 +20,7 @@ class SkipReason(enum.IntEnum):
 
 
 class Skip(NamedTuple):
-    """Something that was not searched; `errno` only with UNREADABLE."""
+    """A file or directory that was not searched; `errno` only with UNREADABLE."""
 
     path: str
     reason: SkipReason
@@ -28,7 +28,7 @@ class Skip(NamedTuple):
 
 
 class FindSummary(NamedTuple):
-    """How a Find came out; fields in the order of the contract's message."""
+    """The summary of a Find; fields in the order of the contract's message."""
 
     entries: int
     examined: int
@@ -37,7 +37,7 @@ class FindSummary(NamedTuple):
 
 
 class GrepSummary(NamedTuple):
-    """How a Grep came out; fields in the order of the contract's message."""
+    """The summary of a Grep; fields in the order of the contract's message."""
 
     files_searched: int
     files_matched: int

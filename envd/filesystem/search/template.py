@@ -1,4 +1,4 @@
-"""What comes in the place of a match."""
+"""Templates of replacements, with references to groups."""
 
 from __future__ import annotations
 

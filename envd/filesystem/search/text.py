@@ -18,7 +18,7 @@ _LONGEST_LINE_BYTES = 16 * 1024 * 1024
 _CARRIED_BYTES = 1024 * 1024
 _LOOKED_AT_BYTES = 8192
 READ_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""How a file is opened that may be none by then."""
+"""Flags that open a file, and neither block nor take a terminal if it is something else by then."""
 
 
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -26,16 +26,16 @@ _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 class BinaryError(Exception):
-    """There is no text in the file."""
+    """The file is binary."""
 
 
 class TooLargeError(Exception):
-    """The file cannot be held in memory."""
+    """The file is too large to be held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a file's characters are stored.
+    """The encoding of a file's characters.
 
     Attributes:
         crlf: every end of line is CR LF in the file and a newline in the text.

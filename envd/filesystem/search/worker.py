@@ -1,4 +1,4 @@
-"""The process that searches. It takes one order after the other, and ends when its server does.
+"""The process that searches. It answers one request after the other, and ends when its server does.
 
 What is searched, and for what, comes from others: an expression can take forever, or all memory there is. Here it keeps
 nobody waiting and can be killed.
@@ -101,20 +101,20 @@ def _fail(code: Code, message: str) -> None:
 
 
 class _Skips:
-    """What was not searched; the first thousand are named."""
+    """Files that were not searched; the first thousand are named."""
 
     def __init__(self) -> None:
         self.count = 0
         self._waiting: deque[Skip] = deque()  # the outbox's thread takes them, too
 
     def add(self, path: str, reason: SkipReason, errno: int = 0) -> None:
-        """Take note of one."""
+        """Count a skipped file, and name it if it is one of the first."""
         if self.count < REPORTED:
             self._waiting.append(Skip(path, reason, errno))
         self.count += 1
 
     def unreadable(self, path: str, errno: int) -> None:
-        """Take note of a directory."""
+        """Count a directory that cannot be read."""
         self.add(path, SkipReason.UNREADABLE, errno)
 
     def take(self) -> list[Skip]:
@@ -150,7 +150,7 @@ def _find(order: FindRequest, cpu_limit: CpuLimit) -> None:
 
 
 class _GrepResponse:
-    """A Grep's answer on its way."""
+    """Sends a Grep's answer."""
 
     def __init__(self, *, in_json: bool) -> None:
         self.skips = _Skips()

@@ -1,4 +1,4 @@
-"""The way down into a tree and up again. Everything here blocks: for threads."""
+"""Descends into a tree and ascends again. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from envd.filesystem.access.resolving import PROC, is_proc_root
 from envd.filesystem.access.system_calls import file_system_type
 
 READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-"""How a directory is opened that is to be read."""
+"""Flags that open a directory to read it."""
 SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""How a directory is opened that entries are only named in: one need not be allowed to read it."""
+"""Flags that open a directory only to name entries in it: that needs no right to read it."""
 
 MOST_OPEN = 16
 """Descriptors one way holds, whatever its length. Few trees have more levels, and those pay one open for each."""
@@ -32,10 +32,10 @@ class MovedError(OSError):
 
 @dataclass(slots=True)
 class _Level:
-    """A directory on the way.
+    """A directory between the root and the current one.
 
     Attributes:
-        fd: open; -1 while it is let go of.
+        fd: open; -1 while it is closed.
         name: in the one above.
         inode: to know it again.
         followed: a link led to it.
@@ -154,7 +154,7 @@ class Descent:
         return lowest.name
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all descriptors."""
         for level in self._levels:
             self._let_go(level)
 

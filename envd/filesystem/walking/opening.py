@@ -1,4 +1,4 @@
-"""Opening what lies below an open directory. Everything here blocks: for threads."""
+"""Opens entries below an open directory. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 

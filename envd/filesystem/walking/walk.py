@@ -1,4 +1,4 @@
-"""Reading the directories of a tree, one after the other. Everything here blocks: for threads."""
+"""Reads the directories of a tree, one after the other. Everything here blocks: call it from a thread."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Walk(Generic[S]):
 
 
 class _DirectoryReader(Generic[S]):
-    """What is still to come of one directory.
+    """The remaining items of one directory.
 
     Attributes:
         first: names before this one are left out.
@@ -206,7 +206,7 @@ class _DirectoryReader(Generic[S]):
             self.items = ((entry.name, _type_of(entry)) for entry in self._scan)
 
     def drain(self) -> None:
-        """Have all that is to come in memory, because the directory is let go of."""
+        """Read all remaining items into memory, because the directory will be closed."""
         if self._scan is None or self.items is None:
             return
         items: list[Item] = []

@@ -1,4 +1,4 @@
-"""What an archive is wrapped in: nothing, gzip or Zstandard, in pieces both ways. It computes: for threads."""
+"""Compresses and decompresses archives in pieces: none, gzip or Zstandard. CPU-bound: call it from a thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAGIC_BYTES = 6
 
 
 class Format(enum.Enum):
-    """How a tar stream is wrapped; numbers as in the contract."""
+    """The compression of a tar stream; numbers as in the contract."""
 
     TAR = 1
     GZIP = 2
@@ -34,7 +34,7 @@ _REFUSED = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"PK\x03\x04": "zip"}
 
 
 class Packer(Protocol):
-    """Compresses."""
+    """Compresses a stream piece by piece."""
 
     def pack(self, data: bytes) -> bytes:
         """Return what is ready once more data is there; may be empty."""
@@ -44,7 +44,7 @@ class Packer(Protocol):
 
 
 class Unpacker(Protocol):
-    """Decompresses."""
+    """Decompresses a stream piece by piece."""
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
         """Yield what comes out of more data, at most 1 MiB at a time.
@@ -145,7 +145,7 @@ class _ZstdPacker:
 
 
 class _Detecting:
-    """Waits for enough bytes to see what they are."""
+    """Detects the compression from the first bytes."""
 
     def __init__(self) -> None:
         self._first = b""

@@ -1,4 +1,7 @@
-"""What extended headers say of an entry instead of its own. Source: pax(1p); GNU tar manual, "Storing Sparse Files"."""
+"""Extended headers, which override fields of an entry's own.
+
+Source: pax(1p); GNU tar manual, "Storing Sparse Files".
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def take(data: bytes, fields: dict[bytes, bytes], attributes: dict[str, bytes], 
 
 
 class Extended:
-    """A header with what extended ones say instead."""
+    """A header whose fields extended headers override."""
 
     def __init__(
         self, header: Header, fields: dict[bytes, bytes], attributes: dict[str, bytes], numbers: list[int]

@@ -16,7 +16,7 @@ _CHECKSUM_BLANKS = 8 * 0x20
 
 
 class Header(NamedTuple):
-    """What one block says.
+    """The fields of one header block.
 
     Attributes:
         kind: the letter of its type.

@@ -11,7 +11,7 @@ from .member import Member, MemberKind
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-"""What comes after the last entry."""
+"""The blocks after the last entry."""
 
 _NAME_BYTES = 100
 _OWNER_BYTES = 31
@@ -91,7 +91,7 @@ def _numbers(member: Member, stored: int) -> bytes:
 
 
 def _sparse_name(name: bytes) -> bytes:
-    """Return the name that programs see which know nothing of holes."""
+    """Return the name that readers see which know nothing of holes."""
     directory, base = posixpath.split(name)
     return posixpath.join(directory, b"GNUSparseFile.0", base)
 

@@ -1,4 +1,4 @@
-"""One entry of an archive, on its way out or in."""
+"""Entries of archives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_ATTRIBUTES: Mapping[str, bytes] = MappingProxyType({})
 
 
 class MemberKind(enum.Enum):
-    """What an entry is, by the letter of its type in a ustar header."""
+    """The type of an entry, by its letter in a ustar header."""
 
     FILE = b"0"
     HARD_LINK = b"1"

@@ -1,4 +1,4 @@
-"""Taking a tar stream apart as it arrives. Source: pax(1p); tar(5); GNU tar manual, "Basic Tar Format"."""
+"""Reads a tar stream as it arrives. Source: pax(1p); tar(5); GNU tar manual, "Basic Tar Format"."""
 
 from __future__ import annotations
 

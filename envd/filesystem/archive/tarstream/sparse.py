@@ -1,4 +1,4 @@
-"""Holes: where files have data, and how archives say so.
+"""Sparse files: the extents with data, and their maps in archives.
 
 Source: GNU tar manual, "Storing Sparse Files"; lseek(2).
 """
@@ -111,5 +111,5 @@ def number(text: bytes) -> int:
 
 
 def malformed() -> EnvdError:
-    """Return what is said of a map that cannot be right."""
+    """Return the error for a malformed map of a sparse file."""
     return EnvdError(Code.INVALID_ARGUMENT, "the archive is damaged: the map of a sparse file is malformed")
