@@ -65,7 +65,7 @@ class _Archive:
 
     async def handle(self, request: Request, reply: Reply) -> None:
         address = address_from_query(request.query)
-        address.check(self._callers.access, "read", request.headers.get("x-access-token"))
+        address.check(self._callers, "read", request.headers.get("x-access-token"))
         caller = await self._callers.load(address.username)
         path = await caller.path(address.path or "", self._threads, doing="error resolving path")
         values = values_from_query(request.query, ("format", "member", "exclude"))
@@ -109,7 +109,7 @@ class _Extract:
     async def _extract(self, request: Request) -> Extracted:
         address = address_from_query(request.query)
         token = request.headers.get("x-access-token")
-        address.check(self._callers.access, "write", token)
+        address.check(self._callers, "write", token)
         order = await self._order(address, request, signed=address.signature is not None and not token)
         await check_path(order.path, order.user, self._threads)
         body = await self._body(request)

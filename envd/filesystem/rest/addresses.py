@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from envd.host.access import Access
+from envd.filesystem.caller import Callers
 
 Operation = Literal["read", "write"]
 
@@ -21,13 +21,13 @@ class Address:
     signature: str | None = None
     signature_expiration: str | None = None
 
-    def check(self, access: Access, operation: Operation, token: str | None) -> None:
+    def check(self, callers: Callers, operation: Operation, token: str | None) -> None:
         """Check token or signature.
 
         Raises:
             EnvdError: UNAUTHENTICATED, or INVALID_ARGUMENT for an expiration that is no number.
         """
-        access.allow_file(
+        callers.access.allow_file(
             path=self.path,
             operation=operation,
             username=self.username,

@@ -43,7 +43,7 @@ class Download:
     async def handle(self, request: Request, reply: Reply) -> Response | None:
         """Answer one request."""
         address = address_from_query(request.query)
-        address.check(self._callers.access, "read", request.headers.get("x-access-token"))
+        address.check(self._callers, "read", request.headers.get("x-access-token"))
         caller = await self._callers.load(address.username)
         requested = address.path or ""
         path = await caller.path(requested, self._threads, doing=f"error expanding and resolving path '{requested}'")

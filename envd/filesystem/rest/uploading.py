@@ -52,7 +52,7 @@ class UploadHandler:
     async def _store(self, request: Request) -> list[dict[str, object]]:
         headers = request.headers
         address = address_from_query(request.query)
-        address.check(self._callers.access, "write", headers.get("x-access-token"))
+        address.check(self._callers, "write", headers.get("x-access-token"))
         source = self._source(request)
         caller = await self._callers.load(address.username)
         wanted = _wanted(request, caller)

@@ -7,15 +7,12 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from envd.filesystem.removal import remove_known
 
 from .hidden_names import TEMPORARY, temporary_name
+from .own_writes import OwnWrites
 from .temp_registry import Note, TempRegistry
-
-if TYPE_CHECKING:
-    from .own_writes import OwnWrites
 
 # What O_TMPFILE gives where it is not supported; open(2), and older kernels' take on the unknown flag.
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
