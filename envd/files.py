@@ -8,19 +8,12 @@ from dataclasses import dataclass, replace
 
 from envd import rpc
 from envd.config import Config
-from envd.filesystem.archive import routes as archive_routes
-from envd.filesystem.archive.service import ArchiveService
 from envd.filesystem.caller import Callers
 from envd.filesystem.monitor import StartThread
-from envd.filesystem.rest import routes as transfers
 from envd.filesystem.search.pool import Workers
-from envd.filesystem.search.service import SearchService
-from envd.filesystem.service import FilesystemService
 from envd.filesystem.steps import StepLimits as ThreadSizes
 from envd.filesystem.thread_pool import ThreadPool
 from envd.filesystem.threads import Threads
-from envd.filesystem.uploads import routes as upload_routes
-from envd.filesystem.uploads.service import UploadsService
 from envd.filesystem.uploads.slots import UploadSlots
 from envd.filesystem.uploads.table import UploadTable
 from envd.filesystem.watching.entry_budget import EntryBudget
@@ -28,7 +21,6 @@ from envd.filesystem.watching.fair_scheduler import FairScheduler
 from envd.filesystem.watching.inotify_hub import InotifyHub
 from envd.filesystem.watching.lookout import Lookout
 from envd.filesystem.watching.rescan import Deps
-from envd.filesystem.watching.service import WatchingService
 from envd.filesystem.watching.slots import WatchSlots
 from envd.filesystem.watching.watches import Watches
 from envd.filesystem.writing.own_writes import OwnWrites
@@ -38,6 +30,14 @@ from envd.host.access import Access
 from envd.host.mounts import Mounts
 from envd.host.session import Session
 from envd.keeper.client import kept_file
+from envd.services.filesystem.archive import routes as archive_routes
+from envd.services.filesystem.archive.service import ArchiveService
+from envd.services.filesystem.rest import routes as transfers
+from envd.services.filesystem.search.service import SearchService
+from envd.services.filesystem.service import FilesystemService
+from envd.services.filesystem.uploads import routes as upload_routes
+from envd.services.filesystem.uploads.service import UploadsService
+from envd.services.filesystem.watching.service import WatchingService
 from envd.supervise import Supervisor
 from envd.web import Route
 from envd_proto.filesystem import filesystem_pb2

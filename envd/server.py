@@ -24,8 +24,6 @@ from envd.host.access import Access
 from envd.host.init import Init
 from envd.host.metrics import Meter
 from envd.host.record import Record
-from envd.host.routes import Sandbox
-from envd.host.service import Birth, SystemService
 from envd.host.session import Session
 from envd.host.threads_ahead import ReadyPool, Reserve
 from envd.host.users import Users
@@ -37,10 +35,12 @@ from envd.process.journal_budget import JournalBudget, Sizes
 from envd.process.orphans import leave_a_drain
 from envd.process.process import Drain
 from envd.process.retention import Retention
-from envd.process.service import ProcessService
 from envd.process.spawn import Spawner
 from envd.process.table import ProcessTable
-from envd.pty.service import PtyService
+from envd.services.process.service import ProcessService
+from envd.services.pty.service import PtyService
+from envd.services.system.routes import Sandbox
+from envd.services.system.service import Birth, SystemService
 from envd.supervise import Supervisor
 from envd.transport import codec
 from envd.transport.auth import Gate

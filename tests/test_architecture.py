@@ -18,18 +18,12 @@ PACKAGES = ("envd", "envd_proto", "envd_sdk")
 DOMAINS = ("envd.filesystem", "envd.process", "envd.pty")
 # Domains that build on another one.
 ABOVE = {"envd.pty": ("envd.process",)}
-# Modules of a domain's folder that speak the contract's messages; everything else there is the domain.
-SERVICE_SIDE = {
-    "service",
-    "routes",
-    "messages",
-    "encoding",
-    "list_encoding",
-    "downloading",
-    "uploading",
-    "answers",
-    "request_parsing",
-    "worker",
+# What serves each of them, and the machine: it speaks the contract's messages, and stands above its own domain.
+SERVED = {
+    "envd.services.filesystem": "envd.filesystem",
+    "envd.services.process": "envd.process",
+    "envd.services.pty": "envd.pty",
+    "envd.services.system": "envd.host",
 }
 
 # Everything the keeper may import: built into the interpreter, or small. Each fork copies what it has loaded.
@@ -190,15 +184,9 @@ def layer_of(name: str) -> Layer:
         leaves = ("envd.config", "envd.errors", "envd.json_slices", "envd.logs", "envd.varint")
         ours = ("envd.transport", "envd.rpc", "envd.web", *leaves)
         return Layer(ours, ("httptools", "google.protobuf", *grpc))
+    if within(name, ("envd.services",)):
+        return _service(name)
     if within(name, ("envd.host", *DOMAINS)):
-        if last in SERVICE_SIDE:
-            own = next(domain for domain in ("envd.host", *DOMAINS) if within(name, (domain,)))
-            # A worker is a process of its own, in which everything comes together.
-            below = (own, *ABOVE.get(own, ()), *(("envd.host",) if last == "worker" else ()))
-            return Layer(
-                (*below, "envd.rpc", "envd.web", "envd.errors", "envd.json_slices", "envd.varint", "envd_proto"),
-                ("google.protobuf",),
-            )
         return _domain(name)
     if name in ("envd.server", "envd.files"):
         return Layer(("envd", "envd_proto"))
@@ -229,6 +217,19 @@ def _sdk(name: str) -> Layer:
     return Layer((*ours, "envd_proto"), ("google.protobuf", *httpx))
 
 
+def _service(name: str) -> Layer:
+    """Between wires and a domain: it knows the contract's messages and its own domain, but no wire."""
+    if name == "envd.services":
+        return Layer()
+    service = next(service for service in SERVED if within(name, (service,)))
+    domain = SERVED[service]
+    above = [above for above, below in SERVED.items() if below in ABOVE.get(domain, ())]
+    # A worker is a process of its own, in which everything comes together.
+    host = ("envd.host",) if name == "envd.services.filesystem.search.worker" else ()
+    leaves = ("envd.rpc", "envd.web", "envd.errors", "envd.json_slices", "envd.varint")
+    return Layer((service, domain, *above, *ABOVE.get(domain, ()), *host, *leaves, "envd_proto"), ("google.protobuf",))
+
+
 def _domain(name: str) -> Layer:
     if within(name, ("envd.host",)):
         return Layer((*_all_below("envd.host"), "envd.access_token"), ("psutil",) if name != "envd.host" else ())
@@ -242,12 +243,8 @@ def _domain(name: str) -> Layer:
 
 
 def _all_below(package: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The modules of a package that its own modules may import: not those of the service side."""
-    return tuple(
-        name
-        for name in sources()
-        if name.startswith(f"{package}.") and name not in but and name.rpartition(".")[2] not in SERVICE_SIDE
-    )
+    """The modules of a package that its own modules may import."""
+    return tuple(name for name in sources() if name.startswith(f"{package}.") and name not in but)
 
 
 def allowed(name: str, layer: Layer, one: Import) -> bool:
@@ -387,10 +384,10 @@ def test_transport_and_domains_never_meet() -> None:
     inside = {
         name: {one.module for one in imports(name, source, frozenset(sources()))}
         for name, source in sources().items()
-        if within(name, ("envd.transport", "envd.host", *DOMAINS))
+        if within(name, ("envd.transport", "envd.host", "envd.services", *DOMAINS))
     }
     for name, targets in inside.items():
-        other = ("envd.host", *DOMAINS) if within(name, ("envd.transport",)) else ("envd.transport",)
+        other = ("envd.host", "envd.services", *DOMAINS) if within(name, ("envd.transport",)) else ("envd.transport",)
         assert not [target for target in targets if within(target, other)], name
 
 
@@ -418,6 +415,9 @@ def with_line(name: str, line: str) -> list[str]:
 
 
 FORBIDDEN = [
+    ("envd.services.process.service", "from envd.filesystem.threads import Threads"),
+    ("envd.services.process.service", "from envd.services.filesystem import messages"),
+    ("envd.filesystem.reading", "if TYPE_CHECKING:\n    from envd.services.filesystem.messages import EntryFormat"),
     ("envd.errors", "import httptools"),
     ("envd.errors", "from envd import config"),
     ("envd.config", "from .errors import Code"),
@@ -440,32 +440,32 @@ FORBIDDEN = [
     ("envd.keeper.client", "from .children import Children"),
     ("envd.keeper.client", "from envd import process"),
     ("envd.host.users", "from envd.web import Route"),
-    ("envd.host.users", "from .routes import routes"),
+    ("envd.host.users", "from envd.services.system.routes import Sandbox"),
     ("envd.host.users", "import google.protobuf"),
     ("envd.host.users", "from envd.process.table import ProcessTable"),
-    ("envd.host.routes", "from envd.process.table import ProcessTable"),
-    ("envd.host.routes", "from envd.transport import router"),
+    ("envd.services.system.routes", "from envd.process.table import ProcessTable"),
+    ("envd.services.system.routes", "from envd.transport import router"),
     ("envd.process.table", "from envd.transport.peer import lost"),
     ("envd.process.table", "from envd.rpc import Call"),
     ("envd.process.table", "from envd_proto.process import process_pb2"),
     ("envd.process.table", "from google.protobuf import message"),
-    ("envd.process.table", "from . import messages"),
-    ("envd.process.table", "from .service import ProcessService"),
+    ("envd.process.table", "from envd.services.process import messages"),
+    ("envd.process.table", "from envd.services.process.service import ProcessService"),
     ("envd.process.table", "from envd.keeper import wire"),
     ("envd.process.table", "import psutil"),
     ("envd.filesystem.watching.inotify_hub", "def late():\n    import watchdog.events"),
     ("envd.process.table", "def late():\n    import json"),
-    ("envd.process.service", "from envd.keeper.client import KeeperClient"),
-    ("envd.process.service", "from envd.pty.terminal import Terminals"),
+    ("envd.services.process.service", "from envd.keeper.client import KeeperClient"),
+    ("envd.services.process.service", "from envd.pty.terminal import Terminals"),
     ("envd.process.process", "from envd.pty import terminal"),
-    ("envd.pty.terminal", "from envd.process.service import ProcessService"),
-    ("envd.pty.terminal", "from envd.process import messages"),
+    ("envd.pty.terminal", "from envd.services.process.service import ProcessService"),
+    ("envd.pty.terminal", "from envd.services.process import messages"),
     ("envd.pty.terminal", "from envd_proto.pty import pty_pb2"),
-    ("envd.pty.service", "from envd.host.users import Users"),
-    ("envd.process.service", "from envd.host.users import Users"),
-    ("envd.process.service", "from envd.transport.connect import serve"),
-    ("envd.process.messages", "import httptools"),
-    ("envd.transport.http1", "from envd.process.service import ProcessService"),
+    ("envd.services.pty.service", "from envd.host.users import Users"),
+    ("envd.services.process.service", "from envd.host.users import Users"),
+    ("envd.services.process.service", "from envd.transport.connect import serve"),
+    ("envd.services.process.messages", "import httptools"),
+    ("envd.transport.http1", "from envd.services.process.service import ProcessService"),
     ("envd.transport.http1", "from envd import process"),
     ("envd.transport.http1", "from envd.host import users"),
     ("envd.transport.http1", "from envd_proto.process import process_pb2"),
@@ -491,6 +491,7 @@ FORBIDDEN = [
 ]
 
 ALLOWED = [
+    ("envd.services.filesystem.service", "from envd.services.filesystem.search import messages"),
     ("envd.process.table", "from envd.config import Output"),
     ("envd.transport.router", "from envd.config import Limits"),
     ("envd.rpc", "from envd.errors import Code"),
@@ -498,16 +499,16 @@ ALLOWED = [
     ("envd.keeper.loop", "if TYPE_CHECKING:\n    from typing import Any"),
     ("envd.keeper.client", "from . import wire"),
     ("envd.host.users", "import psutil"),
-    ("envd.host.routes", "from . import users"),
+    ("envd.services.system.routes", "from envd.host import users"),
     ("envd.process.table", "from envd.supervise import Supervisor"),
     ("envd.filesystem.watching.polling", "def late():\n    import watchdog.events"),
     ("envd.process.table", "from ..host import process_tree"),
-    ("envd.process.service", "from .table import ProcessTable"),
+    ("envd.services.process.service", "from envd.process.table import ProcessTable"),
     ("envd.pty.terminal", "from envd.process.process import Process"),
-    ("envd.pty.service", "from envd.process import messages"),
+    ("envd.services.pty.service", "from envd.services.process import messages"),
     ("envd.transport.http1", "def late():\n    from google.protobuf import json_format"),
     ("envd.transport.grpc_server", "import grpc"),
-    ("envd.server", "from envd.process import service"),
+    ("envd.server", "from envd.services.process import service"),
     ("envd_sdk._wire.aio", "def late():\n    import grpc.aio"),
     ("envd_sdk._async.commands", "from envd_sdk.output import Output"),
     ("envd_sdk.output", "from envd_proto.process import process_pb2"),

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from envd.process.command import Command
-from envd.process.list_encoding import Listed, encoded
 from envd.process.process import ProcessIdentity
 from envd.rpc import Call
+from envd.services.process.list_encoding import Listed, encoded
 from envd_proto.process.process_pb2 import PTY, ListRequest, ListResponse, ProcessInfo, StartRequest
 from envd_proto.pty import pty_pb2
 from tests.support.connect import Codec

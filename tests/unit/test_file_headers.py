@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import pytest
 
-from envd.filesystem.rest.conditions import Verdict, Version, judge, range_holds
-from envd.filesystem.rest.content_type import content_type
-from envd.filesystem.rest.dates import http_date, second_from_http_date
-from envd.filesystem.rest.disposition import inline, parameters
-from envd.filesystem.rest.negotiation import best_coding, identity_accepted
-from envd.filesystem.rest.ranges import MalformedRangeError, NoOverlapError, Span, spans_from_range
+from envd.services.filesystem.rest.conditions import Verdict, Version, judge, range_holds
+from envd.services.filesystem.rest.content_type import content_type
+from envd.services.filesystem.rest.dates import http_date, second_from_http_date
+from envd.services.filesystem.rest.disposition import inline, parameters
+from envd.services.filesystem.rest.negotiation import best_coding, identity_accepted
+from envd.services.filesystem.rest.ranges import MalformedRangeError, NoOverlapError, Span, spans_from_range
 
 NOW = 784111777
 IMF = "Sun, 06 Nov 1994 08:49:37 GMT"

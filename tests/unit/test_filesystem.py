@@ -13,11 +13,11 @@ from google.protobuf import json_format
 from envd.errors import Code, EnvdError, readable
 from envd.filesystem import metadata, page_token
 from envd.filesystem.batches import Batch, batches
-from envd.filesystem.encoding import EncodedContent, EntryEncoder, varint
 from envd.filesystem.entries import Entry, Link, entry_of, etag_of, name_of, permissions_of
 from envd.filesystem.listing import Listing, walk
-from envd.filesystem.messages import batch_message, listed
 from envd.filesystem.writing.hidden_names import TEMPORARY, temporary_name
+from envd.services.filesystem.encoding import EncodedContent, EntryEncoder, varint
+from envd.services.filesystem.messages import batch_message, listed
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 
@@ -152,7 +152,7 @@ def test_a_listing_is_one_message_in_both_encodings():
 
 
 def test_too_large_a_listing_points_to_the_stream(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("envd.filesystem.messages.LISTED_ENTRIES", 2)
+    monkeypatch.setattr("envd.services.filesystem.messages.LISTED_ENTRIES", 2)
     encoder = EntryEncoder(Names())
     listed(iter(ENTRIES[:2]), encoder, in_json=True)
     with pytest.raises(EnvdError, match="use ListEntries") as error:

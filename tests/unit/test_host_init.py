@@ -11,10 +11,10 @@ import pytest
 from envd.errors import Code, EnvdError
 from envd.host.access import Access
 from envd.host.init import Init, InitSettings
-from envd.host.messages import ns_from_rfc3339
 from envd.host.record import Record
 from envd.host.session import Session, SessionState
 from envd.host.users import Users
+from envd.services.system.messages import ns_from_rfc3339
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from envd.errors import Code, EnvdError
-from envd.filesystem.rest.multipart import Multipart, boundary_from
+from envd.services.filesystem.rest.multipart import Multipart, boundary_from
 from tests.support.files import BOUNDARY, form, part
 
 MARK = b"\r\n--" + BOUNDARY.encode()

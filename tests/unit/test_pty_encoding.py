@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import json_format
 
 from envd.process.events import PTY, Run
-from envd.pty.encoding import EncodedOutput
+from envd.services.pty.encoding import EncodedOutput
 from envd_proto.pty.pty_pb2 import AttachResponse, Event, OpenResponse
 
 RUNS = [

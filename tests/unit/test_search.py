@@ -16,7 +16,6 @@ from google.protobuf import json_format
 from envd.errors import Code, EnvdError
 from envd.filesystem.entries import etag_of
 from envd.filesystem.globs import Globs
-from envd.filesystem.search import encoding
 from envd.filesystem.search.cpu_limit import CpuLimit
 from envd.filesystem.search.expression import compile_pattern
 from envd.filesystem.search.finding import Finder
@@ -30,6 +29,7 @@ from envd.filesystem.writing.own_writes import OwnWrites
 from envd.filesystem.writing.temp_registry import TempRegistry
 from envd.filesystem.writing.temporary import Temporaries
 from envd.host.users import own_user
+from envd.services.filesystem.search import encoding
 from envd_proto.filesystem.filesystem_pb2 import EntryInfo, FindResponse
 from envd_proto.filesystem.search_pb2 import GrepResponse
 

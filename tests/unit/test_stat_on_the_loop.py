@@ -15,13 +15,13 @@ import pytest
 from envd.filesystem.access import open_cached, root_is_local
 from envd.filesystem.at_hand import AtHand
 from envd.filesystem.entries import Entry, cached_entry, entry_of
-from envd.filesystem.messages import EntryFormat
 from envd.filesystem.steps import StepLimits
 from envd.filesystem.thread_pool import ThreadPool
 from envd.filesystem.threads import Threads
 from envd.host.mounts import Mounts
 from envd.host.names import NameCache
 from envd.host.users import User, own_user
+from envd.services.filesystem.messages import EntryFormat
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ _PATH = "ENVD_SEARCH_PATH"
 # Where modules are travels in the environment: `pkill -f python` would see it in a command line.
 _BOOT = (
     f"import os,sys;sys.path+=os.environ[{_PATH!r}].split(os.pathsep);"
-    "from envd.keeper.naming import call_this_process as call;from envd.filesystem.search.worker import main;"
+    "from envd.keeper.naming import call_this_process as call;from envd.services.filesystem.search.worker import main;"
     f"call({_NAME!r});main()"
 )
 _BUFFER_BYTES = 256 * 1024

@@ -1,0 +1,1 @@
+"""The services: RPCs and REST routes, between the wires and the domains."""
