@@ -15,6 +15,7 @@ import pytest
 
 from envd_proto.filesystem.uploads_pb2 import UploadInfo, WritePartRequest
 from tests.support.filesystem import Files
+from tests.support.readers import until
 from tests.support.uploads import Uploads, checksums
 from tests.support.wires import RpcError, Wire
 
@@ -50,12 +51,6 @@ async def refused(call, code: str) -> str:
         await call
     assert error.value.code == code, error.value
     return error.value.message
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(60):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 class Arriving:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.test_watching import over, until_watches
 from tests.support.daemon import Daemon, running_daemon
-from tests.support.watching import Stream, said
+from tests.support.watching import Stream
 from tests.support.wires import RpcError
 
 NAME = "d" * 200
@@ -58,11 +58,8 @@ def touch(directory: int, name: str) -> None:
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=directory))
 
 
-async def until(stream: Stream, word: str) -> list[str]:
-    found: list[str] = []
-    while word not in found:
-        found.append(said((await stream.next()).filesystem))
-    return [word for word in found if "marker" not in word]
+async def without_markers(stream: Stream, last: str) -> list[str]:
+    return [line for line in await stream.said_until(last) if "marker" not in line]
 
 
 def at(depth: int, name: str = "") -> str:
@@ -74,14 +71,14 @@ async def test_what_no_path_leads_to_is_followed(own: Daemon, root: Path):
     with chain(root, depth) as old:
         async with over(own).stream(root, recursive=True) as stream:
             touch(old, "file")
-            assert await until(stream, f"create {at(depth, 'file')}") == [f"create {at(depth, 'file')}"]
+            assert await without_markers(stream, f"create {at(depth, 'file')}") == [f"create {at(depth, 'file')}"]
             with chain(root, depth + 20) as new:
-                told = await until(stream, f"create {at(depth + 20)}")
+                told = await without_markers(stream, f"create {at(depth + 20)}")
                 assert told == [f"create {at(number)}" for number in range(depth + 1, depth + 21)]
                 await stream.events()  # until what was made is followed
                 touch(new, "later")
                 later = f"create {at(depth + 20, 'later')}"
-                assert await until(stream, later) == [later]
+                assert await without_markers(stream, later) == [later]
     await until_watches(own.server_pid(), 0)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import running_daemon
-from tests.support.watching import Stream, Watching, said
+from tests.support.watching import Watching, said
 from tests.support.wires import RpcError, Wire
 
 DEADLINE_S = 60.0
@@ -41,15 +41,6 @@ def mount(tmp_path: Path, behind: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", made], check=True)
 
 
-async def until(stream: Stream, expected: set[str]) -> list[str]:
-    """Read until all of these were said."""
-    found: list[str] = []
-    async with asyncio.timeout(DEADLINE_S):
-        while not expected <= set(found):
-            found.append(said((await stream.next()).filesystem))
-    return found
-
-
 @pytest.mark.line(114)
 async def test_a_network_file_system_is_refused_unless_it_is_allowed(wire: Wire, mount: Path, behind: Path):
     watching = Watching(wire)
@@ -60,7 +51,7 @@ async def test_a_network_file_system_is_refused_unless_it_is_allowed(wire: Wire,
         assert error.value.message.startswith(f"cannot watch path on network filesystem: {mount}")
     async with watching.stream(mount, allow_network_mounts=True) as stream:
         (behind / "file").touch()
-        assert await until(stream, {"create file"}) == ["create file"]
+        assert await stream.said_until("create file") == ["create file"]
 
 
 async def first(watching: Watching, path: Path) -> None:
@@ -79,18 +70,15 @@ async def test_changes_behind_a_mount_are_found(wire: Wire, mount: Path, behind:
         (behind / "old").rename(behind / "sub" / "new")
         (behind / "made" / "below").mkdir(parents=True)
         (behind / "made" / "below" / "file").write_text("content")
-        found = await until(
-            stream,
-            {
-                "write rewritten",
-                "remove removed",
-                "chmod restricted",
-                "create sub/new",
-                "create made",
-                "create made/below",
-                "create made/below/file",
-                "write made/below/file",
-            },
+        found = await stream.said_until(
+            "write rewritten",
+            "remove removed",
+            "chmod restricted",
+            "create sub/new",
+            "create made",
+            "create made/below",
+            "create made/below/file",
+            "write made/below/file",
         )
         assert {"rename old", "remove old"} & set(found)
         assert not any("kept" in event for event in found)

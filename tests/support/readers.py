@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import os
 import random
 import socket
@@ -84,9 +85,12 @@ class Progress:
 
 
 async def until(true: Callable[[], object], *, timeout_s: float = DEADLINE_S) -> None:
-    """Look again and again until something is true; TimeoutError if it does not become so."""
+    """Look again and again until something is true, awaiting it if need be; TimeoutError if it does not become so."""
     async with asyncio.timeout(timeout_s):
-        while not true():
+        while True:
+            result = true()
+            if await result if inspect.isawaitable(result) else result:
+                return
             await asyncio.sleep(0.02)
 
 

@@ -70,6 +70,14 @@ class Stream:
     async def said(self) -> list[str]:
         return without_repeats([said(event) for event in await self.events()])
 
+    async def said_until(self, *expected: str) -> list[str]:
+        """What is said, up to when all of these were."""
+        lines: list[str] = []
+        async with asyncio.timeout(DEADLINE_S):
+            while not set(expected) <= set(lines):
+                lines.append(said((await self.next()).filesystem))
+        return lines
+
     async def to_the_end(self) -> tuple[list[str], RpcError]:
         """What comes until the stream fails, and the error."""
         found: list[str] = []
