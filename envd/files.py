@@ -19,8 +19,8 @@ from envd.filesystem.uploads.table import UploadTable
 from envd.filesystem.watching.entry_budget import EntryBudget
 from envd.filesystem.watching.fair_scheduler import FairScheduler
 from envd.filesystem.watching.inotify_hub import InotifyHub
-from envd.filesystem.watching.lookout import Lookout
 from envd.filesystem.watching.rescan import Deps
+from envd.filesystem.watching.root_check import Lookout
 from envd.filesystem.watching.slots import WatchSlots
 from envd.filesystem.watching.watches import Watches
 from envd.filesystem.writing.own_writes import OwnWrites

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from envd.filesystem.watching.events import EventKind
+from envd.filesystem.watching.events import FILLED, UNKNOWN, EventKind, changed_attributes, state_of, wrote
 from envd.filesystem.watching.history import Backlog, History
 from envd.filesystem.watching.slots import WatchSlot, WatchSlots
-from envd.filesystem.watching.states import FILLED, UNKNOWN, changed_attributes, state_of, wrote
 from envd.filesystem.writing.own_writes import OwnWrites, number_of
 
 RECORDS = [b"first", b"second" * 1000, b"x"]

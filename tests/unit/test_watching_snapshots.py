@@ -9,11 +9,10 @@ import tracemalloc
 
 import pytest
 
-from envd.filesystem.watching import packing
+from envd.filesystem.watching import snapshot
 from envd.filesystem.watching.entry_budget import EntryBudget, SnapshotBudget
-from envd.filesystem.watching.events import EventKind
+from envd.filesystem.watching.events import DIRECTORY, FILLED, EventKind
 from envd.filesystem.watching.snapshot import Directory, Snapshot
-from envd.filesystem.watching.states import DIRECTORY, FILLED
 
 MANY = 20_000
 STATE = FILLED | 0x1234_5678 << 64 | 0x9ABC << 32 | 0xDEF0
@@ -56,13 +55,13 @@ def many() -> Snapshot:
         {},
         {"file": STATE},
         {"file": 0, "two\nlines": DIRECTORY, "é": FILLED, os.fsdecode(b"\xff\xfe"): STATE},
-        {str(number): number << 40 for number in range(packing.MOST)},
+        {str(number): number << 40 for number in range(snapshot.MOST)},
     ],
 )
-def test_entries_that_were_packed_are_the_same(entries: packing.Entries):
-    packed = packing.pack(entries)
-    assert packing.count(packed) == len(entries)
-    assert list(packing.unpack(packed).items()) == list(entries.items())
+def test_entries_that_were_packed_are_the_same(entries: snapshot.Entries):
+    packed = snapshot.pack(entries)
+    assert snapshot.count(packed) == len(entries)
+    assert list(snapshot.unpack(packed).items()) == list(entries.items())
 
 
 def test_a_directory_is_known_by_its_path_in_whatever_order_one_asks():

@@ -6,9 +6,8 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
-from .events import ROOT, Event, EventKind
+from .events import DIRECTORY, FILLED, ROOT, UNKNOWN, Event, EventKind, changed_attributes, same_kind, wrote
 from .snapshot import Directory, Snapshot
-from .states import DIRECTORY, FILLED, UNKNOWN, changed_attributes, same_kind, wrote
 
 Tell = Callable[[EventKind, str, int], None]
 """Takes a change: what, name, and the entry's state from now on."""

@@ -12,8 +12,7 @@ from envd.errors import Code, EnvdError, from_os_error
 from envd.filesystem.writing.own_writes import FILLED, PLACED, Key, OwnWrites, number_of
 
 from . import inotify
-from .inotify import Raw
-from .inotify_reader import InotifyReader
+from .inotify import InotifyReader, Raw
 from .scanning import is_temporary
 
 # Followers that are told of one report in one step.

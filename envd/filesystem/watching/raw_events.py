@@ -8,11 +8,10 @@ from envd.filesystem.writing.own_writes import FILLED, PLACED
 
 from . import inotify
 from .entry_budget import SnapshotBudget
-from .events import ROOT, EventKind
+from .events import DIRECTORY, ROOT, UNKNOWN, EventKind
 from .inotify import Raw
 from .root_check import REMOVED, RENAMED, UNMOUNTED, Departure
 from .snapshot import Directory
-from .states import DIRECTORY, UNKNOWN
 
 _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 _NEW_DIRECTORY = inotify.CREATE | inotify.IS_DIRECTORY

@@ -15,10 +15,10 @@ from envd.filesystem.walking import READ, MovedError, Walk, inode_of, open_down
 from envd.filesystem.writing.hidden_names import TEMPORARY
 from envd.filesystem.writing.own_writes import Key
 
-from .mounts import is_made_up, on_network
+from .events import state_of
 from .root_check import LEADS_NOWHERE, AwayError
 from .snapshot import NONE, Directory, Snapshot
-from .states import state_of
+from .watch_root import is_made_up, on_network
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)

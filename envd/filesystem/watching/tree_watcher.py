@@ -8,13 +8,11 @@ from collections.abc import Awaitable, Callable
 
 from envd.errors import Code, EnvdError
 
-from .audience import WatchSubscribers
 from .entry_budget import SnapshotBudget
-from .events import ROOT
+from .events import ROOT, WatchSubscribers
 from .inotify import Raw
 from .raw_events import RawEvents
-from .repair import Course, Repair
-from .rescan import LIMBO_S, Deps, Rescan
+from .rescan import LIMBO_S, Course, Deps, Repair, Rescan
 from .root_check import Departure, RootCheck
 from .scanning import ScanStoppedError
 from .watch_root import WatchRoot
