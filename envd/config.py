@@ -36,7 +36,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Bounds of kept processes and their output. Sizes in bytes, times in seconds."""
+    """Bounds of kept processes and their output. Sizes in bytes, times in seconds.
+
+    Attributes:
+        live_bytes: of each live stream.
+        finished_bytes: of each finished one.
+        trimmed_bytes: of each live one when memory is short.
+        total_bytes: of all together.
+        stall_s: a subscriber that does not read is waited for, while others read on.
+        return_s: one whose connection broke. Longer for one that reads with pauses, at most `stall_s`.
+        return_after_kill_s: the same when the server was killed.
+        drain_s: the end is announced when the output was quiet for so long after the exit ...
+        drain_at_most_s: ... or so long after it; everything the process itself had printed is in the journal by then.
+        finished_s: a finished process stays connectable.
+        finished_programs: so many stay.
+    """
 
     live_bytes: int = 4 * MIB
     finished_bytes: int = 1 * MIB

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envd import __version__, access_token, files, logs, rpc, web
 from envd.config import Config, Limits
@@ -30,11 +30,8 @@ from envd.host.users import Users
 from envd.keeper.client import KeeperClient, kept_file
 from envd.keeper.naming import call_this_process
 from envd.keeper.standby import Turn, await_turn
-from envd.process.expected import Waits
-from envd.process.journal_budget import JournalBudget, Sizes
+from envd.process.journal_budget import JournalBudget
 from envd.process.orphans import leave_a_drain
-from envd.process.process import Drain
-from envd.process.retention import Retention
 from envd.process.spawn import Spawner
 from envd.process.table import ProcessTable
 from envd.services.process.service import ProcessService
@@ -168,16 +165,15 @@ def _birth(generation: int) -> Birth:
 def _table(config: Config, keeper: KeeperClient, session: Session, jobs: Supervisor) -> ProcessTable:
     output = config.output
     total = min(output.total_bytes, _memory_bytes() // output.total_share_of_memory)
-    pool = JournalBudget(Sizes(output.live_bytes, output.finished_bytes, output.trimmed_bytes, total))
+    pool = JournalBudget(replace(output, total_bytes=total))
     spawner = Spawner(
         keeper,
         session,
         pool,
-        Drain(output.drain_s, output.drain_at_most_s),
-        waits=Waits(output.stall_s, output.return_s, output.return_after_kill_s),
+        output,
         mark_base=os.getppid() << 32 if process_tree.marks_work() else 0,
     )
-    return ProcessTable(keeper, spawner, pool, jobs, Retention(output.finished_s, output.finished_programs))
+    return ProcessTable(keeper, spawner, pool, jobs, output)
 
 
 def _processes(config: Config, table: ProcessTable, jobs: Supervisor) -> rpc.MethodTable:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from envd.config import Output
+
 from .events import BEGINNING, Position
 from .subscription import Subscription
 
@@ -14,30 +16,18 @@ _AT_ONCE = 32
 _PAUSES = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Seconds for which processes and other subscribers wait for one.
+def return_wait_s(config: Output, pause_s: float) -> float:
+    """Return how long a subscriber is waited for whose connection broke, and whose longest pause was so long."""
+    return _within(config, config.return_s, pause_s)
 
-    Attributes:
-        stall_s: one that does not read, while others read on.
-        return_s: one whose connection broke. Longer for one that reads with pauses, at most `stall_s`.
-        return_after_kill_s: the same when the server was killed.
-    """
 
-    stall_s: float = 30.0
-    return_s: float = 5.0
-    return_after_kill_s: float = 10.0
+def wait_after_kill_s(config: Output, pause_s: float) -> float:
+    """Return the same for one that followed when the server was killed."""
+    return _within(config, config.return_after_kill_s, pause_s)
 
-    def for_return(self, pause_s: float) -> float:
-        """Return how long one is waited for whose longest pause was so long."""
-        return self._within(self.return_s, pause_s)
 
-    def after_kill(self, pause_s: float) -> float:
-        """Return the same for one that followed when the server was killed."""
-        return self._within(self.return_after_kill_s, pause_s)
-
-    def _within(self, least_s: float, pause_s: float) -> float:
-        return max(least_s, min(least_s + _PAUSES * pause_s, self.stall_s))
+def _within(config: Output, least_s: float, pause_s: float) -> float:
+    return max(least_s, min(least_s + _PAUSES * pause_s, config.stall_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from envd.config import Output
 
 _PAUSE_S = 0.1
 _UNREAD_SHARE = 16  # of all memory, that is kept behind each reader once half of it is in use
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Bytes kept per live stream, per finished one, per live one when memory is short, and of all together."""
-
-    live: int
-    finished: int
-    trimmed: int
-    total: int
-
-
 class JournalBudget:
     """Counts the bytes all journals keep and asks for some back when they are too many.
 
-    Bounded: above `total` finished processes go first, oldest first, then live journals are trimmed, and a process
-    whose sole reader lags waits sooner.
+    Bounded: above `total_bytes` finished processes go first, oldest first, then live journals are trimmed, and a
+    process whose sole reader lags waits sooner.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes = sizes
+    def __init__(self, config: Output) -> None:
+        self.config = config
         self.kept = 0
         self._not_before = 0.0
         self.reclaim: Callable[[int], None] = _nothing_to_reclaim
@@ -36,12 +27,12 @@ class JournalBudget:
     @property
     def short(self) -> bool:
         """True while all journals together keep more than they may."""
-        return self.kept > self.sizes.total
+        return self.kept > self.config.total_bytes
 
     @property
     def keep_live(self) -> int:
         """Bytes a live stream may keep now."""
-        return self.sizes.trimmed if self.short else self.sizes.live
+        return self.config.trimmed_bytes if self.short else self.config.live_bytes
 
     @property
     def unread_bytes(self) -> int | None:
@@ -49,14 +40,14 @@ class JournalBudget:
 
         Kept on suspicion, it must not be what makes finished processes go.
         """
-        return self.sizes.total // _UNREAD_SHARE if self.kept > self.sizes.total // 2 else None
+        return self.config.total_bytes // _UNREAD_SHARE if self.kept > self.config.total_bytes // 2 else None
 
     def count(self, change: int) -> None:
         """Note that journals keep more (or, negative, fewer) bytes."""
         self.kept += change
         if change > 0 and self.short and time.monotonic() >= self._not_before:
             before = self.kept
-            self.reclaim(self.kept - self.sizes.total * 7 // 8)
+            self.reclaim(self.kept - self.config.total_bytes * 7 // 8)
             if self.kept == before:
                 # All of it is held for readers. Asking at every byte would cost more than it could give.
                 self._not_before = time.monotonic() + _PAUSE_S

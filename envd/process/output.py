@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from envd.config import Output
+
 from .events import STREAMS, Position
-from .expected import Waits
 from .journal_budget import JournalBudget
 from .ledger import Ledger
 from .stream import Stream
@@ -41,7 +42,7 @@ class ProcessOutput:
 
     Args:
         streams: by number (STDOUT, STDERR, PTY).
-        waits: how long a subscriber is waited for.
+        config: how long a subscriber is waited for.
         closed: called when a stream has ended.
     """
 
@@ -50,15 +51,15 @@ class ProcessOutput:
         streams: Mapping[int, Stream],
         ledger: Ledger,
         pool: JournalBudget,
-        waits: Waits,
+        config: Output,
         closed: Callable[[], None],
     ) -> None:
         self.streams = streams
         self.ledger = ledger
-        self.subscribers = Subscribers(ledger, waits)
+        self.subscribers = Subscribers(ledger, config)
         self.last_byte_at = time.monotonic()
         self._pool = pool
-        self._recheck_s = waits.stall_s / 10
+        self._recheck_s = config.stall_s / 10
         self._closed = closed
         self._recheck: asyncio.TimerHandle | None = None
         self._finished: Finished | None = None

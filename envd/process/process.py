@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
+from envd.config import Output
 from envd.errors import Code, EnvdError
 from envd.keeper.client import ExitRecord
 
@@ -25,18 +26,6 @@ from .terminal import TerminalStream
 from .tty import Size
 
 Aside = TypeVar("Aside")
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Seconds for which output is awaited after the process itself has ended.
-
-    The end is announced when the output was quiet for `idle_s`, or `at_most_s` after the exit; in both cases everything
-    the process itself had printed is in the journal.
-    """
-
-    idle_s: float
-    at_most_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +71,7 @@ class Process:
         command: Command,
         output: ProcessOutput,
         stdin: Input,
-        drain: Drain,
+        config: Output,
         release: Callable[[], None],
     ) -> None:
         self.identity = identity
@@ -97,7 +86,7 @@ class Process:
         self.left_behind: Callable[[Process], None] = Process.end
         self.finished: Callable[[Process], None] = _nothing
         self.gone = asyncio.Event()
-        self._drain = drain
+        self._config = config
         self._release = release
         self._exited_clock = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -176,14 +165,14 @@ class Process:
             self._end_decided = True
             self.left_behind(self)
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._drain.idle_s / 4, self._check_again)
+            self._timer = asyncio.get_running_loop().call_later(self._config.drain_s / 4, self._check_again)
 
     def _drained(self) -> bool:
         if not self.output.said_all:
             return False
         now = time.monotonic()
         quiet_s = now - max(self.output.last_byte_at, self._exited_clock)
-        return quiet_s >= self._drain.idle_s or now - self._exited_clock >= self._drain.at_most_s
+        return quiet_s >= self._config.drain_s or now - self._exited_clock >= self._config.drain_at_most_s
 
     def _check_again(self) -> None:
         self._timer = None

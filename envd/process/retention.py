@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from envd.config import Output
 
 from .process import Process
 
 _KEYS_REMEMBERED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """The seconds for which, and the number of finished processes that, stay connectable."""
-
-    seconds: float
-    processes: int
 
 
 class FinishedProcesses:
@@ -27,10 +20,8 @@ class FinishedProcesses:
         forget_key: called when a key's time is over too.
     """
 
-    def __init__(
-        self, retention: Retention, forget: Callable[[Process], None], forget_key: Callable[[str], None]
-    ) -> None:
-        self._retention = retention
+    def __init__(self, config: Output, forget: Callable[[Process], None], forget_key: Callable[[str], None]) -> None:
+        self._config = config
         self._forget = forget
         self._forget_key = forget_key
         self._finished: dict[int, tuple[float, Process]] = {}
@@ -42,12 +33,12 @@ class FinishedProcesses:
 
     def forget_late(self) -> None:
         """Forget those whose time is over, and the first of what is too much."""
-        late = time.monotonic() - self._retention.seconds
+        late = time.monotonic() - self._config.finished_s
         over = [ident for ident, (finished_at, _) in self._finished.items() if finished_at < late]
         for ident in over:
             if not self._in_use(self._finished[ident][1]):
                 self._forget_one(ident)
-        while len(self._finished) > self._retention.processes and self.forget_first():
+        while len(self._finished) > self._config.finished_programs and self.forget_first():
             pass
         while self._keys and (len(self._keys) > _KEYS_REMEMBERED or next(iter(self._keys.values())) < late):
             key = next(iter(self._keys))

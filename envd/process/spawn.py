@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from envd.config import Output
 from envd.errors import Code, EnvdError, code_from_errno
 from envd.host import paths
 from envd.host.session import Session, Surroundings
@@ -22,13 +23,12 @@ from .command import Command
 from .descriptors import SLOT_INPUT, SLOT_LEDGER, Descriptors, Releases, has_terminal, make_descriptors, streams_from
 from .events import PTY, STDERR
 from .exit_status import is_missing
-from .expected import Waits
 from .idempotent_input import IdempotentInput
 from .input import Input
 from .journal_budget import JournalBudget
 from .ledger import Ledger
 from .output import ProcessOutput
-from .process import Drain, Process, ProcessIdentity
+from .process import Process, ProcessIdentity
 from .terminal import TerminalStream
 from .tty import Size
 from .turns import in_turns
@@ -42,18 +42,17 @@ class Spawner:
     """Makes and adopts processes.
 
     Args:
-        waits: how long a subscriber of a process is waited for.
+        config: how much of output is kept, and for how long it is awaited.
         mark_base: added to an ident to mark a process's tree; 0 if this kernel keeps no marks.
     """
 
     def __init__(
-        self, keeper: KeeperClient, session: Session, pool: JournalBudget, drain: Drain, *, waits: Waits, mark_base: int
+        self, keeper: KeeperClient, session: Session, pool: JournalBudget, config: Output, *, mark_base: int
     ) -> None:
         self._keeper = keeper
         self.session = session
         self._pool = pool
-        self._drain = drain
-        self._waits = waits
+        self._config = config
         self._mark_base = mark_base
 
     async def start(self, ident: int, command: Command, surroundings: Surroundings, caller: str | None) -> Process:
@@ -165,10 +164,10 @@ class Spawner:
     ) -> Process:
         streams = streams_from(held, command)
         releases = Releases(self._keeper, identity.ident, set(held), streams)
-        output = ProcessOutput(streams, ledger, self._pool, self._waits, lambda: process.stream_closed())  # noqa: PLW0108 - it is made below
+        output = ProcessOutput(streams, ledger, self._pool, self._config, lambda: process.stream_closed())  # noqa: PLW0108 - it is made below
         name = "stdin" if command.terminal is None else "tty"
         read = Input(spawned.pid, name, held.get(SLOT_INPUT, -1), releases.input, IdempotentInput(ledger))
-        process = Process(identity, command, output, read, self._drain, releases.ended)
+        process = Process(identity, command, output, read, self._config, releases.ended)
         process.terminal = next((stream for stream in streams.values() if isinstance(stream, TerminalStream)), None)
         if spawned.errno:
             process.exec_failure = (spawned.errno, spawned.stage)

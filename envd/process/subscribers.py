@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from envd.config import Output
+
 from .events import Position
-from .expected import Absent, Expected, Waits
+from .expected import Absent, Expected, return_wait_s, wait_after_kill_s
 from .ledger import Ledger
 from .subscription import Subscription
 
@@ -19,15 +21,15 @@ class Subscribers:
     Args:
         ledger: remembers, also for a later server, what was taken, how many follow or are expected back, and how long
             they pause.
-        waits: how long one is waited for.
+        config: how long one is waited for.
 
     Attributes:
         expected: those whose connection broke.
     """
 
-    def __init__(self, ledger: Ledger, waits: Waits) -> None:
+    def __init__(self, ledger: Ledger, config: Output) -> None:
         self._ledger = ledger
-        self._waits = waits
+        self._config = config
         self._subscriptions: set[Subscription] = set()
         self._receipts: list[Callable[[], object]] = []
         self.expected = Expected()
@@ -75,9 +77,9 @@ class Subscribers:
         Not at all if others had given it up, or if its client cannot name its place and has not read for the stall
         deadline: that is no client that reads.
         """
-        if subscription.given_up or (not subscription.resumes and subscription.idle_s > self._waits.stall_s):
+        if subscription.given_up or (not subscription.resumes and subscription.idle_s > self._config.stall_s):
             return 0.0
-        return self._waits.for_return(max(self._ledger.pause_s, subscription.idle_s))
+        return return_wait_s(self._config, max(self._ledger.pause_s, subscription.idle_s))
 
     def note_followed(self) -> None:
         """Keep the number of those that follow or are expected back: a later server waits for so many."""
@@ -137,7 +139,7 @@ class Subscribers:
             subscription.caught_up_at for subscription in self._subscriptions if subscription.caught_up_at is not None
         ]
         if kept_waiting:
-            since, late = min(kept_waiting), time.monotonic() - self._waits.stall_s
+            since, late = min(kept_waiting), time.monotonic() - self._config.stall_s
             for subscription in self._subscriptions:
                 if subscription.caught_up_at is None and max(subscription.progress_at, since) <= late:
                     subscription.given_up = True
@@ -171,9 +173,9 @@ class Subscribers:
 
     def expect_starter(self) -> float:
         """Wait a moment for the client that had the process started; return the seconds."""
-        self.expected.add_starter(time.monotonic() + self._waits.return_s)
+        self.expected.add_starter(time.monotonic() + self._config.return_s)
         self.note_followed()
-        return self._waits.return_s
+        return self._config.return_s
 
     def expect_return_after_kill(self) -> float:
         """Wait a moment for the subscribers of a server that was killed; return the seconds, 0 if it had none.
@@ -182,6 +184,6 @@ class Subscribers:
         """
         if not self._ledger.followed:
             return 0.0
-        grace_s = self._waits.after_kill(self._ledger.pause_s)
+        grace_s = wait_after_kill_s(self._config, self._ledger.pause_s)
         self.expected.add_unknown(self._ledger.followed, self._ledger.taken, time.monotonic() + grace_s)
         return grace_s

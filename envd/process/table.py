@@ -8,6 +8,7 @@ import os
 from collections.abc import Coroutine, Iterator
 from typing import Any, Protocol
 
+from envd.config import Output
 from envd.errors import Code, EnvdError, from_os_error
 from envd.host import process_tree
 from envd.host.session import Surroundings
@@ -20,7 +21,7 @@ from .index import Index
 from .journal_budget import JournalBudget
 from .output import Finished
 from .process import Process
-from .retention import FinishedProcesses, Retention
+from .retention import FinishedProcesses
 from .spawn import Spawner
 from .timers import end_tree, enforce, is_limited
 from .turns import in_turns
@@ -51,14 +52,12 @@ class ProcessTable:
     is remembered for the whole retention, of at most 10 000 forgotten processes.
     """
 
-    def __init__(
-        self, keeper: KeeperClient, spawner: Spawner, pool: JournalBudget, jobs: Jobs, retention: Retention
-    ) -> None:
+    def __init__(self, keeper: KeeperClient, spawner: Spawner, pool: JournalBudget, jobs: Jobs, config: Output) -> None:
         self._keeper = keeper
         self._spawner = spawner
         self._pool = pool
         self._jobs = jobs
-        self._finished = FinishedProcesses(retention, self._forget, self._forget_key)
+        self._finished = FinishedProcesses(config, self._forget, self._forget_key)
         self._processes: dict[int, Process] = {}
         self._index = Index()
         self._trees = process_tree.ProcessTrees(os.getppid(), self._index.leaders)
@@ -286,7 +285,7 @@ class ProcessTable:
 
     def _keep_finished(self, process: Process) -> None:
         self._finished.add(process)
-        process.output.settle(Finished(self._pool.sizes.finished, self._pool.sizes.live))
+        process.output.settle(Finished(self._pool.config.finished_bytes, self._pool.config.live_bytes))
 
     async def signal_tree(self, process: Process, number: int) -> int:
         """Send a signal to a process and everything it started; return how many got it."""
@@ -333,9 +332,9 @@ class ProcessTable:
         while self._pool.kept > goal and self._finished.forget_first():
             pass
         for process in sorted(self._processes.values(), key=lambda process: process.output.kept, reverse=True):
-            if self._pool.kept <= goal or process.output.kept <= self._pool.sizes.trimmed:
+            if self._pool.kept <= goal or process.output.kept <= self._pool.config.trimmed_bytes:
                 break
-            process.output.trim(self._pool.sizes.trimmed)
+            process.output.trim(self._pool.config.trimmed_bytes)
 
 
 def _existing(process: Process | None, name: str) -> Process:

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
+from envd.config import Output
 from envd.errors import Code, EnvdError
 from envd.keeper.client import Inherited, Spawned
 from envd.process.command import Command
 from envd.process.descriptors import SLOT_LEDGER
-from envd.process.expected import Waits
-from envd.process.journal_budget import JournalBudget, Sizes
+from envd.process.journal_budget import JournalBudget
 from envd.process.ledger import Ledger
-from envd.process.retention import Retention
 from envd.process.spawn import Spawner
 from envd.process.table import ProcessTable
 
@@ -47,9 +46,13 @@ class Jobs:
 
 
 async def test_a_key_whose_program_cannot_be_read_is_told_so_and_stays_in_use() -> None:
-    keeper, jobs, pool = Keeper(), Jobs(), JournalBudget(Sizes(live=1024, finished=1024, trimmed=1024, total=1 << 20))
-    spawner = Spawner(keeper, Any, pool, Any, waits=Waits(), mark_base=0)  # type: ignore[arg-type]
-    table = ProcessTable(keeper, spawner, pool, jobs, Retention(seconds=60, processes=10))  # type: ignore[arg-type]
+    keeper, jobs, pool = (
+        Keeper(),
+        Jobs(),
+        JournalBudget(Output(live_bytes=1024, finished_bytes=1024, trimmed_bytes=1024, total_bytes=1 << 20)),
+    )
+    spawner = Spawner(keeper, Any, pool, Output(), mark_base=0)  # type: ignore[arg-type]
+    table = ProcessTable(keeper, spawner, pool, jobs, Output(finished_s=60, finished_programs=10))  # type: ignore[arg-type]
     broken = b"[broken\n" + Command("/bin/true", key="once").to_json()
     ledger = Ledger.create("envd-1-ledger", broken)
     table.adopt([Inherited(1, 0, {SLOT_LEDGER: os.dup(ledger.fd)}, None, None)])

@@ -6,14 +6,16 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
+from envd.config import Output
 from envd.errors import Code, EnvdError
 from envd.process.events import STDERR, STDOUT, Gap, Position, Run
-from envd.process.expected import Waits
+from envd.process.expected import return_wait_s, wait_after_kill_s
 from envd.process.journal import Journal
-from envd.process.journal_budget import JournalBudget, Sizes
+from envd.process.journal_budget import JournalBudget
 from envd.process.ledger import Ledger
 from envd.process.output import Finished, ProcessOutput
 from envd.process.stream import PipeStream
@@ -25,7 +27,7 @@ KEEP = 256 * KIB
 STALL_S = 0.5
 RETURN_S = 0.3
 LONG_S = 60.0  # longer than any test
-SIZES = Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=1 << 30)
+SIZES = Output(live_bytes=KEEP, finished_bytes=64 * KIB, trimmed_bytes=64 * KIB, total_bytes=1 << 30)
 
 
 class Program:
@@ -39,7 +41,7 @@ class Program:
             ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._writers[number] = theirs
             streams[number] = PipeStream(number, Journal.create("test"), ours)
-        waits = Waits(stall_s, return_s, return_after_kill_s=2 * return_s)
+        waits = Output(stall_s=stall_s, return_s=return_s, return_after_kill_s=2 * return_s)
         self.output = ProcessOutput(streams, Ledger.create("test", b""), self.pool, waits, self._pipe_closed)
         self.output.start()
 
@@ -313,10 +315,10 @@ async def test_one_that_names_its_place_is_expected_back_beyond_the_stall_deadli
 
 
 def test_the_longer_a_reader_pauses_the_longer_it_is_expected_back_up_to_the_stall_deadline():
-    waits = Waits(stall_s=30.0, return_s=5.0, return_after_kill_s=10.0)
-    assert [waits.for_return(pause_s) for pause_s in (0.0, 3.0, 60.0)] == [5.0, 11.0, 30.0]
-    assert [waits.after_kill(pause_s) for pause_s in (0.0, 3.0, 60.0)] == [10.0, 16.0, 30.0]
-    assert Waits(stall_s=1.0, return_s=5.0).for_return(60.0) == 5.0
+    waits = Output(stall_s=30.0, return_s=5.0, return_after_kill_s=10.0)
+    assert [return_wait_s(waits, pause_s) for pause_s in (0.0, 3.0, 60.0)] == [5.0, 11.0, 30.0]
+    assert [wait_after_kill_s(waits, pause_s) for pause_s in (0.0, 3.0, 60.0)] == [10.0, 16.0, 30.0]
+    assert return_wait_s(Output(stall_s=1.0, return_s=5.0), 60.0) == 5.0
 
 
 async def test_how_long_a_reader_pauses_is_known_to_a_later_server(program: Program):
@@ -541,7 +543,7 @@ async def test_what_a_kernel_may_hold_unread_is_kept_for_who_can_name_its_place(
 
 
 async def test_what_a_kernel_may_hold_unread_goes_before_memory_is_short(make: Make):
-    program = make(JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=8 * KEEP)))
+    program = make(JournalBudget(replace(SIZES, total_bytes=8 * KEEP)))
     reader = Reader(program, unread_at_most=100 * KEEP)
     reader.read_on()
     await program.prints_all(12 * KEEP)
@@ -567,7 +569,7 @@ async def test_what_was_not_consumed_is_kept_for_a_moment_when_the_connection_br
 
 
 async def test_when_memory_is_short_what_the_kernel_received_is_enough(make: Make):
-    program = make(JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=KEEP)))
+    program = make(JournalBudget(replace(SIZES, total_bytes=KEEP)))
     reader = Reader(program)
     reader.read_ahead = 3 * KEEP
     reader.read_on()
@@ -676,7 +678,7 @@ async def test_the_pool_knows_what_is_kept(make: Make):
 
 async def test_a_pool_that_is_full_asks_for_what_it_needs(make: Make):
     asked: list[int] = []
-    pool = JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=2 * KEEP))
+    pool = JournalBudget(replace(SIZES, total_bytes=2 * KEEP))
     pool.reclaim = asked.append
     pool.count(2 * KEEP)
     assert (asked, pool.keep_live) == ([], KEEP)
@@ -689,7 +691,9 @@ async def test_a_pool_that_is_full_asks_for_what_it_needs(make: Make):
 
 
 async def test_a_sole_reader_loses_nothing_when_the_pool_is_full(make: Make):
-    pool = JournalBudget(Sizes(live=KEEP, finished=64 * KIB, trimmed=64 * KIB, total=KEEP // 2))
+    pool = JournalBudget(
+        Output(live_bytes=KEEP, finished_bytes=64 * KIB, trimmed_bytes=64 * KIB, total_bytes=KEEP // 2)
+    )
     program = make(pool)
     pool.reclaim = lambda _: program.output.trim(64 * KIB)
     reader = Reader(program)
