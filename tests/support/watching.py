@@ -1,4 +1,4 @@
-"""Watching directories over any wire."""
+"""Clients that watch directories over any wire, as streams and by polling."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class Stream:
         """What has happened by now, since the last call."""
         marker = self.root / f"marker-{next(_numbers)}"
         marker.touch()
-        found: list[FilesystemEvent] = []
+        events: list[FilesystemEvent] = []
         while True:
             message = await self.next()
             if message.filesystem.name == marker.name:
                 marker.unlink()
-                return [event for event in found if not event.name.startswith("marker-")]
+                return [event for event in events if not event.name.startswith("marker-")]
             if message.HasField("filesystem"):
-                found.append(message.filesystem)
+                events.append(message.filesystem)
 
     async def said(self) -> list[str]:
         return without_repeats([said(event) for event in await self.events()])
@@ -80,12 +80,12 @@ class Stream:
 
     async def to_the_end(self) -> tuple[list[str], RpcError]:
         """What comes until the stream fails, and the error."""
-        found: list[str] = []
+        events: list[str] = []
         try:
             while True:
-                found.append(said((await self.next()).filesystem))
+                events.append(said((await self.next()).filesystem))
         except RpcError as error:
-            return found, error
+            return events, error
 
     @property
     def overflows(self) -> list[WatchDirResponse.OverflowEvent]:
@@ -136,25 +136,25 @@ class Watcher:
         """What has happened by now, since the last call."""
         marker = self.root / f"marker-{next(_numbers)}"
         marker.touch()
-        found: list[FilesystemEvent] = []
+        events: list[FilesystemEvent] = []
         async with asyncio.timeout(DEADLINE_S):
-            while not any(event.name == marker.name for event in found):
-                found += (await self.poll()).events
+            while not any(event.name == marker.name for event in events):
+                events += (await self.poll()).events
         marker.unlink()
-        return [event for event in found if not event.name.startswith("marker-")]
+        return [event for event in events if not event.name.startswith("marker-")]
 
     async def said(self) -> list[str]:
         return without_repeats([said(event) for event in await self.events()])
 
     async def to_the_end(self) -> tuple[list[str], RpcError]:
         """What it hands out until it fails, and the error."""
-        found: list[str] = []
+        events: list[str] = []
         async with asyncio.timeout(DEADLINE_S):
             while True:
                 try:
-                    found += [said(event) for event in (await self.poll()).events]
+                    events += [said(event) for event in (await self.poll()).events]
                 except RpcError as error:
-                    return found, error
+                    return events, error
                 await asyncio.sleep(0.02)  # a client's pace
 
     async def remove(self) -> None:

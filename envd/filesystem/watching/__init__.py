@@ -1,1 +1,1 @@
-"""Following changes in directories."""
+"""Watching directories: changes on the disk become events for clients."""

@@ -1,4 +1,4 @@
-"""What a client was told of a tree, and what it is to be told next."""
+"""The snapshot of one tree: every change of it becomes an event; and the budget of entries that all snapshots share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMELESS = re.compile(r"#\d+")
 
 
 class EntryBudget:
-    """Entries that all pictures together may still have."""
+    """The number of entries that all snapshots together may still have."""
 
     def __init__(self, entries: int) -> None:
         self.left = entries
@@ -85,12 +85,12 @@ class SnapshotBudget:
         return directory
 
     def replace(self, place: Directory, name: str) -> None:
-        """Note that another entry has taken the place of one."""
+        """Replace an entry by another of the same name."""
         self._doubt(place, name)
         self.tell(EventKind.CREATE, place.prefix + name)
 
     def change(self, place: Directory, name: str, kind: EventKind) -> None:
-        """Note that an entry has changed."""
+        """Mark an entry as changed."""
         if self._doubt(place, name):
             pass
         elif (below := place.below(name)) is not None:
@@ -100,7 +100,7 @@ class SnapshotBudget:
         self.tell(kind, place.prefix + name, UNKNOWN)
 
     def vanish(self, place: Directory, name: str, kind: EventKind) -> None:
-        """Note that an entry is gone, with all below."""
+        """Remove an entry, with all below."""
         directory = place.part(name)
         if directory is not None:
             self._loosen(directory)
@@ -112,7 +112,7 @@ class SnapshotBudget:
         self.tell(kind, place.prefix + name)
 
     def rename(self, name: str) -> None:
-        """Note that an entry was renamed, by its name from the root on; to what, a scan will show."""
+        """Remove an entry that was renamed, by its name from the root on; a scan will show the new name."""
         above, _, last = name.rpartition("/")
         place = self._at(above and above + "/")
         if place is not None and last in place:
@@ -136,7 +136,7 @@ class SnapshotBudget:
             self.root, self.places = Directory(picture, picture.add(DIRECTORY)), {}
 
     def settled(self) -> None:
-        """Note that every report from before the last merge was taken."""
+        """End what is remembered for reports from before the last merge: all of them were taken."""
         self._fresh.clear()
 
     def restore(self, prefix: str, state: int, entries: dict[str, int]) -> None:
@@ -181,7 +181,7 @@ class SnapshotBudget:
 
     @property
     def fresh(self) -> bool:
-        """Nobody has looked yet what there is."""
+        """No scan has found yet what there is."""
         return self.root.watch is None and not (self.root.entries or self.root.names_below or self.places)
 
     def adopt(self, found: Directory, places: dict[int, int], entries: int, directories: int) -> None:
@@ -213,15 +213,15 @@ class SnapshotBudget:
         waiting = [(directory, found)]
         count = 0
         while waiting:
-            here, there = waiting.pop()
-            here.state = there.state
-            self.follow(here, there.watch)
-            for _ in self._steps(here, there, moved=moved):
+            ours, on_disk = waiting.pop()
+            ours.state = on_disk.state
+            self.follow(ours, on_disk.watch)
+            for _ in self._steps(ours, on_disk, moved=moved):
                 count += 1
                 if count % _SLICE == 0:
                     await breathe()
-            here.pack()
-            waiting.extend(_both_below(here, there))
+            ours.pack()
+            waiting.extend(_both_below(ours, on_disk))
 
     def follow(self, place: Directory, watch: int | None) -> None:
         """Have a directory's reports come by another watch."""
@@ -235,53 +235,53 @@ class SnapshotBudget:
         if watch is not None:
             self.places[watch] = place.number
 
-    def _steps(self, here: Directory, there: Directory, *, moved: bool) -> Iterator[None]:
-        same = here.holds_same(there)
-        before, after = (here.entries, there.entries) if not same else ({}, {})
+    def _steps(self, ours: Directory, on_disk: Directory, *, moved: bool) -> Iterator[None]:
+        same = ours.holds_same(on_disk)
+        before, after = (ours.entries, on_disk.entries) if not same else ({}, {})
         for name in [name for name in before if name not in after]:
-            self.vanish(here, name, EventKind.REMOVE)
+            self.vanish(ours, name, EventKind.REMOVE)
             yield
-        for name in [name for name in here.names_below if not there.has_below(name)]:
-            yield from self._remove_tree(here, name)
+        for name in [name for name in ours.names_below if not on_disk.has_below(name)]:
+            yield from self._remove_tree(ours, name)
         for name, state in after.items():
             if before.get(name) != state:
-                self._compare(here, name, state, moved=moved)
+                self._compare(ours, name, state, moved=moved)
             yield
-        for name in there.names_below:
-            self._compare_below(here, there, name)
+        for name in on_disk.names_below:
+            self._compare_below(ours, on_disk, name)
             yield
 
-    def _compare(self, here: Directory, name: str, state: int, *, moved: bool) -> None:
-        old = here.entry(name)
+    def _compare(self, ours: Directory, name: str, state: int, *, moved: bool) -> None:
+        old = ours.entry(name)
         if old is not None and not same_kind(old, state):
-            self.vanish(here, name, EventKind.REMOVE)
+            self.vanish(ours, name, EventKind.REMOVE)
             old = None
         if old is None:
             if not self.whole:
-                self._fresh.add(here.prefix + name)
-            self.create(here, name, state)
+                self._fresh.add(ours.prefix + name)
+            self.create(ours, name, state)
             if state & FILLED and not moved:
-                self.tell(EventKind.WRITE, here.prefix + name, state)
+                self.tell(EventKind.WRITE, ours.prefix + name, state)
             return
-        here.put(name, state)
+        ours.put(name, state)
         if changed_attributes(old, state):
-            self.tell(EventKind.CHMOD, here.prefix + name, state)
+            self.tell(EventKind.CHMOD, ours.prefix + name, state)
         if not state & DIRECTORY and wrote(old, state):
-            self.tell(EventKind.WRITE, here.prefix + name, state)
+            self.tell(EventKind.WRITE, ours.prefix + name, state)
 
-    def _compare_below(self, here: Directory, there: Directory, name: str) -> None:
-        found, below = there.below(name), here.below(name)
-        if found is None:
+    def _compare_below(self, ours: Directory, on_disk: Directory, name: str) -> None:
+        below_on_disk, below_ours = on_disk.below(name), ours.below(name)
+        if below_on_disk is None:
             return
-        state = found.state
-        if below is None:
-            self.create_directory(here, name, state)
-        elif changed_attributes(below.state, state):
-            self.tell(EventKind.CHMOD, here.prefix + name, state)
+        state = below_on_disk.state
+        if below_ours is None:
+            self.create_directory(ours, name, state)
+        elif changed_attributes(below_ours.state, state):
+            self.tell(EventKind.CHMOD, ours.prefix + name, state)
 
-    def _remove_tree(self, here: Directory, name: str) -> Iterator[None]:
+    def _remove_tree(self, ours: Directory, name: str) -> Iterator[None]:
         """Tell that a directory is gone: first what was in it, as if it had been removed one by one."""
-        top = here.below(name)
+        top = ours.below(name)
         for directory in top.tree(upwards=True) if top is not None else ():
             for entry in directory.entries:
                 self.tell(EventKind.REMOVE, directory.prefix + entry)
@@ -289,7 +289,7 @@ class SnapshotBudget:
             if directory != top:
                 self.tell(EventKind.REMOVE, directory.prefix[:-1])
                 yield
-        self.vanish(here, name, EventKind.REMOVE)
+        self.vanish(ours, name, EventKind.REMOVE)
         yield
 
     def _keep(self, place: Directory, name: str, state: int) -> None:
@@ -321,8 +321,8 @@ class SnapshotBudget:
         self.loose.append((time.monotonic(), directory))
 
 
-def _both_below(here: Directory, there: Directory) -> Iterator[tuple[Directory, Directory]]:
-    for name in there.names_below:
-        mine, found = here.below(name), there.below(name)
-        if mine is not None and found is not None:
-            yield mine, found
+def _both_below(ours: Directory, on_disk: Directory) -> Iterator[tuple[Directory, Directory]]:
+    for name in on_disk.names_below:
+        below_ours, below_on_disk = ours.below(name), on_disk.below(name)
+        if below_ours is not None and below_on_disk is not None:
+            yield below_ours, below_on_disk

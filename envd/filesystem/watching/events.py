@@ -1,4 +1,4 @@
-"""What a watch tells: changes, the states of entries that they carry, and the one to whom they go."""
+"""Events of a watch, the states of entries by which changes are found, and the interface that receives events."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class EventKind(enum.IntEnum):
 
 
 Event = tuple[int, int, str, int]
-"""One change: its number among those of its watch, without gaps, from 1; a Kind, as a number; its name, relative to the
-watched directory, `.` for that one, where bytes that are no UTF-8 are surrogates; the state of the entry from now on,
-see state_of. The state of an overflow is 1 if what the client knows is worthless.
+"""One change: its number among those of its watch, without gaps, from 1; an EventKind, as a number; its name, relative
+to the watched directory, `.` for that one, where bytes that are no UTF-8 are surrogates; the state of the entry from
+now on, see state_of. The state of an overflow is 1 if what the client knows is worthless.
 
 There are hundreds of thousands of them. What is a tuple of numbers and texts, and nothing more, no garbage collection
 looks at twice.
@@ -44,23 +44,23 @@ looks at twice.
 
 
 class WatchSubscribers(Protocol):
-    """Who is told."""
+    """Receives the events of one watched tree."""
 
     @property
     def full(self) -> bool:
         """It can take no more for now."""
 
     def tell(self, kind: EventKind, name: str, state: int, /) -> None:
-        """Take a change."""
+        """Receive a change."""
 
     def told(self) -> None:
-        """There is no more for now."""
+        """Act on what was received: there is no more for now."""
 
     def lost(self, *, worthless: bool) -> None:
-        """Note that changes were lost. What comes next makes up for them, unless all that was told is worthless now."""
+        """Receive an overflow: changes were lost. Later events make up for them, unless earlier ones are worthless."""
 
     def ended(self, error: EnvdError) -> None:
-        """There will never be more."""
+        """Receive the end: there will never be more."""
 
 
 def state_of(st: os.stat_result) -> int:

@@ -1,4 +1,4 @@
-"""The loop's time, shared out among those who have much to do on it."""
+"""Fair turns for coroutines that have much to do on the loop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MOST = 8
 
 
 class FairScheduler:
-    """Lets some of those who ask go on in each turn of the loop, in the order they asked, so that others need not wait.
+    """Lets some of its callers go on in each turn of the loop, in the order they asked, so that others need not wait.
 
-    Who goes on does at most about a millisecond's work, and asks again. A turn is for one of them; for up to eight, as
-    long as the turns before took less than a millisecond. Those who wait are as many as there are calls.
+    A caller that goes on does at most about a millisecond's work, and asks again. A turn is for one of them; for up to
+    eight, as long as the turns before took less than a millisecond. As many wait as there are calls.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The changes of one watch that somebody may still want, in a bounded queue."""
+"""A bounded queue of the events of one watch that a client may still want."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FEW = 256
 
 
 class Backlog:
-    """Changes that all watches together may still have."""
+    """The number of events that all watches together may still have."""
 
     def __init__(self, events: int) -> None:
         self.left = events
@@ -47,7 +47,7 @@ class History:
         return waiting >= self._limit or (self._backlog.left <= 0 and waiting >= _FEW)
 
     def add(self, kind: int, name: str, state: int) -> Event | None:
-        """Append a change; None if it says the same as the last one, which nobody has taken yet."""
+        """Append a change; None if it says the same as the last one, which was not taken yet."""
         number = self.last + 1
         if kind in _COALESCED and number > self.taken + 1:
             _, before, same, _ = self._events[-1]
@@ -85,7 +85,7 @@ class History:
         return True
 
     def drop(self, upto: int) -> None:
-        """Let go of changes up to a number."""
+        """Drop changes up to a number."""
         while self._events and self.first <= upto:
             self._events.popleft()
             self._backlog.left += 1

@@ -37,7 +37,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Raw(NamedTuple):
-    """One report.
+    """One report of the kernel.
 
     Attributes:
         watch: the descriptor of the watch.
@@ -83,12 +83,12 @@ def unread(instance: int) -> int:
 
 def parse(data: bytes) -> Iterator[Raw]:
     """Yield the reports in what was read."""
-    at, end = 0, len(data)
-    while at < end:
-        watch, mask, cookie, length = _HEAD.unpack_from(data, at)
-        at += _HEAD.size
-        name = data[at : at + length].rstrip(b"\0")
-        at += length
+    offset, end = 0, len(data)
+    while offset < end:
+        watch, mask, cookie, length = _HEAD.unpack_from(data, offset)
+        offset += _HEAD.size
+        name = data[offset : offset + length].rstrip(b"\0")
+        offset += length
         yield Raw(watch, mask, cookie, os.fsdecode(name))
 
 
@@ -166,8 +166,8 @@ class InotifyReader:
 
     def _pass(self) -> None:
         waiting, self._passing = self._passing, []
-        for at, passed in waiting:
-            if at > self._handed_out:
-                self._passing.append((at, passed))
+        for position, passed in waiting:
+            if position > self._handed_out:
+                self._passing.append((position, passed))
             elif not passed.done():
                 passed.set_result(None)

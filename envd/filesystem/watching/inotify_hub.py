@@ -1,4 +1,4 @@
-"""The one inotify instance of the daemon, shared by all that watch."""
+"""The one inotify instance of the daemon, shared by all watches."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _ARRIVALS = inotify.CREATE | inotify.MOVED_TO
 
 
 class InotifySubscriber(Protocol):
-    """Who is told of changes, on the loop."""
+    """Receives the kernel's reports, on the loop."""
 
     def take(self, raw: Raw) -> None:
         """Take one report."""
 
     def overflowed(self) -> None:
-        """Note that reports were lost: anything may have happened."""
+        """Act on a loss of reports: anything may have happened."""
 
     def settle(self) -> None:
         """Act on what was taken: there is no more for now."""
 
 
 class CrowdedError(Exception):
-    """All together follow as many directories as they may.
+    """All watches together follow as many directories as they may.
 
     Attributes:
         most: how many that is.
@@ -145,7 +145,7 @@ class InotifyHub:
             del self._count[follower], self._alone[follower]
 
     def _hand_out(self, data: bytes) -> Iterator[None]:
-        """Hand out reports, then have those act on them who took some; yields in between, often."""
+        """Hand out reports, then have the followers that took some act on them; yields in between, often."""
         touched: dict[InotifySubscriber, None] = {}
         for raw in inotify.parse(data):
             if raw.mask & inotify.OVERFLOW:

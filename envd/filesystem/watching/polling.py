@@ -1,4 +1,4 @@
-"""Network file systems: the kernel does not see changes that are made elsewhere, so they are looked at every second."""
+"""Looking at network file systems every second: the kernel does not report changes that are made elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernel's reports, taken into the account of one tree."""
+"""The kernel's reports become changes in the snapshot of one tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENDS = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT | inotify.IGNO
 
 
 class RawEvents:
-    """Takes reports one by one.
+    """Applies reports one by one to the snapshot of a tree.
 
     Args:
         gone: called when the watched directory has left its path.
@@ -50,7 +50,7 @@ class RawEvents:
         return not raw.name and raw.mask & _ENDS != 0 and raw.watch == self.account.root.watch
 
     def take(self, raw: Raw) -> None:
-        """Take one report."""
+        """Apply one report."""
         place = self.account.place(raw.watch)
         if place is None:
             return

@@ -37,12 +37,12 @@ _SLICE = 64
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What following needs.
+    """The parts of the daemon that every tree watcher uses.
 
     Attributes:
-        threads: scans are made in.
-        room: for all pictures together.
-        turns: on the loop, for all who have much to do there.
+        threads: in which scans are made.
+        room: for all snapshots together.
+        turns: on the loop, for all coroutines that have much to do there.
     """
 
     hub: InotifyHub
@@ -87,7 +87,8 @@ class Rescan:
         top, scan, done = self._top, self.scan_for(directories), False
         self._scan = scan
         try:
-            found = await self._threads.settle(self._walk, scan, [one.prefix for one in directories])
+            prefixes = [directory.prefix for directory in directories]
+            scanned = await self._threads.settle(self._walk, scan, prefixes)
             done = not self._closed
         except CrowdedError as exc:
             raise _crowded(top.path, exc) from exc
@@ -104,7 +105,7 @@ class Rescan:
                 await self._threads.finish(self._undo, scan)
         if not done:
             raise ScanStoppedError
-        return found, scan
+        return scanned, scan
 
     def scan_for(self, directories: list[Directory]) -> Scan:
         """Return the scan that finds out about directories; it has not begun."""
@@ -119,9 +120,9 @@ class Rescan:
         top = self._top
         anchor = self.anchor if self.anchor is not None or top.remote else find_anchor(top.real)
         with acting_as(top.user):
-            found = scan.walk(top.real, anchor.key if anchor else None, prefixes)
+            directories = scan.walk(top.real, anchor.key if anchor else None, prefixes)
         self.anchor = anchor
-        return found
+        return directories
 
     def close(self) -> None:
         """Have a scan end soon."""
@@ -131,16 +132,16 @@ class Rescan:
 
     @property
     def due(self) -> bool:
-        """Something has left the picture a while ago and is still followed."""
+        """Something has left the snapshot a while ago and is still followed."""
         loose = self._account.loose
         return bool(loose) and (self._closed or time.monotonic() - loose[0][0] >= LIMBO_S)
 
     async def release(self) -> None:
-        """Stop following what has left the picture a while ago. No scan may run meanwhile."""
+        """Stop following what has left the snapshot a while ago. No scan may run meanwhile."""
         places, account = self._account.places, self._account
         now = time.monotonic()
         due = [directory for since, directory in account.loose if self._closed or now - since >= LIMBO_S]
-        account.loose = [one for one in account.loose if not (self._closed or now - one[0] >= LIMBO_S)]
+        account.loose = [(since, left) for since, left in account.loose if not (self._closed or now - since >= LIMBO_S)]
         count = 0
         for directory in due:
             picture = directory.picture
@@ -160,7 +161,7 @@ class Rescan:
         return self._means.hub.add(fd, key, self._follower)
 
     def _undo(self, scan: Scan) -> None:
-        """End the watches of a scan that came to nothing. Blocks; nobody else changes who is followed meanwhile."""
+        """End the watches of a scan that came to nothing. Blocks; no other thread changes followers meanwhile."""
         for watch in scan.armed.keys() - self._account.places.keys():
             self._means.hub.remove(watch, self._follower)
 
@@ -191,7 +192,7 @@ def _too_deep(path: str) -> EnvdError:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How following goes on, as far as repairs have a part in it.
+    """What a repair asks of the watcher of its tree.
 
     Attributes:
         breathe: gives others a turn, after a millisecond of work.
@@ -205,7 +206,7 @@ class Course:
 
 
 class Repair:
-    """What is to be scanned of a tree, and scanning it. No report may be taken meanwhile.
+    """Brings the snapshot of a tree up to the disk by scans. No report may be taken meanwhile.
 
     Attributes:
         leaving: a report that waits says that the directory has left its path: nothing is there to scan.
@@ -236,7 +237,7 @@ class Repair:
 
     @property
     def due_whole(self) -> bool:
-        """And that is the whole tree."""
+        """The whole tree is to be scanned."""
         return self._all
 
     def request(self) -> None:
@@ -244,11 +245,11 @@ class Repair:
         self._all = True
 
     def doubt(self) -> None:
-        """Have somebody look whether the path of the tree still leads to it."""
+        """Have the next scan look whether the path of the tree still leads to it."""
         self._doubted = True
 
     def lose(self) -> None:
-        """Note that reports were lost: the whole tree is to be compared with what was told."""
+        """Have the whole tree compared with what was told, for reports were lost."""
         # Without a picture the client must list for itself, but only once changes behind its listing will be told.
         if not self._all and not self._account.quiet and self._account.whole:
             self._audience.lost(worthless=False)
@@ -262,7 +263,7 @@ class Repair:
         await self._done.wait()
 
     def close(self) -> None:
-        """Have nobody wait any more."""
+        """Have no caller wait any more."""
         self._closed = True
         self._done.set()
         if self._poller is not None:
@@ -296,14 +297,14 @@ class Repair:
             start = partial(self._poller.start, self._top.real, recursive=self._top.recursive)
             await self._threads.run(start)
         try:
-            (found,), scan = await self._walk([account.root], course)
+            (root_on_disk,), scan = await self._walk([account.root], course)
         except EnvdError as exc:
             if quiet or not self._top.remote:
                 raise
             log.warning("a network file system cannot be read", extra={"reason": exc.message})
             asyncio.get_running_loop().call_later(INTERVAL_S, course.changed, [])
             return
-        if found is None:
+        if root_on_disk is None:
             if self.leaving:
                 return
             course.gone(REMOVED)
@@ -311,13 +312,13 @@ class Repair:
         if scan.cut and account.whole:
             account.give_up()
         root = account.root
-        if root.state not in (DIRECTORY, found.state):
-            account.tell(EventKind.CHMOD, ROOT, found.state)
+        if root.state not in (DIRECTORY, root_on_disk.state):
+            account.tell(EventKind.CHMOD, ROOT, root_on_disk.state)
         account.quiet = quiet or not account.whole
         if account.quiet and account.fresh:
-            account.adopt(found, scan.armed, scan.entries, scan.directories)
+            account.adopt(root_on_disk, scan.armed, scan.entries, scan.directories)
         else:
-            await account.merge(root, found, course.breathe)
+            await account.merge(root, root_on_disk, course.breathe)
         account.quiet = quiet
         if not account.whole and not quiet:
             self._audience.lost(worthless=True)
@@ -325,16 +326,16 @@ class Repair:
 
     async def _scan_arrivals(self, course: Course) -> None:
         arrived, self._reports.arrived = self._reports.arrived, {}
-        there = [directory for directory in arrived if not directory.gone]
-        found, scan = await self._walk(there, course)
+        present = [directory for directory in arrived if not directory.gone]
+        scanned, scan = await self._walk(present, course)
         if scan.cut:
             if self._account.whole:
                 self._account.give_up()
             self._audience.lost(worthless=True)
-        for directory, one in zip(there, found, strict=True):
-            if one is not None and not directory.gone:
+        for directory, on_disk in zip(present, scanned, strict=True):
+            if on_disk is not None and not directory.gone:
                 await course.breathe()
-                await self._account.merge(directory, one, course.breathe, moved=arrived[directory])
+                await self._account.merge(directory, on_disk, course.breathe, moved=arrived[directory])
         await self._reach.release()
 
     async def _walk(self, directories: list[Directory], course: Course) -> tuple[list[Directory | None], Scan]:
@@ -366,7 +367,7 @@ class Repair:
         if anchor is None:
             return True
         try:
-            there = await self._threads.run(find_anchor, self._top.real)
+            root = await self._threads.run(find_anchor, self._top.real)
         except OSError:
-            return True  # nobody can tell, so who scans it will say
-        return there is not None and there.key == anchor.key
+            return True  # a scan will find out
+        return root is not None and root.key == anchor.key

@@ -1,4 +1,4 @@
-"""Whether the path of a watched directory still leads to it: no report says that one above was renamed."""
+"""Checks that the path of a watched directory still leads to it: no report says that one above was renamed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AwayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RootCheck:
-    """What a path leads to.
+    """The directory to which a path leads.
 
     Attributes:
         key: of the directory itself.
@@ -44,7 +44,7 @@ class RootCheck:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """How a watched directory has left its path.
+    """The way in which a watched directory has left its path.
 
     Attributes:
         kind: as its client is told.
@@ -69,7 +69,7 @@ def find_anchor(real: str) -> RootCheck | None:
         real: absolute, with all links resolved.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: it cannot be looked at.
     """
     try:
         here = os.stat(real, follow_symlinks=False)
@@ -99,13 +99,13 @@ def departure(anchor: RootCheck, real: str) -> Departure | None:
 
 
 class Watcher(Protocol):
-    """Whose directory is looked for."""
+    """Has its directory looked for."""
 
     @property
     def real(self) -> str:
         """Its path, with all links resolved."""
 
-    def seen(self, there: RootCheck | None, /) -> None:
+    def seen(self, root: RootCheck | None, /) -> None:
         """Hear what the path leads to now."""
 
 
@@ -113,7 +113,7 @@ class Lookout:
     """Looks for all watched directories twice a second, for each once, while there are any.
 
     One look at a time on each device: one that does not answer holds up only those on it. What happens above these is
-    then noticed only by who scans them.
+    then noticed only by a scan.
     """
 
     def __init__(self, threads: Threads, jobs: Supervisor) -> None:
@@ -146,31 +146,31 @@ class Lookout:
             self._looking = False
 
     def _by_device(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        paths: dict[str, list[str]] = {}
         for path in {watcher.real for watcher in self._watchers}:
-            found.setdefault(self._threads.device(path), []).append(path)
-        return found
+            paths.setdefault(self._threads.device(path), []).append(path)
+        return paths
 
     async def _look_at(self, device: str, paths: list[str]) -> None:
         try:
-            found = await self._threads.at(*paths[:1]).run(_find, paths)
+            roots = await self._threads.at(*paths[:1]).run(_find, paths)
         except EnvdError:
             return  # it does not answer
         finally:
             self._devices.discard(device)
         for watcher in list(self._watchers):
-            if watcher.real in found:
-                watcher.seen(found[watcher.real])
+            if watcher.real in roots:
+                watcher.seen(roots[watcher.real])
 
 
 def _find(paths: Sequence[str]) -> dict[str, RootCheck | None]:
-    """Return what paths lead to, without those nobody can tell of."""
-    found = {}
+    """Return what paths lead to, without those that cannot be looked at."""
+    roots = {}
     for count, path in enumerate(paths, 1):
         try:
-            found[path] = find_anchor(path)
+            roots[path] = find_anchor(path)
         except OSError:
             continue
         if count % _SLICE == 0:
             time.sleep(_BREATH_S)
-    return found
+    return roots

@@ -40,12 +40,12 @@ class Arming(Protocol):
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a name is one of the daemon's own, which nobody is told of."""
+    """Return whether a name is one of the daemon's own, of which no client is told."""
     return name.startswith(".envd-") and TEMPORARY.fullmatch(name) is not None
 
 
 class ScanStoppedError(Exception):
-    """Nobody wants the result any more."""
+    """The scan was stopped: its result is not wanted any more."""
 
 
 class TooLongError(Exception):
@@ -58,14 +58,14 @@ class TooManyDirectoriesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ScanBounds:
-    """How far a scan goes.
+    """The bounds of a scan.
 
     Attributes:
         recursive: into the directories below.
         network: enter network file systems that are mounted below.
-        room: entries to take note of at most; beyond that directories are still followed.
+        room: entries to record at most; beyond that directories are still followed.
         directories: that there may be.
-        all_or_none: with more entries than room, take note of none.
+        all_or_none: with more entries than room, record none.
     """
 
     recursive: bool
@@ -154,7 +154,7 @@ class Scan:
         return Directory(self._picture, found)
 
     def _take_note(self, walk: Walk[_ScanLevel]) -> None:
-        """Walk, entering directories, and take note of the rest, as far as there is room."""
+        """Walk, entering directories, and record the rest, as far as there is room."""
         recursive, without = self._bounds.recursive, self._bounds.all_or_none
         for name, kind in walk:
             below = recursive and kind == stat.S_IFDIR
@@ -217,16 +217,16 @@ class Scan:
             if exc.errno in _SHORTAGES:
                 raise
             return False  # not ours to read
-        found = None
+        number = None
         try:
             if not self._is_foreign(walk.here, st, place.device):
-                found = self._followed(walk.here, st, place.found, name)
-        except OSError as exc:  # nobody may follow it, as some of /proc
+                number = self._followed(walk.here, st, place.found, name)
+        except OSError as exc:  # it cannot be followed, as some of /proc
             _pass_by(exc)
-        if found is None:
+        if number is None:
             walk.leave()
             return False
-        walk.state = _ScanLevel(st.st_dev, length, found)
+        walk.state = _ScanLevel(st.st_dev, length, number)
         return True
 
     def _is_foreign(self, fd: int, st: os.stat_result, device: int) -> bool:
@@ -239,7 +239,7 @@ class Scan:
 
 
 class _ScanLevel(NamedTuple):
-    """A directory on the way.
+    """A directory on the way down.
 
     Attributes:
         length: of its path from the watched one on, in bytes.

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 # The file is one memfd of the keeper's. It is sparse: each log has room for more than there will ever be, and what is
-# let go of is punched out. A log is written anew into its other half; then one number says which half counts.
+# dropped is punched out. A log is written anew into its other half; then one number says which half counts.
 _SLOT_BYTES = 1 << 36
 _FIRST = 4096
 _HALF_BYTES = (_SLOT_BYTES - _FIRST) // 2
@@ -23,11 +23,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class WatchSlot:
-    """One log of records. Who reads it after a death at any instant finds whole records, all but perhaps the last.
+    """One log of records. After a death at any instant a reader finds whole records, all but perhaps the last.
 
     Attributes:
         size: bytes of all records.
-        taken: somebody uses it.
+        taken: a watch uses it.
     """
 
     def __init__(self, fd: int, number: int) -> None:
@@ -93,7 +93,7 @@ class WatchSlot:
         self._half, self.size = self._other, size
 
     def tidy(self) -> None:
-        """Let go of the records that do not count any more."""
+        """Free the memory of the records that do not count any more."""
         self._punch(self._start(self._other), _HALF_BYTES)
 
     def free(self) -> None:
@@ -112,12 +112,12 @@ class WatchSlot:
     def _start(self, half: int) -> int:
         return self._base + _FIRST + (half - 1) * _HALF_BYTES
 
-    def _write(self, record: bytes, at: int) -> int:
+    def _write(self, record: bytes, offset: int) -> int:
         view = memoryview(_RECORD.pack(len(record), zlib.crc32(record)) + record)
         size = len(view)
         while view:
-            written = os.pwrite(self._fd, view, at)
-            view, at = view[written:], at + written
+            written = os.pwrite(self._fd, view, offset)
+            view, offset = view[written:], offset + written
         return size
 
     def _punch(self, offset: int, length: int) -> None:
@@ -132,15 +132,15 @@ class WatchSlot:
         """Overwrite what is there, where there are no holes: its memory is used by what comes next."""
         end = min(end, os.fstat(self._fd).st_size)
         while begin < end:
-            there = os.pread(self._fd, min(_PIECE_BYTES, end - begin), begin)
-            if not there.strip(b"\0"):
+            data = os.pread(self._fd, min(_PIECE_BYTES, end - begin), begin)
+            if not data.strip(b"\0"):
                 return  # records follow one another
-            os.pwrite(self._fd, bytes(len(there)), begin)
-            begin += len(there)
+            os.pwrite(self._fd, bytes(len(data)), begin)
+            begin += len(data)
 
 
 class WatchSlots:
-    """So many logs.
+    """A fixed number of logs.
 
     Args:
         fd: of the memfd, which stays the caller's. One process at a time writes.
@@ -150,11 +150,11 @@ class WatchSlots:
         self._slots = [WatchSlot(fd, number) for number in range(count)]
 
     def taken(self) -> list[WatchSlot]:
-        """Return those somebody uses; at first, those with something in them."""
+        """Return those that watches use; at first, those with something in them."""
         return [slot for slot in self._slots if slot.taken]
 
     def take(self) -> WatchSlot | None:
-        """Return one that nobody uses, which is taken then; None if there is none."""
+        """Return one that no watch uses, which is taken then; None if there is none."""
         slot = next((slot for slot in self._slots if not slot.taken), None)
         if slot is not None:
             slot.taken = True

@@ -1,4 +1,4 @@
-"""What a client that has applied every event knows of a tree: its directories, and what is in them."""
+"""A tree as a client knows it that has applied every event: its directories, and what is in them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def unpack(packed: bytes) -> Entries:
     names = os.fsdecode(packed[end:]).split("\0")
     starts = range(_COUNT_BYTES, end, _STATE_BYTES)
     return {
-        name: int.from_bytes(packed[at : at + _STATE_BYTES], "little") for name, at in zip(names, starts, strict=True)
+        name: int.from_bytes(packed[start : start + _STATE_BYTES], "little")
+        for name, start in zip(names, starts, strict=True)
     }
 
 
@@ -103,14 +104,14 @@ class Snapshot:
         return self._below[number].pop(name, None)
 
     def lose(self, number: int) -> tuple[int, int]:
-        """Note that a directory has left the picture; return how many have, with all below, and entries in them."""
+        """Mark a directory and all below as gone; return the number of these directories and of entries in them."""
         numbers, ages = self.all_below(number), self.ages
         for each in numbers:
             ages[each] |= 1
         return len(numbers), sum(_count(entries) for entries in map(self._entries.__getitem__, numbers) if entries)
 
     def free(self, number: int) -> None:
-        """Let go of a directory, and nothing below it."""
+        """Free the number of a directory, and nothing below it."""
         self.ages[number] |= 1
         self.watches[number] = self._above[number] = NONE
         self._names[number] = ""
@@ -121,15 +122,15 @@ class Snapshot:
 
     def tree(self, number: int) -> array[int]:
         """Return a directory and all below, each before what is in it."""
-        found = array("i")
+        numbers = array("i")
         all_below = self._below
         waiting = [number]
         while waiting:
             number = waiting.pop()
-            found.append(number)
+            numbers.append(number)
             if below := all_below[number]:
                 waiting.extend(below.values())
-        return found
+        return numbers
 
     def all_below(self, number: int) -> list[int]:
         """Return a directory and all below, level by level: the whole is done at once, so it is done fast."""
@@ -210,7 +211,7 @@ class Snapshot:
 
 
 class Directory:
-    """One directory of a picture. Two of these are the same if they are of the same.
+    """One directory of a snapshot. Two of these are the same if they are of the same.
 
     Attributes:
         picture: which.

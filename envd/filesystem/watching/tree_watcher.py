@@ -1,4 +1,4 @@
-"""Following one tree: the kernel's reports and what scans find become changes, each told once."""
+"""The events of one tree, each told once, from the kernel's reports and from scans."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _ROUNDS = 3
 
 
 class TreeWatcher:
-    """Follows one tree. It either takes reports as they come or, while it scans, has them wait: nothing overtakes.
+    """Tells a subscriber every change in one tree.
+
+    It either takes reports as they come or, while it scans, has them wait: nothing overtakes.
 
     A directory that arrives is followed first, then scanned: reports of what the scan has found already say nothing
-    new. A scan brings the picture up to the disk, whatever was missed; so it is also what repairs a loss.
+    new. A scan brings the snapshot up to the disk, whatever was missed; so it is also what repairs a loss.
 
     Attributes:
         frozen: its audience was full, and reports are not looked at until `recover`.
@@ -116,7 +118,7 @@ class TreeWatcher:
             self._repair.lose()
 
     def overflowed(self) -> None:
-        """Note that reports were lost."""
+        """Have the tree scanned, for reports were lost."""
         if not self.frozen and not self._closed:
             self._repair.lose()
 
@@ -147,8 +149,8 @@ class TreeWatcher:
         """The path of the tree, with all links resolved."""
         return self._top.real
 
-    def seen(self, there: RootCheck | None) -> None:
-        """Hear what the path leads to.
+    def seen(self, root: RootCheck | None) -> None:
+        """Scan again if the path does not lead to the tree any more.
 
         If that is something else, a directory above was renamed, or this one was removed while a program works in it:
         the kernel reports neither.
@@ -156,7 +158,7 @@ class TreeWatcher:
         anchor = self._reach.anchor
         if self._waiting is not None or self.frozen or anchor is None:
             return
-        if there is None or there.key != anchor.key:
+        if root is None or root.key != anchor.key:
             self._repair.doubt()
             self._start()
 

@@ -1,4 +1,4 @@
-"""One watch: what is followed, what has happened there, and who hears of it."""
+"""One watch: its tree, the events that wait, and the client that reads them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .watch_log import WatchInfo, WatchLog, read_rest
 
 @dataclass(frozen=True, slots=True)
 class WatchKeepAlive:
-    """Nothing happened for as long as the client wanted to hear so."""
+    """Stands for a keep-alive message: no event came within the interval."""
 
 
 class Watch:
-    """Collects the changes of one tree. The audience of a Following.
+    """Collects the events of one tree for one client: the subscriber of a TreeWatcher.
 
     Attributes:
         card: what it is; its name is unguessable.
@@ -65,11 +65,11 @@ class Watch:
             self._wake()
 
     def lost(self, *, worthless: bool) -> None:
-        """Note that changes were lost."""
+        """Add an overflow: changes were lost."""
         self.tell(EventKind.OVERFLOW, "", int(worthless))
 
     def ended(self, error: EnvdError) -> None:
-        """Note that there will be no more."""
+        """End: there will be no more."""
         self.error = error
         self._wake()
 
@@ -79,7 +79,7 @@ class Watch:
         """Follow; every change from now on will be there.
 
         Raises:
-            EnvdError: as Following.begin.
+            EnvdError: as TreeWatcher.begin.
         """
         try:
             await self.following.begin()
@@ -95,7 +95,7 @@ class Watch:
         await asyncio.shield(self._start_rewrite(self._keeping))
 
     def restore(self, slot: WatchSlot, records: Iterator[bytes]) -> None:
-        """Go back to where an earlier process was. Blocks; nobody may use it yet."""
+        """Go back to where an earlier process was. Blocks; no client may use it yet."""
         account = self.following.account
         account.quiet = True
         read_rest(records, account, self.history)
@@ -103,7 +103,7 @@ class Watch:
         self._keeping = WatchLog(slot)
 
     def close(self) -> None:
-        """Stop following; who reads is told, and it will not survive this process."""
+        """Stop following; a reader is told, and it will not survive this process."""
         self.following.close()
         if self.error is None:
             self.ended(self._over())
@@ -123,7 +123,7 @@ class Watch:
         return self.history.peek(limit)
 
     def drop(self, upto: int) -> None:
-        """Let go of events up to a number, for they are not wanted any more."""
+        """Drop events up to a number, for they are not wanted any more."""
         some = self.history.first <= upto
         self.history.drop(upto)
         if some and self._keeping is not None:
@@ -135,13 +135,13 @@ class Watch:
         return self.history.last > self.history.taken
 
     def attend(self, portion: int, turns: FairScheduler) -> WatchReader:
-        """Return what reads on, so many events at a time, and those in its turn; who read before is sent away."""
+        """Return what reads on, so many events at a time, and those in its turn; the reader before is sent away."""
         self._reader += 1
         self._wake()
         return WatchReader(self, self._reader, portion, turns)
 
     def attended_by(self, reader: int) -> bool:
-        """Return whether that is the reader who came last."""
+        """Return whether that is the reader that came last."""
         return self._reader == reader
 
     async def wait(self, timeout_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a later server needs to go on with a watch."""
+"""The log of a watch, with which a later server goes on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WatchInfo:
 
     Attributes:
         polled: a client asks for its changes; else they are streamed.
-        entries: who polls wants entries with them.
+        entries: a client that polls wants entries with events.
     """
 
     ident: str
@@ -46,7 +46,7 @@ class WatchInfo:
 
 
 class WatchLog:
-    """Writes one watch down, as it goes on. If there is no memory for that, it is not kept any more."""
+    """Writes the log of one watch, as it goes on. If there is no memory for that, it is not kept any more."""
 
     def __init__(self, slot: WatchSlot) -> None:
         self._slot: WatchSlot | None = slot
@@ -70,7 +70,7 @@ class WatchLog:
         self._append(_dumped((_DROPPED, upto)))
 
     def begin(self) -> None:
-        """Announce that everything will be written anew; until `end` nothing is let go of."""
+        """Announce that everything will be written anew; until `end` nothing is freed."""
         self._rewriting = True
 
     def prepare(self, card: WatchInfo, account: SnapshotBudget, events: list[Event], last: int) -> None:
@@ -103,7 +103,7 @@ class WatchLog:
             self._failed(exc)
 
     def tidy(self) -> None:
-        """Let go of what does not count any more. Blocks."""
+        """Free the memory of what does not count any more. Blocks."""
         try:
             if self._slot is not None:
                 self._slot.tidy()
@@ -143,7 +143,7 @@ class WatchLog:
 def _records(card: WatchInfo, account: SnapshotBudget, events: list[Event], last: int) -> Iterator[bytes]:
     top = card.top
     about = {"version": _VERSION, "ident": card.ident, "polled": card.polled, "entries": card.entries}
-    where = {one.name: getattr(top, one.name) for one in dataclasses.fields(top)}
+    where = {field.name: getattr(top, field.name) for field in dataclasses.fields(top)}
     yield _dumped((_WATCH, about, {**where, "user": astuple(top.user)}))
     if not account.whole:
         yield _dumped((_NO_PICTURE,))
@@ -151,8 +151,8 @@ def _records(card: WatchInfo, account: SnapshotBudget, events: list[Event], last
     for directory in account.root.tree() if account.whole else (account.root,):
         yield _dumped((_DIRECTORY, directory.prefix, directory.state, directory.entries))
     yield _dumped((_PAST, [], last - len(events)))
-    for at in range(0, len(events), _TOGETHER):
-        yield _dumped((_PAST, events[at : at + _TOGETHER], 0))
+    for start in range(0, len(events), _TOGETHER):
+        yield _dumped((_PAST, events[start : start + _TOGETHER], 0))
 
 
 def read_card(records: Iterator[bytes]) -> WatchInfo | None:
@@ -173,7 +173,7 @@ def read_card(records: Iterator[bytes]) -> WatchInfo | None:
 
 
 def read_rest(records: Iterator[bytes], account: SnapshotBudget, history: History) -> None:
-    """Bring account and history to where a log ends. Blocks; nobody is told."""
+    """Bring account and history to where a log ends. Blocks; no client is told."""
     for record in records:
         kind, *fields = marshal.loads(record)
         if kind == _DIRECTORY:
@@ -189,9 +189,9 @@ def read_rest(records: Iterator[bytes], account: SnapshotBudget, history: Histor
         elif kind == _DROPPED:
             history.drop(fields[0])
         elif kind == _EVENTS:
-            for found in fields[0]:
-                history.restore(found)
-                account.apply(found)
+            for event in fields[0]:
+                history.restore(event)
+                account.apply(event)
 
 
 def _dumped(record: tuple[Any, ...]) -> bytes:

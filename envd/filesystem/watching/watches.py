@@ -1,4 +1,4 @@
-"""All watches there are."""
+"""The table of all watches."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _SENDING_S = 1.0
 
 
 class Watches:
-    """Makes watches and keeps those that somebody may come back for.
+    """Makes watches and keeps those for which a client may come back.
 
     Attributes:
         placements: to be told of files the daemon itself puts in their places.
-        turns: on the loop, for who tells clients of changes.
+        turns: on the loop, for tasks that send events to clients.
     """
 
     def __init__(self, means: Deps, slots: WatchSlots) -> None:
@@ -94,7 +94,7 @@ class Watches:
         return watch
 
     def leave(self, watch: Watch) -> None:
-        """Note that a stream of a watch has ended; another may have resumed it."""
+        """Act on the end of a watch's stream; another may have resumed it."""
         ident = watch.card.ident
         if ident in self._kept:
             self._streams[ident] -= 1
@@ -182,7 +182,7 @@ class Watches:
                 watch.ended(exc)
 
     async def expire(self) -> None:
-        """End watches nobody has asked for in a long time, for ever."""
+        """End watches for which no client has asked in a long time; runs for ever."""
         while True:
             await asyncio.sleep(self._config.kept_s / 60)
             long_ago = time.monotonic() - self._config.kept_s

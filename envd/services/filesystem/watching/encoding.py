@@ -75,11 +75,11 @@ class EventWriter:
 
 
 class EncodedChanges:
-    """A run of WatchDirResponses. Implements envd.rpc.Encoded.
+    """Several WatchDirResponses, encoded together. Implements envd.rpc.Encoded.
 
     Args:
         events: at least one.
-        entries: of each event, what there is by its name; None: nobody wants to know.
+        entries: of each event, what there is by its name; None: no client wants to know.
     """
 
     __slots__ = ("_entries", "_events", "_writer", "position")
@@ -117,7 +117,7 @@ class EncodedChanges:
 
 
 class EncodedAnswer:
-    """A GetWatcherEventsResponse as it grows."""
+    """A GetWatcherEventsResponse that is encoded event by event."""
 
     def __init__(self, writer: EventWriter, *, in_json: bool) -> None:
         self._writer = writer

@@ -23,7 +23,7 @@ _BREATH_S = 50e-6
 
 
 class ResponseFormat:
-    """How one client is told of changes.
+    """Makes responses from events as one client wants them.
 
     Args:
         entries: with the entries, as they are then.
@@ -53,24 +53,24 @@ class ResponseFormat:
 
     def run(self, events: Sequence[Event]) -> EncodedChanges | None:
         """Return changes as messages of a stream, without entries; None if there is nothing to tell."""
-        told = self._of_interest(events)
-        return EncodedChanges(told, None, self._plain) if told else None
+        interesting = self._of_interest(events)
+        return EncodedChanges(interesting, None, self._plain) if interesting else None
 
     def run_with_entries(self, events: Sequence[Event]) -> EncodedChanges | None:
         """Return changes as messages of a stream, with entries. Blocks."""
-        told = self._of_interest(events)
-        if not told:
+        interesting = self._of_interest(events)
+        if not interesting:
             return None
-        entries = [self._entry(event) for event in told]
-        return _Ready(told, entries, self._writer(self._format.encoder()), in_json=self._format.in_json)
+        entries = [self._entry(event) for event in interesting]
+        return _Ready(interesting, entries, self._writer(self._format.encoder()), in_json=self._format.in_json)
 
     async def answer(self, events: Sequence[Event], turns: FairScheduler) -> EncodedMessage:
         """Return changes as one GetWatcherEventsResponse, without entries; in turns."""
         in_json = self._format.in_json
         answer = EncodedAnswer(self._plain, in_json=in_json)
-        for at in range(0, len(events), _PORTION):
+        for start in range(0, len(events), _PORTION):
             await turns.mine()
-            for event in events[at : at + _PORTION]:
+            for event in events[start : start + _PORTION]:
                 answer.add(event)
         again = partial(_answer_of, events, [None] * len(events), self._plain, in_json=not in_json)
         return EncodedMessage(answer.end(), in_json=in_json, again=again)
@@ -107,7 +107,7 @@ class ResponseFormat:
 
 
 class _Ready(EncodedChanges):
-    """A run that is encoded beforehand."""
+    """Several WatchDirResponses that are encoded beforehand."""
 
     def __init__(
         self, events: Sequence[Event], entries: Sequence[Entry | None], writer: EventWriter, *, in_json: bool

@@ -1,4 +1,4 @@
-"""The part of the Filesystem service that follows changes."""
+"""The RPCs of the Filesystem service that watch directories."""
 
 from __future__ import annotations
 
