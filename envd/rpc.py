@@ -15,8 +15,6 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from .varint import varint as varint  # noqa: PLC0414 - services take it from here
-
 
 def _nothing() -> object:
     return None

@@ -1,4 +1,4 @@
-"""Numbers in protobuf's binary encoding, for hand-written encoders."""
+"""Numbers and fields in protobuf's binary encoding, for what the general codec is too slow for."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def delimited(tag: bytes, data: bytes) -> bytes:
+    """Return a field of bytes, text or a message, behind its tag."""
+    return tag + varint(len(data)) + data

@@ -26,6 +26,9 @@ SERVED = {
     "envd.services.system": "envd.host",
 }
 
+# What these modules write and read messages with.
+LEAVES_OF_SERVICES = ("envd.chunk_encoder", "envd.json_slices", "envd.message_encoder", "envd.varint")
+
 # Everything the keeper may import: built into the interpreter, or small. Each fork copies what it has loaded.
 KEEPER_STDLIB = {
     "__future__",
@@ -176,7 +179,7 @@ def layer_of(name: str) -> Layer:
             _all_below("envd.keeper", but=("envd.keeper.client", "envd.keeper.standby")), (), frozenset(KEEPER_STDLIB)
         )
     if name == "envd.rpc":
-        return Layer(("envd.errors", "envd.varint"), ("google.protobuf",))
+        return Layer(("envd.errors",), ("google.protobuf",))
     if name == "envd.web":
         return Layer(("envd.errors",))
     if within(name, ("envd.transport",)):
@@ -192,6 +195,8 @@ def layer_of(name: str) -> Layer:
         return Layer(("envd", "envd_proto"))
     if name == "envd.__main__":
         return Layer(("envd.access_token", "envd.config", "envd.logs", "envd"))
+    if name in ("envd.chunk_encoder", "envd.message_encoder"):
+        return Layer(("envd.varint",))
     leaves = ("access_token", "errors", "config", "json_slices", "logs", "supervise", "varint")
     if name in ("envd", *(f"envd.{leaf}" for leaf in leaves)):
         return Layer()
@@ -226,7 +231,7 @@ def _service(name: str) -> Layer:
     above = [above for above, below in SERVED.items() if below in ABOVE.get(domain, ())]
     # A worker is a process of its own, in which everything comes together.
     host = ("envd.host",) if name == "envd.services.filesystem.search.worker" else ()
-    leaves = ("envd.rpc", "envd.web", "envd.errors", "envd.json_slices", "envd.varint")
+    leaves = ("envd.rpc", "envd.web", "envd.errors", *LEAVES_OF_SERVICES)
     return Layer((service, domain, *above, *ABOVE.get(domain, ()), *host, *leaves, "envd_proto"), ("google.protobuf",))
 
 

@@ -6,7 +6,7 @@ import base64
 from urllib.parse import quote
 
 from envd.errors import Code, EnvdError
-from envd.rpc import varint
+from envd.varint import delimited, varint
 
 NUMBERS = {
     Code.CANCELED: 1,
@@ -44,12 +44,8 @@ def trailers_of(error: EnvdError | None) -> list[tuple[str, str]]:
 
 def details_of(error: EnvdError) -> bytes:
     """Return an error as a serialised google.rpc.Status: code 1, message 2, details 3, each a google.protobuf.Any."""
-    status = b"\x08" + varint(NUMBERS[error.code]) + _field(2, error.message.encode(errors="replace"))
+    status = b"\x08" + varint(NUMBERS[error.code]) + delimited(b"\x12", error.message.encode(errors="replace"))
     for detail in error.details:
-        packed = _field(1, f"type.googleapis.com/{detail.type_name}".encode()) + _field(2, detail.value)
-        status += _field(3, packed)
+        type_url = f"type.googleapis.com/{detail.type_name}".encode()
+        status += delimited(b"\x1a", delimited(b"\x0a", type_url) + delimited(b"\x12", detail.value))
     return status
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + varint(len(value)) + value

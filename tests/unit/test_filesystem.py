@@ -16,7 +16,7 @@ from envd.filesystem.batches import Batch, batches
 from envd.filesystem.entries import Entry, Link, entry_of, etag_of, name_of, permissions_of
 from envd.filesystem.listing import Listing, walk
 from envd.filesystem.writing.hidden_names import TEMPORARY, temporary_name
-from envd.services.filesystem.encoding import EncodedContent, EntryEncoder, varint
+from envd.services.filesystem.encoding import EntryEncoder, varint
 from envd.services.filesystem.messages import batch_message, listed
 from envd_proto.filesystem import filesystem_pb2 as pb
 
@@ -158,18 +158,6 @@ def test_too_large_a_listing_points_to_the_stream(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(EnvdError, match="use ListEntries") as error:
         listed(iter(ENTRIES[:3]), encoder, in_json=True)
     assert error.value.code == Code.RESOURCE_EXHAUSTED
-
-
-@pytest.mark.parametrize("offset", [0, 1, 2**40])
-@pytest.mark.parametrize("size", [1, 100, 250])
-def test_content_is_the_same_chunks_in_both_encodings(offset, size):
-    data = bytes(range(250))
-    run = EncodedContent(offset, data, size)
-    binary = [pb.ReadResponse.FromString(message) for message in run.proto()]
-    assert [json_format.Parse(message, pb.ReadResponse()) for message in run.json()] == binary
-    assert b"".join(message.chunk.data for message in binary) == data
-    assert [message.chunk.offset for message in binary] == list(range(offset, offset + 250, size))
-    assert run.position == offset + 250
 
 
 @pytest.mark.parametrize("last", ["/dir/a", "/dir/a/b c/ü", "/dir/\udcff"])

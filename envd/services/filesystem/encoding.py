@@ -7,7 +7,6 @@ times as much. Field numbers: filesystem.proto.
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import json
 import time
@@ -17,16 +16,12 @@ from typing import Protocol
 from envd.errors import readable
 from envd.filesystem.entries import Entry, Link, kind_of, name_of, permissions_of
 from envd.filesystem.lossy_names import raw_of
-from envd.varint import varint
+from envd.varint import delimited, varint
 
 _KIND_NAMES = {1: "FILE_TYPE_FILE", 2: "FILE_TYPE_DIRECTORY"}
 _BILLION = 1_000_000_000
 # What a protobuf timestamp can hold, the years 1 to 9999; a file's time can be anything.
 _FIRST_NS, _LAST_NS = -62_135_596_800 * _BILLION, 253_402_300_800 * _BILLION - 1
-
-
-def _field(tag: bytes, data: bytes) -> bytes:
-    return tag + varint(len(data)) + data
 
 
 def _number(tag: bytes, value: int) -> bytes:
@@ -115,24 +110,24 @@ class EntryEncoder:
         if etag:
             parts += (b"\xe2\x3e", bytes((len(etag),)), etag.encode())
         for key, value in entry.metadata.items():
-            parts.append(_field(b"\x5a", _field(b"\x0a", key.encode()) + _field(b"\x12", value.encode())))
+            parts.append(delimited(b"\x5a", delimited(b"\x0a", key.encode()) + delimited(b"\x12", value.encode())))
         if entry.link is not None:
-            parts.append(_field(b"\x52", readable(entry.link.leads_to).encode()))
-            parts.append(_field(b"\xda\x3e", entry.link.text))
+            parts.append(delimited(b"\x52", readable(entry.link.leads_to).encode()))
+            parts.append(delimited(b"\xda\x3e", entry.link.text))
             raw_target = raw_of(entry.link.leads_to)
             if raw_target is not None:
-                parts.append(_field(b"\xf2\x3e", raw_target))
+                parts.append(delimited(b"\xf2\x3e", raw_target))
         raw = raw_of(entry.path)
         if raw is not None:
-            parts.append(_field(b"\xea\x3e", raw))
+            parts.append(delimited(b"\xea\x3e", raw))
 
     def _make_proto_common(self, st_mode: int, mode: int, uid: int, gid: int) -> bytes:
         return b"".join(
             [
                 _number(b"\x28", mode),
-                _field(b"\x32", permissions_of(st_mode).encode()),
-                _field(b"\x3a", readable(self._names.owner(uid)).encode()),
-                _field(b"\x42", readable(self._names.group(gid)).encode()),
+                delimited(b"\x32", permissions_of(st_mode).encode()),
+                delimited(b"\x3a", readable(self._names.owner(uid)).encode()),
+                delimited(b"\x42", readable(self._names.group(gid)).encode()),
                 _number(b"\xc0\x3e", st_mode),
                 _number(b"\xc8\x3e", uid),
                 _number(b"\xd0\x3e", gid),
@@ -219,36 +214,3 @@ class EncodedMessage:
     def json(self) -> Sequence[bytes]:
         """Return the message in JSON."""
         return (self._payload if self._in_json else self._again(),)
-
-
-class EncodedContent:
-    """A run of a file's content, cut into ReadResponses. Implements envd.rpc.Encoded."""
-
-    __slots__ = ("_chunk", "_data", "_offset", "position")
-
-    def __init__(self, offset: int, data: bytes, chunk_bytes: int) -> None:
-        self.position = offset + len(data)
-        self._offset = offset
-        self._data = data
-        self._chunk = chunk_bytes
-
-    def _pieces(self) -> list[tuple[int, memoryview]]:
-        view, size = memoryview(self._data), self._chunk
-        return [(self._offset + at, view[at : at + size]) for at in range(0, len(view), size)]
-
-    def proto(self) -> Sequence[bytes]:
-        """Return each chunk in binary."""
-        return [_proto_chunk(offset, data) for offset, data in self._pieces()]
-
-    def json(self) -> Sequence[bytes]:
-        """Return each chunk in JSON."""
-        return [
-            b'{"chunk":{"data":"%b"%b}}'
-            % (binascii.b2a_base64(data, newline=False), b',"offset":"%d"' % offset if offset else b"")
-            for offset, data in self._pieces()
-        ]
-
-
-def _proto_chunk(offset: int, data: memoryview) -> bytes:
-    head = (b"\x08" + varint(offset) if offset else b"") + b"\x12" + varint(len(data))
-    return b"".join([b"\x12", varint(len(head) + len(data)), head, data])

@@ -25,7 +25,8 @@ from envd.filesystem.page_token import place_from
 from envd.filesystem.set_attributes import AttributeChanges
 from envd.filesystem.threads import Threads
 from envd.filesystem.writing.target import WriteOptions
-from envd.rpc import Call, varint
+from envd.rpc import Call
+from envd.varint import varint
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 from .encoding import EncodedMessage, EntryEncoder, NameLookup

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, closing
 from functools import partial
 
+from envd.chunk_encoder import ChunkEncoder, EncodedChunks
 from envd.errors import Code, EnvdError
 from envd.filesystem import changes, copying, listing, reading, removal, set_attributes
 from envd.filesystem.access import acting_as, as_user
@@ -22,12 +23,12 @@ from envd.rpc import Call, Encoded, Reply
 from envd_proto.filesystem import filesystem_pb2 as pb
 
 from . import messages
-from .encoding import EncodedContent
 from .messages import EntryFormat, caller_from, first_of, path_of
 
 _CHUNK_BYTES = 256 * 1024
 _LARGEST_CHUNK_BYTES = 1024 * 1024
 _CHUNKS_AT_ONCE = 64
+_CONTENT = ChunkEncoder(pb.ReadResponse.DESCRIPTOR, "chunk", "data")
 
 
 class FilesystemService:
@@ -218,7 +219,7 @@ class FilesystemService:
 
 async def _content(
     held: OwnedResource[reading.FileReader], chunk_bytes: int, caller: Caller
-) -> AsyncGenerator[EncodedContent, None]:
+) -> AsyncGenerator[EncodedChunks[int], None]:
     """Yield a file's content; the next run is read while the last one is sent.
 
     Each is the user's doing: files of the kernel's judge who reads, and not who has opened.
@@ -231,5 +232,5 @@ async def _content(
     while data := await reading_on:
         done += len(data)
         reading_on = held.begin(as_user(caller.user, partial(reader.read, done, run)))
-        yield EncodedContent(offset, data, chunk)
+        yield EncodedChunks(_CONTENT, offset, data, chunk, offset + len(data))
         offset += len(data)

@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from envd.process.command import Command
 from envd.process.process import Process
 from envd.process.turns import in_turns
-from envd.rpc import Call, varint
+from envd.rpc import Call
+from envd.varint import delimited, varint
 
 _MOST_BYTES = 32 * 1024 * 1024
 _BATCH_BYTES = 16 * 1024
@@ -142,8 +143,7 @@ def _sized(tag: bytes, parts: list[bytes]) -> list[bytes]:
 
 
 def _text(tag: bytes, text: str) -> bytes:
-    data = text.encode()
-    return tag + varint(len(data)) + data
+    return delimited(tag, text.encode())
 
 
 def _config_proto(command: Command, *, whole: bool) -> Iterator[bytes]:
@@ -156,7 +156,7 @@ def _config_proto(command: Command, *, whole: bool) -> Iterator[bytes]:
         yield b"".join([_text(_ARGS, arg) for (arg,) in args])
     for envs in _batches(command.envs.items()):
         entries = [_text(_KEY, name) + _text(_VALUE, value) for name, value in envs]
-        yield b"".join([_ENVS + varint(len(entry)) + entry for entry in entries])
+        yield b"".join([delimited(_ENVS, entry) for entry in entries])
 
 
 # JSON.

@@ -7,17 +7,27 @@ import signal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from envd.chunk_encoder import ChunkEncoder, EncodedChunks
 from envd.errors import Code, EnvdError
 from envd.process.command import Command, Timeouts
-from envd.process.events import Ended, Event, Gap, KeepAlive, Position, Run, Started
+from envd.process.events import PTY, STDERR, STDOUT, Ended, Event, Gap, KeepAlive, Position, Run, Started
 from envd.process.process import Process
 from envd.process.tty import Size
 from envd.rpc import Reply
 from envd_proto.process import process_pb2 as pb
 
-from .encoding import EncodedRun
-
 _STRINGS = 100_000  # more would hold the loop, and pass what the kernel allows a process anyway; execve(2)
+
+# Most bytes in one data event: clients of the reference rely on the first two. The last one is for a client that asks
+# for more; the library behind native gRPC may take a whole message into its window (see StreamAckTracker), so no more.
+_EVENT_BYTES = 32 * 1024
+_TERMINAL_EVENT_BYTES = 16 * 1024
+_LARGEST_EVENT_BYTES = 128 * 1024
+# ConnectResponse has the same shape.
+_OUTPUT = {
+    stream: ChunkEncoder(pb.StartResponse.DESCRIPTOR, "event", "data", name)
+    for stream, name in ((STDOUT, "stdout"), (STDERR, "stderr"), (PTY, "pty"))
+}
 
 _COLS, _ROWS = 80, 24
 
@@ -140,8 +150,20 @@ def input_from(message: pb.ProcessInput, *, terminal: bool) -> bytes:
 def reply_from(event: Event, kind: type[pb.StartResponse | pb.ConnectResponse], event_bytes: int) -> Reply:
     """Return an event as a response message; output in as many as `event_bytes` makes necessary."""
     if isinstance(event, Run):
-        return EncodedRun(event, event_bytes)
+        return encoded_output(event, event_bytes)
     return kind(event=_event_message(event))
+
+
+def encoded_output(run: Run, event_bytes: int = 0) -> EncodedChunks[Position]:
+    """Return a run of one stream, cut into data events.
+
+    Args:
+        run: of any length.
+        event_bytes: of stdout or stderr in one event at most, as the client wishes; within bounds.
+    """
+    wanted = min(max(event_bytes, _EVENT_BYTES), _LARGEST_EVENT_BYTES)
+    chunk_bytes = _TERMINAL_EVENT_BYTES if run.stream == PTY else wanted
+    return EncodedChunks(_OUTPUT[run.stream], run.offset, run.data, chunk_bytes, run.position)
 
 
 def _event_message(event: Started | Gap | KeepAlive | Ended) -> pb.ProcessEvent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from envd.chunk_encoder import ChunkEncoder, EncodedChunks
 from envd.errors import Code, EnvdError
 from envd.process.command import Command
 from envd.process.events import PTY, Ended, Event, Gap, KeepAlive, Position, Run, Started
@@ -16,9 +17,9 @@ from envd.services.process import messages as process_messages
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2 as pb
 
-from .encoding import EncodedOutput
-
 _TERM = "xterm-256color"
+_EVENT_BYTES = 32 * 1024
+_OUTPUT = ChunkEncoder(pb.OpenResponse.DESCRIPTOR, "event", "output", "data")  # AttachResponse has the same shape
 
 
 def command_from(opening: pb.Opening, timeout_s: float | None) -> Command:
@@ -107,8 +108,13 @@ def reply_from(
 ) -> Reply:
     """Return an event as a response message."""
     if isinstance(event, Run):
-        return EncodedOutput(event)
+        return encoded_output(event)
     return kind(event=event_from(event, viewer, live_offset))
+
+
+def encoded_output(run: Run) -> EncodedChunks[Position]:
+    """Return a run of a terminal's output, cut into events."""
+    return EncodedChunks(_OUTPUT, run.offset, run.data, _EVENT_BYTES, run.position)
 
 
 def info_from(process: Process, watched: Terminal | None) -> pb.TerminalInfo:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
 
+from envd.chunk_encoder import ChunkEncoder, EncodedChunks
 from envd.errors import Code, EnvdError
 from envd.filesystem.archive.extraction import Extraction
 from envd.filesystem.archive.limit import ArchiveLimit
@@ -15,7 +16,6 @@ from envd.filesystem.caller import Callers
 from envd.filesystem.threads import Threads
 from envd.filesystem.writing.temporary import Temporaries
 from envd.rpc import Call, Reply
-from envd.services.filesystem.encoding import EncodedContent
 from envd.services.filesystem.messages import first_of, path_of
 from envd_proto.filesystem import archive_pb2 as pb
 
@@ -24,6 +24,7 @@ from . import messages
 _CHUNK_BYTES = 256 * 1024
 _LARGEST_CHUNK_BYTES = 1024 * 1024
 _CHUNKS_AT_ONCE = 64
+_CONTENT = ChunkEncoder(pb.ArchiveResponse.DESCRIPTOR, "chunk", "data")
 
 
 class ArchiveService:
@@ -49,7 +50,7 @@ class ArchiveService:
                     async for run in content:
                         for begin in range(0, len(run), chunk * _CHUNKS_AT_ONCE):
                             part = run[begin : begin + chunk * _CHUNKS_AT_ONCE]
-                            yield EncodedContent(offset, part, chunk)
+                            yield EncodedChunks(_CONTENT, offset, part, chunk, offset + len(part))
                             offset += len(part)
                 yield messages.end_of(held.it)
 

@@ -12,8 +12,8 @@ from envd.errors import readable
 from envd.filesystem.entries import Entry
 from envd.filesystem.lossy_names import raw_of
 from envd.filesystem.watching.events import Event, EventKind
-from envd.rpc import varint
 from envd.services.filesystem.encoding import EntryEncoder
+from envd.varint import delimited, varint
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring
 
@@ -24,10 +24,6 @@ _KINDS = {
 _CURSOR, _RAW_NAME = b"\xc2\x3e", b"\xca\x3e"
 _FILESYSTEM, _OVERFLOW = b"\x12", b"\xc2\x3e"
 _EVENTS, _OVERFLOWED, _RESET = b"\x0a", b"\xc0\x3e\x01", b"\xc8\x3e\x01"
-
-
-def _field(tag: bytes, data: bytes) -> bytes:
-    return tag + varint(len(data)) + data
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +41,14 @@ class EventWriter:
     def proto(self, event: Event, entry: Entry | None) -> bytes:
         """Return it in binary, with what there is by that name now, if that is to be told."""
         number, kind, name, _ = event
-        parts = [_field(b"\x0a", readable(name).encode()), b"\x10", varint(kind)]
+        parts = [delimited(b"\x0a", readable(name).encode()), b"\x10", varint(kind)]
         if entry is not None:
-            parts.append(_field(b"\x1a", self.encoder.proto(entry)))
+            parts.append(delimited(b"\x1a", self.encoder.proto(entry)))
         if self.ident:
-            parts.append(_field(_CURSOR, self.cursor(number).encode()))
+            parts.append(delimited(_CURSOR, self.cursor(number).encode()))
         raw = raw_of(name)
         if raw is not None:
-            parts.append(_field(_RAW_NAME, raw))
+            parts.append(delimited(_RAW_NAME, raw))
         return b"".join(parts)
 
     def json(self, event: Event, entry: Entry | None) -> str:
@@ -101,8 +97,8 @@ class EncodedChanges:
         number, kind, _, state = event
         if kind == EventKind.OVERFLOW:
             reset = b"\x08\x01" if state else b""
-            return _field(_OVERFLOW, reset + _field(b"\x12", self._writer.cursor(number).encode()))
-        return _field(_FILESYSTEM, self._writer.proto(event, entry))
+            return delimited(_OVERFLOW, reset + delimited(b"\x12", self._writer.cursor(number).encode()))
+        return delimited(_FILESYSTEM, self._writer.proto(event, entry))
 
     def json(self) -> Sequence[bytes]:
         """Return each message in JSON."""
@@ -135,7 +131,7 @@ class EncodedAnswer:
         elif self._in_json:
             self._texts.append(self._writer.json(event, entry))
         else:
-            self._parts.append(_field(_EVENTS, self._writer.proto(event, entry)))
+            self._parts.append(delimited(_EVENTS, self._writer.proto(event, entry)))
 
     def end(self) -> bytes:
         """Return the whole."""
