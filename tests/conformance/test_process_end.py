@@ -116,7 +116,9 @@ async def test_what_such_a_child_prints_later_reaches_whoever_connects(processes
 
 @pytest.mark.line(206)
 async def test_a_child_that_does_not_hold_the_output_is_not_named(processes: Processes):
-    outcome = await processes.run(shell("sleep 1000 > /dev/null 2>&1 & echo $!"))
+    outcome = await processes.run(
+        shell("sleep 1000 > /dev/null 2>&1 & while ! [ /proc/$!/fd/2 -ef /dev/null ]; do :; done; echo $!")
+    )
     try:
         assert list(outcome.end.held_by) == []
     finally:

@@ -19,6 +19,7 @@ from envd import rpc, server, web
 from envd.config import Config
 from envd.supervise import Supervisor
 from envd.transport.auth import Gate
+from envd.transport.grpc_server import GrpcServer
 from envd.transport.origins import Origins
 from envd.transport.router import Router
 from tests.conformance.connect_suite import contract
@@ -35,9 +36,9 @@ async def serve(descriptor: Any, wanted: Any) -> None:
     gate = Gate(lambda *_: True, lambda _: None)
     # The suite's clients are no web pages.
     origins = Origins(lambda: False, (), ())
-    grpc = server._grpc(config, methods, gate, origins)
+    grpc = GrpcServer(methods, gate, origins, config.limits)
     router = Router(methods, web.table([]), gate, origins, unary_s=config.limits.unary_s)
-    listener = server._listener(config, router, grpc, Supervisor())
+    listener = server._listener(config.limits, router, grpc, Supervisor())
     sock = socket.create_server(("127.0.0.1", 0))
     await listener.start([sock])
     write_message(contract.message("ServerCompatResponse")(host="127.0.0.1", port=sock.getsockname()[1]))
