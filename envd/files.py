@@ -86,7 +86,8 @@ def build(config: Config, session: Session, access: Access, jobs: Supervisor, st
     temporaries = Temporaries(leftovers, watches.placements)
     helped = not config.strict_users
     callers = Callers(session, access, helped=helped)
-    uploads, searches = _uploads(config, threads, temporaries), Workers(threads, at_once=_searches())
+    uploads = _uploads(config, threads, temporaries)
+    searches = Workers(threads, at_once=_searches(), give_up_s=limits.file_s)
     methods = rpc.bind(
         filesystem_pb2.DESCRIPTOR.services_by_name["Filesystem"],
         FilesystemService(callers, threads, temporaries),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from envd.config import Config, Limits
 from envd.errors import Code, EnvdError
 from envd.filesystem.steps import StepLimits
 from envd.filesystem.thread_pool import ThreadPool
@@ -24,6 +25,7 @@ from tests.support.filesystem import Files
 from tests.support.fuse import FLUSH, LOOKUP, Hanging, hanging
 from tests.support.http1 import exchange
 from tests.support.process import Processes, shell
+from tests.support.readers import configured_daemon
 from tests.support.searching import Search
 from tests.support.watching import Watching
 from tests.support.wires import RpcError
@@ -185,6 +187,20 @@ async def test_searches_whose_clients_left_do_not_keep_others_from_searching(
         async with calls_that_hang(silent, lambda number: search.grep(silent.path / f"x{number}", "x"), 4):
             async with asyncio.timeout(DEADLINE_S):
                 assert (await search.grep(elsewhere, "needle")).texts == ["needle"]
+
+
+async def test_a_search_waits_no_longer_than_configured(silent: Hanging):
+    silent.stop_answering()
+    try:
+        async with (
+            configured_daemon(Config(limits=Limits(file_s=1.0))) as daemon,
+            asyncio.timeout(25),  # less than the 30 s that are the default
+        ):
+            with pytest.raises(RpcError) as error:
+                await Search(Client(daemon.port, Codec.PROTO)).grep(silent.path / "small", "x")
+            assert error.value.code in ("deadline_exceeded", "unavailable")
+    finally:
+        silent.answer()
 
 
 @pytest.mark.parametrize("kind", ["find", "grep"])
