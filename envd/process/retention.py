@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from envd.config import Output
 
@@ -38,8 +39,9 @@ class FinishedProcesses:
         for ident in over:
             if not self._in_use(self._finished[ident][1]):
                 self._forget_one(ident)
-        while len(self._finished) > self._config.finished_programs and self.forget_first():
-            pass
+        too_many = len(self._finished) - self._config.finished_programs
+        for ident in islice(self._free(), max(too_many, 0)):
+            self._forget_one(ident)
         while self._keys and (len(self._keys) > _KEYS_REMEMBERED or next(iter(self._keys.values())) < late):
             key = next(iter(self._keys))
             del self._keys[key]
@@ -51,10 +53,24 @@ class FinishedProcesses:
         The oldest whose end a client has been told; without one the oldest whose end nobody knows yet; in the end also
         one whose subscriber is expected back.
         """
-        free = [(ident, process) for ident, (_, process) in self._finished.items() if not self._in_use(process)]
-        if not free:
-            return False
-        return self._forget_one(min(free, key=lambda each: _worth(each[1]))[0])
+        ident = next(self._free(), None)
+        return ident is not None and self._forget_one(ident)
+
+    def _free(self) -> Iterator[int]:
+        """Yield those that are not in use, in the order in which they go."""
+        untold: list[int] = []
+        expected: list[int] = []
+        for ident, (_, process) in list(self._finished.items()):
+            if self._in_use(process):
+                continue
+            if process.output.subscribers.expected:
+                expected.append(ident)
+            elif process.end_told:
+                yield ident
+            else:
+                untold.append(ident)
+        yield from untold
+        yield from expected
 
     @staticmethod
     def _in_use(process: Process) -> bool:
@@ -66,9 +82,3 @@ class FinishedProcesses:
             self._keys[process.command.key] = finished_at
         self._forget(process)
         return True
-
-
-def _worth(process: Process) -> int:
-    if process.output.subscribers.expected:
-        return 2
-    return 0 if process.end_told else 1

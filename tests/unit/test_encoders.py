@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from envd.chunk_encoder import ChunkEncoder, EncodedChunks
-from envd.message_encoder import Kind, MessageEncoder, Values, fields_of
+from envd.message_encoder import Kind, MessageEncoder, Values
 from envd.process.events import PTY, STDERR, STDOUT, Run
 from envd.services.filesystem.search import encoding as search_encoding
 from envd.services.process.messages import encoded_output
@@ -24,6 +24,7 @@ from envd_proto.filesystem import archive_pb2, filesystem_pb2, search_pb2, uploa
 from envd_proto.process import process_pb2
 from envd_proto.pty import pty_pb2
 from envd_proto.system import system_pb2
+from tests.support.message_tables import fields_of
 
 FILES = (archive_pb2, filesystem_pb2, search_pb2, uploads_pb2, process_pb2, pty_pb2, system_pb2)
 TEXTS = ("x", "", 'é"\\\n\t\x00\x7f</', "\u2028😀", "long " * 60)
